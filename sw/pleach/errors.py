@@ -1,0 +1,36 @@
+"""The exceptions of Pleach. Every message says what is wrong, where, and what to do."""
+
+
+class PleachError(Exception):
+    """Base of every error that is the input's fault and not ours."""
+
+
+class FormatError(PleachError):
+    """A bitstream that docs/bitstream.md refuses.
+
+    ``offset`` is the byte at which the reader noticed, ``None`` where the whole file is meant.
+    """
+
+    def __init__(self, message: str, offset: int | None = None):
+        self.offset = offset
+        super().__init__(message if offset is None else f"byte {offset}: {message}")
+
+
+class ModelError(PleachError):
+    """A network or a compressed model that cannot be represented; names the layer."""
+
+
+class CapacityError(PleachError):
+    """A model that does not fit an engine; gives the numbers."""
+
+
+class ConfigError(PleachError, ValueError):
+    """A setting out of range, or a name that does not exist."""
+
+
+class DataError(PleachError):
+    """A data set or checkpoint that is missing or damaged."""
+
+
+class ToolError(PleachError):
+    """A simulator or synthesis tool that failed; names its log."""

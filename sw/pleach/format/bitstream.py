@@ -1,0 +1,351 @@
+"""The bitstream: `dumps` and `loads`, as docs/bitstream.md has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pleach.errors import FormatError, ModelError
+from pleach.format import gaps, words
+from pleach.format.huffman import HuffmanTable
+from pleach.model import Activation, CompressedLayer, CompressedModel, InputType, accumulator_bits
+
+_WORD = np.dtype("<u4")
+
+
+@dataclass(frozen=True)
+class LayerSizes:
+    """What a layer takes in the file: bytes of its section, bits of its codes and of its gaps."""
+
+    bytes: int
+    code_bits: int
+    gap_bits: int
+
+
+def default_names(count: int) -> list[str]:
+    """The names of layers where a file gives none.
+
+    >>> default_names(3)
+    ['fc1', 'fc2', 'fc3']
+    """
+    return [f"fc{i + 1}" for i in range(count)]
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def dumps(model: CompressedModel) -> bytes:
+    """The bitstream of a model. The same model gives the same bytes.
+
+    Raises:
+        ModelError: a layer needs accumulators of more than 63 bits.
+    """
+    sections = [
+        _section(words.SECTION_LAYER, _layer_payload(layer, bits))
+        for layer, bits in zip(model.layers, model.accumulator_bits(), strict=True)
+    ]
+    names = [layer.name for layer in model.layers]
+    if names != default_names(len(names)):
+        text = json.dumps({"layers": names}, separators=(",", ":"), ensure_ascii=False).encode()
+        sections.append(_section(words.SECTION_META, text + b" " * (-len(text) % 4)))
+    body = b"".join(sections)
+    info = words.HEADER_INFO.pack(
+        version=words.VERSION,
+        layers=len(model.layers),
+        input_type=model.input_type,
+        input_fraction=model.input_fraction & 0xFF,
+    )
+    header = _bytes([words.MAGIC, info, words.HEADER_WORDS + len(body) // 4])
+    return header + _bytes([zlib.crc32(header)]) + body
+
+
+def _bytes(values) -> bytes:
+    return np.asarray(values, _WORD).tobytes()
+
+
+def _section(kind: int, payload: bytes) -> bytes:
+    checked = _bytes([words.SECTION_HEAD.pack(type=kind, length=len(payload) // 4)]) + payload
+    return checked + _bytes([zlib.crc32(checked)])
+
+
+def _layer_payload(layer: CompressedLayer, accumulator_bits: int) -> bytes:
+    from pleach.format import interleave
+
+    classes, extras = gaps.symbols(layer.positions)
+    gap_table, gap_order = HuffmanTable.build(
+        np.bincount(classes, minlength=gaps.CLASSES), limit=words.MAX_GAP_LENGTH
+    )
+    code_table, code_order = HuffmanTable.build(
+        np.bincount(layer.codes, minlength=len(layer.codebook)), limit=words.MAX_CODE_LENGTH
+    )
+    if accumulator_bits > 63:
+        raise ModelError(f"layer {layer.name!r} needs accumulators of {accumulator_bits} bits")
+    head = [
+        {"inputs": layer.inputs, "outputs": layer.outputs},
+        {"entries": layer.kept},
+        {
+            "shift": layer.shift,
+            "activation": layer.activation,
+            "bias": layer.bias,
+            "bias_exponent": layer.bias_exponent,
+            "accumulator_bits": accumulator_bits,
+            "output_fraction": layer.output_fraction & 0xFF,
+        },
+        {
+            "codebook_size": code_table.size,
+            "code_length": code_table.length,
+            "gap_symbols": gap_table.size,
+            "gap_length": gap_table.length,
+        },
+    ]
+    payload = _bytes([w.pack(**f) for w, f in zip(words.LAYER_WORDS, head, strict=True)])
+    if not layer.kept:
+        return payload
+    tables = (
+        code_table.stored
+        + gap_table.stored
+        + gap_order.astype(np.uint8).tobytes()
+        + layer.codebook[code_order].astype("<i2").tobytes()
+    )
+    payload += tables + b"\0" * (-len(tables) % 4)
+    gap_bits, gap_lengths = gap_table.codes()
+    gap_number = _inverse(gap_order, gaps.CLASSES)[classes]
+    code_bits, code_lengths = code_table.codes()
+    code_number = _inverse(code_order, len(layer.codebook))[layer.codes]
+    data = interleave.encode(
+        classes, extras, gap_bits[gap_number], gap_lengths[gap_number], gap_table.length,
+        code_bits[code_number], code_lengths[code_number], code_table.length,
+    )  # fmt: skip
+    payload += data.astype(_WORD).tobytes()
+    # So that a reader can bound the entries by the section's length before it believes them.
+    return payload.ljust(4 * -(-layer.kept // 32), b"\0")
+
+
+def _inverse(order: np.ndarray, size: int) -> np.ndarray:
+    """The code number of each symbol."""
+    number = np.zeros(size, np.int64)
+    number[order] = np.arange(len(order))
+    return number
+
+
+def save(model: CompressedModel, path: str | Path) -> Path:
+    """Write the bitstream of ``model``; the file appears whole or not at all."""
+    path = Path(path)
+    data = dumps(model)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    return path
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def load(path: str | Path) -> CompressedModel:
+    """Read a bitstream from a file.
+
+    Raises:
+        FormatError: see `loads`.
+        OSError: the file cannot be read.
+    """
+    return loads(Path(path).read_bytes())
+
+
+def loads(data: bytes) -> CompressedModel:
+    """The model of a bitstream.
+
+    Memory stays in proportion to ``len(data)``, whatever the fields claim.
+
+    Raises:
+        FormatError: what docs/bitstream.md refuses, with the byte offset or the layer.
+    """
+    return parse(data)[0]
+
+
+def parse(data: bytes) -> tuple[CompressedModel, list[LayerSizes]]:
+    """As `loads`, with what each layer takes in the file."""
+    info = _read_header(data)
+    input_type = InputType(info["input_type"])
+    layers: list[CompressedLayer] = []
+    sizes: list[LayerSizes] = []
+    names = None
+    offset = 4 * words.HEADER_WORDS
+    while offset < len(data):
+        kind, payload = _read_section(data, offset)
+        if kind == words.SECTION_LAYER:
+            if len(layers) == info["layers"]:
+                raise FormatError(f"more than the {info['layers']} layers of the header", offset)
+            name = default_names(len(layers) + 1)[-1]
+            magnitude = layers[-1].activation.magnitude if layers else input_type.magnitude
+            layer, code_bits, gap_bits = _read_layer(payload, name, offset + 4, magnitude)
+            if layers and layer.inputs != layers[-1].outputs:
+                raise FormatError(
+                    f"layer {name} takes {layer.inputs} inputs, "
+                    f"the one before gives {layers[-1].outputs}",
+                    offset + 4,
+                )
+            layers.append(layer)
+            sizes.append(LayerSizes(len(payload) + 8, code_bits, gap_bits))
+        elif kind == words.SECTION_META:
+            names = _read_names(payload, offset + 4)
+        elif kind < 128:
+            raise FormatError(f"unknown section type {kind}", offset)
+        offset += len(payload) + 8
+    if len(layers) != info["layers"]:
+        raise FormatError(f"{len(layers)} of the {info['layers']} layers of the header", offset)
+    if names is not None:
+        if len(names) != len(layers):
+            raise FormatError(f"META names {len(names)} layers of {len(layers)}")
+        layers = [replace(layer, name=name) for layer, name in zip(layers, names, strict=True)]
+    return (
+        CompressedModel(tuple(layers), input_type, words.signed8(info["input_fraction"])),
+        sizes,
+    )
+
+
+def _read_header(data: bytes) -> dict[str, int]:
+    if len(data) < 4 * words.HEADER_WORDS:
+        raise FormatError(f"{len(data)} bytes are less than a header; is the file truncated?", 0)
+    magic, info, length, crc = np.frombuffer(data, _WORD, words.HEADER_WORDS).tolist()
+    if magic != words.MAGIC:
+        raise FormatError("not a Pleach bitstream: the file does not begin with PLCH", 0)
+    version = info & 0xFF
+    if version != words.VERSION:
+        raise FormatError(f"version {version}; this reader knows version {words.VERSION}", 4)
+    if zlib.crc32(data[:12]) != crc:
+        raise FormatError("header CRC does not match; the file is damaged", 12)
+    if info & words.HEADER_INFO.reserved():
+        raise FormatError("reserved header bits are set", 4)
+    if 4 * length != len(data):
+        raise FormatError(
+            f"the header says {4 * length} bytes, the file has {len(data)}; is it truncated?", 8
+        )
+    fields = words.HEADER_INFO.unpack(info)
+    if not fields["layers"]:
+        raise FormatError("the header says 0 layers", 4)
+    return fields
+
+
+def _read_section(data: bytes, offset: int) -> tuple[int, bytes]:
+    (head,) = np.frombuffer(data, _WORD, 1, offset).tolist()
+    fields = words.SECTION_HEAD.unpack(head)
+    end = offset + 4 + 4 * fields["length"]
+    if end + 4 > len(data):
+        raise FormatError(
+            f"a section of {fields['length']} words reaches past the end of the file", offset
+        )
+    (crc,) = np.frombuffer(data, _WORD, 1, end).tolist()
+    if zlib.crc32(data[offset:end]) != crc:
+        raise FormatError("section CRC does not match; the file is damaged", end)
+    return fields["type"], data[offset + 4 : end]
+
+
+def _read_names(payload: bytes, offset: int) -> list[str]:
+    try:
+        names = json.loads(payload.decode("utf-8"))["layers"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FormatError("META is no JSON object with `layers`", offset) from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FormatError("META `layers` is no list of names", offset)
+    return names
+
+
+def _read_layer(
+    payload: bytes, name: str, offset: int, magnitude: int
+) -> tuple[CompressedLayer, int, int]:
+    """One layer, the bits of its codes and of its gaps.
+
+    ``offset`` is the payload's in the file, ``magnitude`` the largest of the layer's inputs.
+    """
+    from pleach.format import interleave
+
+    def refuse(message: str, at: int = 0):
+        raise FormatError(f"layer {name}: {message}", offset + at)
+
+    count = len(words.LAYER_WORDS)
+    if len(payload) < 4 * count:
+        refuse(f"a payload of {len(payload)} bytes")
+    fields: dict[str, int] = {}
+    for index, word in enumerate(np.frombuffer(payload, _WORD, count).tolist()):
+        if word & words.LAYER_WORDS[index].reserved():
+            refuse("reserved bits are set", 4 * index)
+        fields |= words.LAYER_WORDS[index].unpack(word)
+    inputs, outputs, entries = fields["inputs"], fields["outputs"], fields["entries"]
+    columns = inputs + fields["bias"]
+    size = columns * outputs
+    if not inputs or not outputs or columns > 65535:
+        refuse(f"a shape of {inputs} inputs and {outputs} outputs")
+    if entries > size:
+        refuse(f"{entries} entries in {size} positions", 4)
+    if entries > 8 * len(payload):
+        refuse(f"{entries} entries in a payload of {len(payload)} bytes", 4)
+    if fields["shift"] > 47 or fields["activation"] > 1 or fields["bias_exponent"] > 14:
+        refuse("shift, activation or bias_exponent out of range", 8)
+    if fields["code_length"] > words.MAX_CODE_LENGTH or fields["gap_length"] > words.MAX_GAP_LENGTH:
+        refuse("a code longer than the format allows", 12)
+    table_sizes = [fields[f] for f in ("codebook_size", "code_length", "gap_symbols", "gap_length")]
+    shape = {
+        "name": name,
+        "inputs": inputs,
+        "outputs": outputs,
+        "bias": bool(fields["bias"]),
+        "shift": fields["shift"],
+        "activation": Activation(fields["activation"]),
+        "bias_exponent": fields["bias_exponent"],
+        "output_fraction": words.signed8(fields["output_fraction"]),
+    }
+    if not entries:
+        if any(table_sizes) or len(payload) != 4 * count:
+            refuse("an empty layer with tables or data", 12)
+        nothing = np.zeros(0, np.int64)
+        return CompressedLayer(positions=nothing, codes=nothing, codebook=nothing, **shape), 0, 0
+
+    codebook_size, code_length, gap_symbols, gap_length = table_sizes
+    if not 1 <= codebook_size <= 256 or not 1 <= gap_symbols <= gaps.CLASSES:
+        refuse(f"a codebook of {codebook_size} and {gap_symbols} gap symbols", 12)
+
+    parts, at = [], 4 * count
+    for length in (max(code_length - 1, 0), max(gap_length - 1, 0), gap_symbols, 2 * codebook_size):
+        parts.append(payload[at : at + length])
+        at += length
+    if at > len(payload):
+        refuse("its tables reach past the section", 12)
+    code_counts, gap_counts, gap_order, codebook = parts
+    gap_classes = np.frombuffer(gap_order, np.uint8)
+    if gap_classes.max() >= gaps.CLASSES or len(set(gap_order)) != gap_symbols:
+        refuse("a gap class that does not exist or is there twice", 4 * count)
+    try:
+        code_table = HuffmanTable.from_counts(codebook_size, code_length, code_counts)
+        gap_table = HuffmanTable.from_counts(gap_symbols, gap_length, gap_counts)
+    except FormatError as error:
+        refuse(str(error), 4 * count)
+    data = np.frombuffer(payload, _WORD)[-(-at // 4) :]
+    outcome, positions, codes, read = interleave.decode(
+        data, entries, size, *gap_table.lookup(), gap_length, gap_classes,
+        *code_table.lookup(), code_length,
+    )  # fmt: skip
+    if outcome == interleave.OUT_OF_DATA:
+        refuse("the data run out before the last entry", len(payload))
+    if outcome == interleave.OUT_OF_LAYER:
+        refuse("an entry outside the layer")
+    layer = CompressedLayer(
+        positions=positions, codes=codes, codebook=np.frombuffer(codebook, "<i2"), **shape
+    )
+    need = accumulator_bits(layer, magnitude)
+    if fields["accumulator_bits"] < need:
+        refuse(f"claims accumulators of {fields['accumulator_bits']} bits, it needs {need}", 8)
+    return layer, int(read[interleave.C]), int(read[interleave.G] + read[interleave.X])

@@ -1,0 +1,86 @@
+"""Layouts of the bitstream's 32-bit words, for the software and for the gateware."""
+
+from __future__ import annotations
+
+
+class Word:
+    """A 32-bit word as named unsigned fields, lowest first.
+
+    >>> size = Word(inputs=16, outputs=16)
+    >>> hex(size.pack(inputs=784, outputs=300))
+    '0x12c0310'
+    >>> size.unpack(0x12C0310)
+    {'inputs': 784, 'outputs': 300}
+
+    A field named ``_`` and what is left above the last field are reserved: packed as zero.
+    """
+
+    def __init__(self, **fields: int):
+        if sum(fields.values()) > 32:
+            raise ValueError(f"{sum(fields.values())} bits in a 32-bit word")
+        self.fields = fields
+
+    def pack(self, **values: int) -> int:
+        word = shift = 0
+        for name, width in self.fields.items():
+            value = int(values.pop(name, 0) if name.startswith("_") else values.pop(name))
+            if not 0 <= value < 1 << width:
+                raise ValueError(f"{name} = {value} does not fit {width} bits")
+            word |= value << shift
+            shift += width
+        if values:
+            raise TypeError(f"no field {next(iter(values))!r}")
+        return word
+
+    def unpack(self, word: int) -> dict[str, int]:
+        values, shift = {}, 0
+        for name, width in self.fields.items():
+            values[name] = word >> shift & (1 << width) - 1
+            shift += width
+        return values
+
+    def reserved(self) -> int:
+        """Mask of the bits that must be zero."""
+        used = shift = 0
+        for name, width in self.fields.items():
+            if not name.startswith("_"):
+                used |= ((1 << width) - 1) << shift
+            shift += width
+        return ~used & 0xFFFFFFFF
+
+
+MAGIC = int.from_bytes(b"PLCH", "little")
+VERSION = 1
+HEADER_WORDS = 4
+HEADER_INFO = Word(version=8, layers=8, input_type=1, _=7, input_fraction=8)
+
+SECTION_HEAD = Word(type=8, length=24)
+SECTION_LAYER = 1
+SECTION_META = 128
+
+LAYER_WORDS = (
+    Word(inputs=16, outputs=16),
+    Word(entries=32),
+    Word(
+        shift=6,
+        activation=2,
+        bias=1,
+        bias_exponent=4,
+        accumulator_bits=6,
+        _=5,
+        output_fraction=8,
+    ),
+    Word(codebook_size=9, code_length=4, gap_symbols=5, gap_length=4),
+)
+
+MAX_CODE_LENGTH = 12
+MAX_GAP_LENGTH = 8
+
+
+def signed8(value: int) -> int:
+    """A two's complement byte as a number.
+
+    >>> signed8(255)
+    -1
+    """
+    return value - 256 if value > 127 else value

@@ -1,0 +1,248 @@
+"""The compressed network: integers and codebooks, nothing else.
+
+Everything upstream (training, pruning, sharing) ends in a `CompressedModel`; everything downstream
+(file, reference, engine) starts from one and is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+
+from pleach.errors import ModelError
+
+
+class Activation(IntEnum):
+    """The activation function of a layer, as coded in the file."""
+
+    NONE = 0
+    RELU = 1
+
+    @property
+    def magnitude(self) -> int:
+        """Largest magnitude that an int16 output after it can have."""
+        return 32767 if self is Activation.RELU else 32768
+
+
+class InputType(IntEnum):
+    """The number format of the network's inputs, as coded in the file."""
+
+    UINT8 = 0
+    INT16 = 1
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(np.uint8 if self is InputType.UINT8 else np.int16)
+
+    @property
+    def magnitude(self) -> int:
+        """Largest magnitude that the format can hold."""
+        return 255 if self is InputType.UINT8 else 32768
+
+    @property
+    def per_word(self) -> int:
+        """Inputs in a 32-bit word of a RUN packet."""
+        return 4 if self is InputType.UINT8 else 2
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedLayer:
+    """A pruned, weight-shared, fixed-point fully connected layer.
+
+    The weight matrix has ``outputs`` rows and ``columns = inputs + bias`` columns; the last column
+    is the bias. Position ``column * outputs + row`` numbers its elements column-major.
+
+    Args:
+        name: qualified name in the network it came from.
+        inputs, outputs: its shape, 1 to 65535.
+        bias: whether there is a bias column.
+        positions: int64, strictly increasing, the positions of the weights kept.
+        codes: uint8, the codebook index of each of them.
+        codebook: int16, 0 to 256 values.
+        shift: right shift of the requantisation, 0 to 47.
+        activation: function after it.
+        bias_exponent: the bias column's activation is ``2**bias_exponent``, 0 to 14.
+        output_fraction: fraction bits of the outputs, -128 to 127.
+
+    Raises:
+        ModelError: a value out of range; the message names the layer.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    bias: bool
+    positions: np.ndarray
+    codes: np.ndarray
+    codebook: np.ndarray
+    shift: int
+    activation: Activation
+    bias_exponent: int
+    output_fraction: int
+
+    def __post_init__(self):
+        set_ = lambda name, dtype: object.__setattr__(  # noqa: E731
+            self, name, np.ascontiguousarray(getattr(self, name), dtype=dtype)
+        )
+        set_("positions", np.int64)
+        set_("codes", np.uint8)
+        set_("codebook", np.int16)
+        object.__setattr__(self, "activation", Activation(self.activation))
+        for name, low, high in (
+            ("inputs", 1, 65535),
+            ("columns", 1, 65535),
+            ("outputs", 1, 65535),
+            ("shift", 0, 47),
+            ("bias_exponent", 0, 14),
+            ("output_fraction", -128, 127),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ModelError(
+                    f"layer {self.name!r}: {name} is {getattr(self, name)}, must be {low} to {high}"
+                )
+        if self.positions.shape != self.codes.shape or self.positions.ndim != 1:
+            raise ModelError(
+                f"layer {self.name!r}: {self.positions.shape} positions for "
+                f"{self.codes.shape} codes"
+            )
+        if self.codebook.ndim != 1 or len(self.codebook) > 256:
+            raise ModelError(f"layer {self.name!r}: a codebook has at most 256 values")
+        if self.kept:
+            if self.positions[0] < 0 or self.positions[-1] >= self.size:
+                raise ModelError(f"layer {self.name!r}: a position is outside the layer")
+            if np.any(np.diff(self.positions) <= 0):
+                raise ModelError(f"layer {self.name!r}: positions must increase strictly")
+            if int(self.codes.max()) >= len(self.codebook):
+                raise ModelError(
+                    f"layer {self.name!r}: code {self.codes.max()} in a codebook of "
+                    f"{len(self.codebook)}"
+                )
+
+    @property
+    def columns(self) -> int:
+        return self.inputs + self.bias
+
+    @property
+    def size(self) -> int:
+        """Weights and biases of the dense layer."""
+        return self.columns * self.outputs
+
+    @property
+    def kept(self) -> int:
+        return len(self.positions)
+
+    @property
+    def density(self) -> float:
+        return self.kept / self.size
+
+    @property
+    def column_of(self) -> np.ndarray:
+        return self.positions // self.outputs
+
+    @property
+    def row_of(self) -> np.ndarray:
+        return self.positions % self.outputs
+
+    @property
+    def values(self) -> np.ndarray:
+        """int16, the codebook value of each weight kept."""
+        return self.codebook[self.codes]
+
+    def dense(self) -> np.ndarray:
+        """The integer weight matrix, int16, ``(outputs, columns)``."""
+        out = np.zeros((self.columns, self.outputs), np.int16)
+        out.ravel()[self.positions] = self.values
+        return out.T
+
+    def __eq__(self, other):
+        if not isinstance(other, CompressedLayer):
+            return NotImplemented
+        return all(
+            np.array_equal(getattr(self, f), getattr(other, f)) for f in self.__dataclass_fields__
+        )
+
+
+@dataclass(frozen=True)
+class CompressedModel:
+    """A network of compressed layers and the format of its inputs.
+
+    Args:
+        layers: in the order in which the network runs, 1 to 255; each layer's inputs are the
+            outputs of the one before.
+        input_type: uint8 or int16.
+        input_fraction: fraction bits of the inputs, -128 to 127.
+
+    Raises:
+        ModelError: no layer, too many, or shapes that do not chain.
+    """
+
+    layers: tuple[CompressedLayer, ...]
+    input_type: InputType = InputType.UINT8
+    input_fraction: int = 8
+
+    def __post_init__(self):
+        object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "input_type", InputType(self.input_type))
+        if not 1 <= len(self.layers) <= 255:
+            raise ModelError(f"a model has 1 to 255 layers, not {len(self.layers)}")
+        if not -128 <= self.input_fraction <= 127:
+            raise ModelError(f"input_fraction is {self.input_fraction}, must be -128 to 127")
+        for before, after in zip(self.layers, self.layers[1:], strict=False):
+            if after.inputs != before.outputs:
+                raise ModelError(
+                    f"layer {after.name!r} takes {after.inputs} inputs, "
+                    f"layer {before.name!r} before it gives {before.outputs}"
+                )
+
+    @property
+    def inputs(self) -> int:
+        return self.layers[0].inputs
+
+    @property
+    def outputs(self) -> int:
+        return self.layers[-1].outputs
+
+    @property
+    def dense_bytes(self) -> int:
+        """Bytes of the original network as float32, biases included where it had them."""
+        return 4 * sum(layer.size for layer in self.layers)
+
+    def input_fractions(self) -> list[int]:
+        """Fraction bits of each layer's inputs."""
+        return [self.input_fraction, *(layer.output_fraction for layer in self.layers[:-1])]
+
+    def magnitudes(self) -> list[int]:
+        """Largest input magnitude that each layer's input format can hold (docs/numerics.md)."""
+        return [
+            self.input_type.magnitude,
+            *(layer.activation.magnitude for layer in self.layers[:-1]),
+        ]
+
+    def accumulator_bits(self) -> list[int]:
+        """The accumulator width each layer needs, proved for any order (docs/numerics.md)."""
+        return [
+            accumulator_bits(layer, magnitude)
+            for layer, magnitude in zip(self.layers, self.magnitudes(), strict=True)
+        ]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the bitstream to ``path``; the file appears whole or not at all."""
+        from pleach.format import save
+
+        return save(self, path)
+
+
+def accumulator_bits(layer: CompressedLayer, magnitude: int) -> int:
+    """Least accumulator width, in bits, that no order of accumulation overflows.
+
+    ``magnitude`` is the largest magnitude of an input. Sum over a row of weight magnitude times
+    activation magnitude must not pass ``2**(bits - 1) - 1``.
+    """
+    activation = np.where(layer.column_of == layer.inputs, 2**layer.bias_exponent, magnitude)
+    products = np.abs(layer.values.astype(np.int64)) * activation
+    worst = np.zeros(layer.outputs, np.int64)
+    np.add.at(worst, layer.row_of, products)
+    return int(worst.max()).bit_length() + 1

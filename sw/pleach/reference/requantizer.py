@@ -1,0 +1,31 @@
+"""Requantisation: the shift, saturation and activation function after a layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pleach.model import Activation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requantizer:
+    """Accumulators to int16 activations (docs/numerics.md, "One layer").
+
+    Rounds to nearest with ties towards plus infinity, saturates, then applies the activation.
+
+    >>> half = Requantizer(shift=1, activation=Activation.NONE)
+    >>> half(np.array([-5, 5, 3, 1 << 20])).tolist()
+    [-2, 3, 2, 32767]
+    """
+
+    shift: int
+    activation: Activation
+
+    def __call__(self, accumulators: np.ndarray) -> np.ndarray:
+        """int64 accumulators of any shape to int16 of the same shape."""
+        half = 1 << self.shift >> 1
+        rounded = (np.asarray(accumulators, np.int64) + half) >> self.shift
+        low = 0 if self.activation == Activation.RELU else -32768
+        return np.clip(rounded, low, 32767).astype(np.int16)

@@ -1,0 +1,268 @@
+"""The bitstream: round trips, what is refused, and the worked example of docs/bitstream.md."""
+
+import re
+import tracemalloc
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pleach.errors import FormatError, ModelError, PleachError
+from pleach.format import HuffmanTable, dumps, gaps, load, loads, parse, save
+from pleach.format.huffman import package_merge
+from pleach.model import Activation, CompressedLayer, CompressedModel, InputType
+from tests.strategies import models, random_layer, random_model
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@settings(deadline=None, max_examples=150)
+@given(models())
+def test_round_trip(model):
+    data = dumps(model)
+    again = loads(data)
+    assert dumps(again) == data
+    # The file orders a codebook by frequency and keeps only what is used: compare the weights.
+    for before, after in zip(model.layers, again.layers, strict=True):
+        assert np.array_equal(before.positions, after.positions)
+        assert np.array_equal(before.values, after.values)
+        for name in ("shift", "activation", "bias", "bias_exponent", "output_fraction", "name"):
+            assert getattr(before, name) == getattr(after, name)
+    assert again.input_type == model.input_type
+
+
+@pytest.mark.parametrize("gap", [0, 3, 4, 511, 512, gaps.MAX_GAP, gaps.MAX_GAP + 1, 3 * 65536 + 7])
+def test_gap_edges(gap):
+    """A gap of exactly the maximum, one more, and several skips; also before the first entry."""
+    layer = CompressedLayer(
+        name="fc1", inputs=1000, outputs=1000, bias=False, positions=[gap, 2 * gap + 1],
+        codes=[0, 0], codebook=[7], shift=0, activation=Activation.NONE, bias_exponent=0,
+        output_fraction=0,
+    )  # fmt: skip
+    classes, _ = gaps.symbols(layer.positions)
+    assert np.count_nonzero(classes == gaps.SKIP) == 2 * (gap // 65536)
+    again = loads(dumps(CompressedModel((layer,))))
+    assert again.layers[0].positions.tolist() == [gap, 2 * gap + 1]
+
+
+def test_gap_classes_cover_every_gap_once():
+    spans = [range(gaps.base(c), gaps.base(c) + (1 << gaps.extra_bits(c))) for c in range(25)]
+    assert [gap for span in spans for gap in span] == list(range(gaps.SKIP_POSITIONS))
+
+
+@pytest.mark.parametrize(
+    ("density", "bits"), [(0.08, 5.08), (0.04, 6.10), (0.02, 7.12), (0.01, 8.13)]
+)
+def test_gap_bits_per_entry(density, bits):
+    """Bits a gap at uniform densities, against the figures the format was designed to."""
+    rng = np.random.default_rng(1)
+    layer = random_layer(rng, 1500, 1000, density=density, codebook=2)
+    _, sizes = parse(dumps(CompressedModel((layer,))))
+    entropy = -np.log2(density) - (1 / density - 1) * np.log2(1 - density)
+    assert 0.98 * entropy < sizes[0].gap_bits / layer.kept < bits + 0.02
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=2, max_size=40), st.integers(6, 12))
+def test_package_merge(frequencies, limit):
+    lengths = package_merge(np.array(frequencies), limit).astype(int)
+    assert sum(2.0**-lengths) == 1 and lengths.max() <= limit
+    # Without the limit in force the cost is Huffman's own.
+    if package_merge(np.array(frequencies), 20).max() <= limit:
+        assert (lengths * frequencies).sum() == _huffman_cost(frequencies)
+
+
+def _huffman_cost(frequencies):
+    import heapq
+
+    heap, cost = list(frequencies), 0
+    heapq.heapify(heap)
+    while len(heap) > 1:
+        merged = heapq.heappop(heap) + heapq.heappop(heap)
+        cost += merged
+        heapq.heappush(heap, merged)
+    return cost
+
+
+def test_longest_code_is_reached():
+    """Frequencies like Fibonacci's want 17 bits; the limit of 12 holds and the file decodes."""
+    counts = [1, 1]
+    while len(counts) < 18:
+        counts.append(counts[-1] + counts[-2])
+    codes = np.repeat(np.arange(18), counts)
+    layer = replace(
+        random_layer(np.random.default_rng(0), 100, 100, density=1, codebook=1),
+        positions=np.arange(len(codes)),
+        codes=codes,
+        codebook=np.arange(1, 19),
+    )
+    table, _ = HuffmanTable.build(np.array(counts), limit=12)
+    assert table.length == 12
+    assert np.array_equal(loads(dumps(CompressedModel((layer,)))).layers[0].values, layer.values)
+
+
+def test_worked_example():
+    """docs/bitstream.md shows this model in hex, and the hex is what we write."""
+    text = (DOCS / "bitstream.md").read_text()
+    block = re.search(r"```hex\n(.*?)```", text, re.S).group(1)
+    data = bytes.fromhex("".join(line.split("|")[0] for line in block.splitlines()))
+    assert loads(data).layers[0].dense().tolist() == [
+        [0, 0, 100, 0, 0],
+        [0, 0, 100, 0, -7],
+        [100, 0, 0, 0, 0],
+        [0, 0, -7, 0, 0],
+    ]
+    assert dumps(loads(data)) == data
+
+
+def test_relative_index_example_of_the_paper():
+    weights = np.array([0, 0, 1, 2, *[0] * 18, 3])
+    runs, values = gaps.relative_index(weights)
+    assert runs.tolist() == [2, 0, 15, 2] and values.tolist() == [1, 2, 0, 3]
+    assert gaps.from_relative_index(runs, values, len(weights)).tolist() == weights.tolist()
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data():
+    return dumps(random_model(np.random.default_rng(3), [20, 12, 5]))
+
+
+def patched(data: bytes, word: int, value: int, *, fix: bool = True) -> bytes:
+    """The file with one word changed and, unless told otherwise, every CRC made right again."""
+    words = np.frombuffer(data, "<u4").copy()
+    words[word] = value
+    if fix:
+        words[3] = zlib.crc32(words[:3].tobytes())
+        at = 4
+        while at < len(words):
+            end = at + 1 + int(words[at] >> 8)
+            if end >= len(words):
+                break
+            words[end] = zlib.crc32(words[at:end].tobytes())
+            at = end + 1
+    return words.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "says"),
+    [
+        (0, 0x12345678, "byte 0: not a Pleach bitstream"),
+        (1, 0x00000202, "version 2"),
+        (1, 0x08000001, "0 layers"),
+        (1, 0x08000101, "more than the 1 layers"),
+        (1, 0x08000301, "2 of the 3 layers"),
+        (1, 0x08800201, "reserved"),
+        (2, 0x00FFFFFF, "the header says"),
+        (4, 0xFFFFFF01, "past the end"),
+        (4, 0x00000402, "unknown section type 2|past the end|CRC"),
+        (5, 0x00000014, "a shape of"),
+        (5, 0xFFFFFFFF, "a shape of"),
+        (6, 0xFFFFFFFF, "entries in"),
+        (6, 12 * 21, "the data run out|entries in a payload|outside the layer"),
+        (7, 0xFFFFFFFF, "reserved"),
+        (7, 0x00000030, "out of range"),
+        (8, 0x0000FFFF, "longer than|codebook of|break the Kraft|tables|no Huffman"),
+        (8, 0x00400000, "reserved"),
+    ],
+)  # fmt: skip
+def test_refused(data, word, value, says):
+    with pytest.raises(FormatError, match=says):
+        loads(patched(data, word, value))
+
+
+def test_every_damaged_bit_is_found(data):
+    for bit in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(FormatError):
+            loads(bytes(damaged))
+
+
+def test_every_truncation_is_found(data):
+    for length in range(len(data)):
+        with pytest.raises(FormatError):
+            loads(data[:length])
+
+
+def test_layers_that_do_not_chain(data):
+    inputs, outputs = 20, 11
+    with pytest.raises(FormatError, match="takes 12 inputs|outside|entries in"):
+        loads(patched(data, 5, inputs | outputs << 16))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_lies_with_right_checksums(data, choice):
+    """Any word may lie behind a right CRC: an error of ours or a valid model, in little memory."""
+    word = choice.draw(st.integers(0, len(data) // 4 - 1))
+    value = choice.draw(st.integers(0, 2**32 - 1))
+    lie = patched(data, word, value)
+    tracemalloc.start()
+    try:
+        model = loads(lie)
+        assert isinstance(model, CompressedModel)
+    except PleachError as error:
+        assert str(error)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_accumulator_claim_is_checked():
+    model = random_model(np.random.default_rng(3), [20, 12])
+    data = dumps(model)
+    word = int.from_bytes(data[28:32], "little")
+    need = model.accumulator_bits()[0]
+    lie = word & ~(63 << 13) | (need - 1) << 13
+    with pytest.raises(FormatError, match=f"it needs {need}"):
+        loads(patched(data, 7, lie))
+
+
+def test_entries_without_bits_are_paid_for():
+    """A layer of one code and no gaps costs no bits; padding keeps its entries honest."""
+    layer = random_layer(np.random.default_rng(0), 100, 100, density=1.0, codebook=1)
+    data = dumps(CompressedModel((layer,)))
+    assert len(data) >= layer.kept / 8
+    assert loads(data).layers[0].kept == layer.kept
+
+
+def test_save_is_whole_or_nothing(tmp_path, monkeypatch):
+    model = random_model(np.random.default_rng(5), [6, 4])
+    path = save(model, tmp_path / "model.pleach")
+    assert dumps(load(path)) == path.read_bytes()
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        save(random_model(np.random.default_rng(6), [9, 4]), path)
+    assert dumps(load(path)) == dumps(model)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pleach"]
+
+
+def test_names_travel_in_meta():
+    model = random_model(np.random.default_rng(5), [6, 4])
+    named = CompressedModel((replace(model.layers[0], name="größe"),), InputType.UINT8, 8)
+    assert loads(dumps(named)).layers[0].name == "größe"
+    assert len(dumps(model)) < len(dumps(named))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"positions": [1, 1]}, "increase strictly"),
+        ({"positions": [1, 99]}, "outside"),
+        ({"codes": [0, 9]}, "code 9"),
+        ({"codes": [0]}, "positions for"),
+        ({"shift": 48}, "shift is 48"),
+        ({"bias_exponent": 15}, "bias_exponent"),
+        ({"outputs": 0}, "outputs is 0"),
+    ],
+)
+def test_bad_layers_are_named(change, says):
+    good = CompressedLayer("fc7", 4, 3, True, [0, 1], [0, 1], [5, 6], 1, Activation.RELU, 0, 0)
+    with pytest.raises(ModelError, match=f"'fc7'.*{says}"):
+        replace(good, **change)
