@@ -1,0 +1,65 @@
+"""The boards that Pleach knows: chip, clock and resources. Pins are in ``constraints/``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pleach.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A board and the chip on it.
+
+    Args:
+        name: as given to `board`.
+        device, package, speed: of the chip; ``speed`` is the grade.
+        nextpnr: nextpnr's options for them.
+        clock_mhz, clock_pin: the oscillator and the pin that it drives.
+        lut4, bram, mult: what the chip has: 4-input tables, block RAMs of 18 Kbit, 18×18 multipliers.
+    """
+
+    name: str
+    device: str
+    package: str
+    speed: str
+    nextpnr: tuple[str, ...]
+    clock_mhz: float
+    clock_pin: str
+    lut4: int
+    bram: int
+    mult: int
+
+
+_BOARDS = {
+    board.name: board
+    for board in (
+        Board(
+            name="ulx3s-85f",
+            device="LFE5U-85F",
+            package="CABGA381",
+            speed="6",
+            nextpnr=("--85k", "--package", "CABGA381", "--speed", "6"),
+            clock_mhz=25.0,
+            clock_pin="G2",
+            lut4=83_640,
+            bram=208,
+            mult=156,
+        ),
+    )
+}
+
+
+def board(name: str) -> Board:
+    """The board called `name`.
+
+    >>> board("ulx3s-85f").bram
+    208
+
+    Raises:
+        ConfigError: no such board; names those there are.
+    """
+    try:
+        return _BOARDS[name]
+    except KeyError:
+        raise ConfigError(f"no board is called {name!r}; there is {', '.join(_BOARDS)}") from None

@@ -1,0 +1,172 @@
+"""The central control unit: runs the layers of a network one after the other."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from pleach.reference import EngineConfig
+from pleach_hw.lnzd import token_layout
+from pleach_hw.loader import layer_layout
+from pleach_hw.primitives.memory import LutRam
+
+
+class ControlUnit(wiring.Component):
+    """Broadcasts columns to the PEs and starts the drain of each layer (docs/engine.md).
+
+    A layer begins with its bias column, so the PEs have work while its first activations are on
+    their way. A column is broadcast every cycle in which all PEs are ready. When the last one was
+    broadcast and no PE has a MAC left to issue, the layer is drained; the next one begins at once.
+
+    Ports:
+        start: run the `layers` layers of the layer table; tokens may come from now on.
+        busy: from start until the last layer was drained, and after reset until the accumulators
+            were cleared.
+        layer_*: write port of the layer table, while not busy.
+        inputs: of the first layer, once it was written.
+        i: tokens of every layer in turn.
+        column_valid, column, activation, parity, codebook_base: to all PEs.
+        ready, issued: all PEs are.
+        drain_*, clear, clear_busy: to and from the drain unit; `drain_final` says that what is
+            drained are the network's outputs.
+        cycles_index, cycles: read port of the cycles that each layer took in the last run, from its
+            first broadcast to its last row requantised, both included.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        index = range(config.layers)
+        super().__init__(
+            {
+                "start": In(1),
+                "layers": In(range(config.layers + 1)),
+                "busy": Out(1, init=1),
+                "layer_write": In(1),
+                "layer_index": In(index),
+                "layer": In(layer_layout(config)),
+                "inputs": Out(16),
+                "i": In(stream.Signature(token_layout(column_width=16))),
+                "column_valid": Out(1),
+                "column": Out(range(config.columns)),
+                "activation": Out(signed(16)),
+                "parity": Out(1),
+                "codebook_base": Out(range(config.codebook)),
+                "ready": In(1),
+                "issued": In(1),
+                "drain_start": Out(1),
+                "drain_rows": Out(16),
+                "drain_shift": Out(6),
+                "drain_relu": Out(1),
+                "drain_parity": Out(1),
+                "drain_final": Out(1),
+                "drain_done": In(1),
+                "clear": Out(1),
+                "clear_busy": In(1),
+                "cycles_index": In(index),
+                "cycles": Out(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.table = table = LutRam(
+            shape=layer_layout(self._config), depth=max(2, self._config.layers)
+        )
+        index = Signal(range(self._config.layers))
+        layer = Signal(layer_layout(self._config))
+        m.d.comb += [
+            table.write_en.eq(self.layer_write),
+            table.write_addr.eq(self.layer_index),
+            table.write_data.eq(self.layer),
+            table.read_addr.eq(index),
+            self.parity.eq(index[0]),
+            self.codebook_base.eq(layer.codebook_base),
+        ]
+        with m.If(self.layer_write & (self.layer_index == 0)):
+            m.d.sync += self.inputs.eq(self.layer.inputs)
+
+        # The column to be broadcast next, held here so that its address is ready early.
+        held = Signal()
+        free = Signal()
+        m.d.comb += [
+            self.column_valid.eq(held & self.ready),
+            free.eq(~held | self.ready),
+        ]
+        with m.If(self.ready):
+            m.d.sync += held.eq(0)
+
+        # Cycles of a layer; its drain overlaps with the next one's broadcasts.
+        cycle = Signal(32)
+        first = Signal(32)
+        counting = Signal()
+        drain_first = Signal(32)
+        drain_index = Signal.like(index)
+        m.submodules.layer_cycles = layer_cycles = LutRam(
+            shape=32, depth=max(2, self._config.layers)
+        )
+        m.d.comb += [
+            layer_cycles.read_addr.eq(self.cycles_index),
+            self.cycles.eq(layer_cycles.read_data),
+            layer_cycles.write_addr.eq(drain_index),
+            layer_cycles.write_data.eq(cycle - drain_first + 1),
+            layer_cycles.write_en.eq(self.drain_done),
+        ]
+        m.d.sync += cycle.eq(cycle + 1)
+        with m.If(self.column_valid & ~counting):
+            m.d.sync += [counting.eq(1), first.eq(cycle)]
+
+        with m.FSM(init="clear"):
+            with m.State("clear"):
+                m.d.comb += self.clear.eq(1)
+                m.next = "clearing"
+            with m.State("clearing"):
+                with m.If(~self.clear_busy):
+                    m.d.sync += self.busy.eq(0)
+                    m.next = "idle"
+            with m.State("idle"):
+                m.d.sync += index.eq(0)
+                with m.If(self.start):
+                    m.d.sync += self.busy.eq(1)
+                    m.next = "fetch"
+            with m.State("fetch"):
+                m.d.sync += [layer.eq(table.read_data), counting.eq(0)]
+                m.next = "bias"
+            with m.State("bias"):
+                m.d.sync += [
+                    held.eq(layer.bias),
+                    self.column.eq(layer.column_base + layer.inputs),
+                    self.activation.eq(1 << layer.bias_exponent),
+                ]
+                m.next = "activations"
+            with m.State("activations"):
+                m.d.comb += self.i.ready.eq(free)
+                with m.If(free & self.i.valid):
+                    m.d.sync += [
+                        held.eq(self.i.p.present),
+                        self.column.eq(layer.column_base + self.i.p.column),
+                        self.activation.eq(self.i.p.value),
+                    ]
+                    with m.If(self.i.p.last):
+                        # The layer before was drained: its last activation has just come.
+                        m.d.sync += [
+                            self.drain_rows.eq(layer.outputs),
+                            self.drain_shift.eq(layer.shift),
+                            self.drain_relu.eq(layer.relu),
+                            self.drain_parity.eq(self.parity),
+                            self.drain_final.eq(index + 1 == self.layers),
+                            drain_index.eq(index),
+                        ]
+                        m.next = "wait"
+            with m.State("wait"):
+                with m.If(~held & self.issued):
+                    m.d.comb += self.drain_start.eq(1)
+                    m.d.sync += drain_first.eq(Mux(counting, first, cycle))
+                    with m.If(self.drain_final):
+                        m.next = "last drain"
+                    with m.Else():
+                        m.d.sync += index.eq(index + 1)
+                        m.next = "fetch"
+            with m.State("last drain"):
+                with m.If(self.drain_done):
+                    m.d.sync += self.busy.eq(0)
+                    m.next = "idle"
+        return m

@@ -1,0 +1,137 @@
+"""The way back: from the PEs' accumulators to vectors of activations."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from pleach.reference import EngineConfig
+from pleach_hw.arithmetic import drain_latency
+from pleach_hw.lnzd import vector_layout
+from pleach_hw.primitives import delay
+from pleach_hw.primitives.delay import delays
+from pleach_hw.queue import Queue
+from pleach_hw.requantize import RequantizeUnit
+
+
+class DrainUnit(wiring.Component):
+    """Drains a layer's rows in order, `lanes` a cycle, and gives them requantised as vectors; the
+    first `latency` cycles after `start`.
+
+    Row `r` is local row ``r // pes`` of PE ``r % pes``. All `lanes` accumulators of a vector are
+    drained, those past the last row, too; the vector's mask leaves them out. `start` may come while
+    not `busy`; `rows` (1 to 65535), `shift`, `relu` and `parity` belong to it and stand still until
+    `done`, which is high in the cycle in which the last vector enters the queue at the output.
+
+    Back-pressure: rows are drained only when their vector is sure of a place in that queue, so
+    that no PE ever waits. The queue is deep enough for one vector a cycle.
+
+    `clear` drains every row of every PE, `accumulators` cycles while `clear_busy`, and gives
+    nothing: after power-up, since reset leaves the accumulators. Reset drops all else.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        self._groups = config.pes // config.lanes  # vectors in a local row
+        # Ages of a vector: there are registers in front of the PEs and behind the choice of lanes.
+        self._drained_at = 1 + drain_latency()
+        self._queued_at = self._drained_at + 1 + RequantizeUnit.latency
+        # A place in the queue is taken for `_queued_at` + 2 cycles at least.
+        self._depth = 1 << (self._queued_at + 1).bit_length()
+        self._vector = vector_layout(lanes=config.lanes, column_width=16)
+        super().__init__(
+            {
+                "start": In(1),
+                "rows": In(16),
+                "shift": In(6),
+                "relu": In(1),
+                "parity": In(1),
+                "busy": Out(1),
+                "done": Out(1),
+                "clear": In(1),
+                "clear_busy": Out(1),
+                "drain_valid": Out(config.pes),
+                "drain_row": Out(range(config.accumulators)),
+                "drain_parity": Out(1),
+                "drained": In(data.ArrayLayout(signed(config.accumulator_bits), config.pes)),
+                "o": Out(stream.Signature(self._vector)),
+            }
+        )
+
+    @property
+    def latency(self):
+        """Cycles from `start` to the first vector at the output."""
+        return self._queued_at + 1
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        lanes, groups = config.lanes, self._groups
+        lane_bits, group_bits = (lanes - 1).bit_length(), (groups - 1).bit_length()
+        number = range(groups * config.accumulators)  # of a vector in its layer
+        last_row = (self.rows - 1)[:16]
+        last_number = last_row[lane_bits:]
+
+        # Which vector goes next; `places` of the queue are taken by those on their way or in it.
+        active = Signal()
+        sweep = Signal(range(config.accumulators))
+        next_number = Signal(number)
+        places = Signal(range(self._depth + 1))
+        room = ~places[-1]  # the depth is a power of two
+        go = (self.start | active) & room
+        with m.If(go):
+            m.d.sync += [next_number.eq(next_number + 1), active.eq(1)]
+            with m.If(next_number == last_number):
+                m.d.sync += [next_number.eq(0), active.eq(0)]
+        with m.Elif(self.start):
+            m.d.sync += active.eq(1)
+        m.d.sync += [
+            self.clear_busy.eq(self.clear | (self.clear_busy & (sweep != config.accumulators - 1))),
+            sweep.eq(sweep + self.clear_busy),
+            self.drain_row.eq(Mux(self.clear_busy, sweep, next_number[group_bits:])),
+            self.drain_parity.eq(self.parity),
+        ]
+        for pe in range(config.pes):
+            chosen = go & (next_number[:group_bits] == pe // lanes)
+            m.d.sync += self.drain_valid[pe].eq(chosen | self.clear_busy)
+        valid = delays(m, go, self._queued_at, name="valid", reset_less=False)
+
+        # The accumulators of the vector drained, requantised.
+        group = Signal(group_bits)
+        with m.If(valid[self._drained_at]):
+            m.d.sync += group.eq(group + 1)
+        with m.Elif(self.start):
+            m.d.sync += group.eq(0)
+        m.submodules.queue = queue = Queue(shape=self._vector, depth=self._depth)
+        vector = queue.i.payload
+        for lane in range(lanes):
+            m.submodules[f"requantize_{lane}"] = unit = RequantizeUnit(
+                accumulator_bits=config.accumulator_bits
+            )
+            choice = Array(self.drained[lane::lanes])
+            m.d.comb += [
+                unit.acc.eq(delay(m, choice[group], 1, name=f"acc_{lane}")),
+                unit.shift.eq(self.shift),
+                unit.relu.eq(self.relu),
+                vector.values[lane].eq(unit.result),
+            ]
+
+        # The vector queued.
+        queued_number = Signal(number)
+        queued = valid[-1]
+        m.d.comb += [
+            queue.i.valid.eq(queued),
+            vector.column.eq(queued_number << lane_bits),
+            vector.last.eq(queued_number == last_number),
+            vector.mask.eq(Cat(~vector.last | (n <= last_row[:lane_bits]) for n in range(lanes))),
+            self.done.eq(queued & vector.last),
+        ]
+        with m.If(queued):
+            m.d.sync += queued_number.eq(Mux(vector.last, 0, queued_number + 1))
+        m.d.sync += [
+            self.busy.eq((self.busy | self.start) & ~self.done),
+            places.eq(places + go - (queue.o.valid & queue.o.ready)),
+        ]
+        wiring.connect(m, queue.o, wiring.flipped(self.o))
+        return m

@@ -1,0 +1,157 @@
+"""The engine: all blocks joined, with AXI4-Stream at the edge."""
+
+from amaranth.hdl import Cat, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from pleach.reference import EngineConfig
+from pleach_hw.control import ControlUnit
+from pleach_hw.drain import DrainUnit
+from pleach_hw.host_link import HostLink
+from pleach_hw.lnzd import NonZeroDetector
+from pleach_hw.loader import Loader
+from pleach_hw.packing import INPUT_LANES, InputUnpack, OutputPack
+from pleach_hw.pe import ProcessingElement
+
+
+class Engine(wiring.Component):
+    """Loads a `.pleach` file and runs its network; docs/engine.md says how to talk to it.
+
+    Ports are AXI4-Stream, 32 bits wide: `s_axis` takes packets, `m_axis` gives one answer to each.
+    After reset the accumulators are cleared, `accumulators` cycles, before a packet is taken.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        super().__init__(
+            {
+                "s_axis_tdata": In(32),
+                "s_axis_tvalid": In(1),
+                "s_axis_tready": Out(1),
+                "s_axis_tlast": In(1),
+                "m_axis_tdata": Out(32),
+                "m_axis_tvalid": Out(1),
+                "m_axis_tready": In(1),
+                "m_axis_tlast": Out(1),
+            }
+        )
+
+    @property
+    def config(self) -> EngineConfig:
+        return self._config
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.host = host = HostLink(config)
+        m.submodules.loader = loader = Loader(config)
+        m.submodules.unpack = unpack = InputUnpack()
+        m.submodules.lnzd = lnzd = NonZeroDetector(lanes=INPUT_LANES)
+        m.submodules.control = control = ControlUnit(config)
+        m.submodules.drain = drain = DrainUnit(config)
+        m.submodules.pack = pack = OutputPack(lanes=config.lanes)
+        pes = [ProcessingElement(config) for _ in range(config.pes)]
+        for number, pe in enumerate(pes):
+            m.submodules[f"pe_{number}"] = pe
+
+        m.d.comb += [
+            host.i.p.data.eq(self.s_axis_tdata),
+            host.i.p.last.eq(self.s_axis_tlast),
+            host.i.valid.eq(self.s_axis_tvalid),
+            self.s_axis_tready.eq(host.i.ready),
+            self.m_axis_tdata.eq(host.o.p.data),
+            self.m_axis_tlast.eq(host.o.p.last),
+            self.m_axis_tvalid.eq(host.o.valid),
+            host.o.ready.eq(self.m_axis_tready),
+        ]
+
+        # LOAD: the loader fills the PEs and the layer table.
+        connect(m, host.load, loader.i)
+        m.d.comb += [
+            loader.start.eq(host.load_start),
+            loader.overflow.eq(Cat(pe.overflow for pe in pes).any()),
+            host.load_done.eq(loader.done),
+            host.load_error.eq(loader.error),
+            host.load_detail.eq(loader.detail),
+            control.layer_write.eq(loader.layer_write),
+            control.layer_index.eq(loader.layer_index),
+            control.layer.eq(loader.layer),
+        ]
+        for number, pe in enumerate(pes):
+            m.d.comb += [
+                pe.load_clear.eq(loader.load_clear),
+                pe.entry_valid.eq(loader.entry_valid[number]),
+                pe.entry.eq(loader.entry),
+                pe.column_end.eq(loader.column_end),
+                pe.column_end_column.eq(loader.column),
+                pe.codebook_write.eq(loader.codebook_write),
+                pe.codebook_addr.eq(loader.codebook_addr),
+                pe.codebook_data.eq(loader.codebook_data),
+            ]
+
+        # RUN: inputs to LNZD, its tokens to the control unit, broadcasts to the PEs.
+        connect(m, host.inputs, unpack.i)
+        connect(m, lnzd.o, control.i)
+        connect(m, pack.o, host.outputs)
+        m.d.comb += [
+            unpack.start.eq(host.run_start),
+            unpack.inputs.eq(control.inputs),
+            unpack.wide.eq(loader.input_type),
+            host.inputs_done.eq(unpack.done),
+            host.wrong_length.eq(unpack.wrong_length),
+            host.busy.eq(control.busy),
+            control.start.eq(host.run_start),
+            control.layers.eq(loader.layers),
+            control.cycles_index.eq(host.cycles_index),
+            host.cycles.eq(control.cycles),
+            control.ready.eq(Cat(pe.ready for pe in pes).all()),
+            control.issued.eq(Cat(pe.issued for pe in pes).all()),
+        ]
+        for number, pe in enumerate(pes):
+            m.d.comb += [
+                pe.column_valid.eq(control.column_valid),
+                pe.column.eq(control.column),
+                pe.activation.eq(control.activation),
+                pe.parity.eq(control.parity),
+                pe.codebook_base.eq(control.codebook_base),
+                pe.drain_valid.eq(drain.drain_valid[number]),
+                pe.drain_row.eq(drain.drain_row),
+                pe.drain_parity.eq(drain.drain_parity),
+                drain.drained[number].eq(pe.drained),
+            ]
+
+        # The rows drained: outputs of the network, or activations of the next layer.
+        m.d.comb += [
+            drain.start.eq(control.drain_start),
+            drain.rows.eq(control.drain_rows),
+            drain.shift.eq(control.drain_shift),
+            drain.relu.eq(control.drain_relu),
+            drain.parity.eq(control.drain_parity),
+            drain.clear.eq(control.clear),
+            control.drain_done.eq(drain.done),
+            control.clear_busy.eq(drain.clear_busy),
+            pack.i.payload.eq(drain.o.payload),
+        ]
+        with m.If(control.drain_final):
+            m.d.comb += [
+                pack.i.valid.eq(drain.o.valid),
+                drain.o.ready.eq(pack.i.ready),
+            ]
+        with m.If(unpack.o.valid):  # only the first layer has inputs, before anything is drained
+            m.d.comb += [
+                lnzd.i.payload.eq(unpack.o.payload),
+                lnzd.i.valid.eq(1),
+                unpack.o.ready.eq(lnzd.i.ready),
+            ]
+        with m.Elif(~control.drain_final):
+            m.d.comb += [
+                lnzd.i.p.column.eq(drain.o.p.column),
+                lnzd.i.p.last.eq(drain.o.p.last),
+                lnzd.i.p.mask.eq(drain.o.p.mask),
+                lnzd.i.valid.eq(drain.o.valid),
+                drain.o.ready.eq(lnzd.i.ready),
+            ]
+            m.d.comb += [
+                lnzd.i.p.values[lane].eq(drain.o.p.values[lane]) for lane in range(config.lanes)
+            ]
+        return m

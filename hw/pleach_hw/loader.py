@@ -1,0 +1,509 @@
+"""The loader: checks a bitstream word by word and fills the processing elements from it."""
+
+from contextlib import contextmanager
+
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
+from amaranth.lib.wiring import In, Out
+
+from pleach.format import gaps, words
+from pleach.reference import EngineConfig
+from pleach.reference.protocol import EngineError, Resource
+from pleach_hw.entry_decoder import EntryDecoder
+from pleach_hw.layouts import layout
+from pleach_hw.scatter import Scatter
+from pleach_hw.weight_read import entry_layout
+
+#: A word of a packet.
+PACKET_WORD = data.StructLayout({"data": 32, "last": 1})
+
+
+def layer_layout(config: EngineConfig) -> data.StructLayout:
+    """What the control unit knows of a layer."""
+    return data.StructLayout(
+        {
+            "inputs": 16,
+            "outputs": 16,
+            "bias": 1,
+            "bias_exponent": 4,
+            "shift": 6,
+            "relu": 1,
+            "column_base": range(config.columns),
+            "codebook_base": range(config.codebook),
+        }
+    )
+
+
+class TableBuilder(wiring.Component):
+    """Counts of code lengths to the table of a `HuffmanDecoder`; a length a cycle.
+
+    Ports:
+        start: begin the table of an alphabet of `size` ≥ 2 symbols, longest code `longest` ≥ 1.
+        count, step: the count of codes of the next length; for the longest it is ignored.
+        at_longest: the next step is the last one.
+        write_length, write_upper, write_offset: what to write with `step`.
+        broken: with `step`, the Kraft equality cannot hold.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "start": In(1),
+                "size": In(9),
+                "longest": In(range(words.MAX_CODE_LENGTH + 1)),
+                "count": In(8),
+                "step": In(1),
+                "at_longest": Out(1),
+                "write_length": Out(range(words.MAX_CODE_LENGTH + 1)),
+                "write_upper": Out(words.MAX_CODE_LENGTH + 1),
+                "write_offset": Out(8),
+                "broken": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        upper = Signal(words.MAX_CODE_LENGTH + 1)
+        below = Signal(10)  # codes shorter than the next length
+        full = Signal(words.MAX_CODE_LENGTH + 1)  # 2^length
+        length = Signal.like(self.write_length)
+
+        left = Signal(signed(11))
+        count = Signal(signed(11))
+        total = Signal(words.MAX_CODE_LENGTH + 3)
+        m.d.comb += [
+            self.at_longest.eq(length == self.longest),
+            left.eq(self.size - below),
+            count.eq(Mux(self.at_longest, left, self.count)),
+            total.eq((upper << 1) + count),
+            self.broken.eq(
+                Mux(self.at_longest, (total != full) | (left <= 0), (total >= full) | (left < 0))
+            ),
+            self.write_length.eq(length),
+            self.write_upper.eq(total),
+            self.write_offset.eq(below - (upper << 1)),
+        ]
+        with m.If(self.start):
+            m.d.sync += [upper.eq(0), below.eq(0), length.eq(1), full.eq(2)]
+        with m.Elif(self.step):
+            m.d.sync += [
+                upper.eq(total),
+                below.eq(below + count),
+                length.eq(length + 1),
+                full.eq(full << 1),
+            ]
+        return m
+
+
+class Loader(wiring.Component):
+    """Reads the file of a LOAD packet and fills the PEs, the codebook and the layer table.
+
+    A word a cycle outside of the data words; data words as the entry decoder asks for them, an
+    entry in two cycles, an empty column in one. Whatever is wrong ends in `done` with
+    an error, after the packet's last word was taken; no write goes past what the PEs and the layer
+    table hold, whatever the file says.
+
+    Ports:
+        start: a packet begins; what was loaded is void.
+        i: its words after the command word.
+        done: strobe, the packet was taken; `error` and `detail` stand until the next start.
+        layers, input_type: of the header, once done without an error.
+        layer_write, layer_index, layer: write port of the layer table.
+        load_clear … codebook_data: for all PEs; `entry_valid` has a bit for each.
+        overflow: a PE had no room for an entry.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "i": In(stream.Signature(PACKET_WORD)),
+                "done": Out(1),
+                "error": Out(EngineError),
+                "detail": Out(16),
+                "layers": Out(range(config.layers + 1)),
+                "input_type": Out(1),
+                "layer_write": Out(1),
+                "layer_index": Out(range(config.layers)),
+                "layer": Out(layer_layout(config)),
+                "load_clear": Out(1),
+                "entry_valid": Out(config.pes),
+                "entry": Out(entry_layout(config)),
+                "column_end": Out(1),
+                "column": Out(range(config.columns)),
+                "overflow": In(1),
+                "codebook_write": Out(1),
+                "codebook_addr": Out(range(config.codebook)),
+                "codebook_data": Out(signed(16)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        # What a refused layer leaves half-way in these two must not reach the next one.
+        abandon = Signal()
+        decoder = EntryDecoder()
+        scatter = Scatter(config)
+        m.submodules.decoder = ResetInserter(abandon)(decoder)
+        m.submodules.scatter = ResetInserter(abandon)(scatter)
+        m.submodules.table = table = TableBuilder()
+        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=32).create()
+        wiring.connect(m, decoder.o, scatter.i)
+
+        # --- words -------------------------------------------------------------------------------
+        word = self.i.p.data
+        take = Signal()
+        ended = Signal()  # the packet's last word was taken
+        known = Signal()  # `left` is known
+        left = Signal(32)  # words of the file that are not taken yet
+        offered = Signal()  # a word that may be taken
+        wrong_end = Signal()  # the packet ended before the file, or the file before the packet
+        m.d.comb += [
+            offered.eq(self.i.valid & ~ended),
+            take.eq(self.i.valid & self.i.ready),
+            crc.data.eq(word),
+        ]
+        with m.If(take):
+            m.d.sync += [left.eq(left - 1), ended.eq(self.i.p.last)]
+            m.d.sync += wrong_end.eq(wrong_end | (self.i.p.last != (known & (left == 1))))
+
+        # --- the header, the section, the layer --------------------------------------------------
+        info = Signal(layout(words.HEADER_INFO))
+        head = layout(words.SECTION_HEAD)(word)
+        kind = Signal(8)
+        payload_left = Signal(24)
+        payload_length = Signal(24)
+        layers_read = Signal(range(config.layers + 1))
+        fields = [Signal(layout(w), name=f"layer_{i}") for i, w in enumerate(words.LAYER_WORDS)]
+        shape, count, scale, tables = fields
+        columns = Signal(17)
+        column_base = Signal(range(config.columns + 1))
+        codebook_base = Signal(range(config.codebook + 1))
+        outputs_before = Signal(16)
+        local = Signal(17)
+        local_before = Signal(17)
+        m.d.comb += [
+            columns.eq(shape.inputs + scale.bias),
+            local.eq((shape.outputs + (config.pes - 1)) >> (config.pes - 1).bit_length()),
+        ]
+        reserved = [
+            (field.as_value() & w.reserved()) != 0
+            for field, w in zip(fields, words.LAYER_WORDS, strict=True)
+        ]
+        no_tables = (
+            (tables.codebook_size == 0)
+            & (tables.code_length == 0)
+            & (tables.gap_symbols == 0)
+            & (tables.gap_length == 0)
+        )
+        fits = {
+            Resource.COLUMNS: column_base + columns <= config.columns,
+            Resource.ROWS: local + local_before <= config.accumulators,
+            Resource.CODEBOOK: codebook_base + tables.codebook_size <= config.codebook,
+            Resource.ACCUMULATOR_BITS: scale.accumulator_bits <= config.accumulator_bits,
+        }
+        bad_field = Signal()
+        bad_shape = Signal()
+        bad_table = Signal()
+        short_of = Signal(len(fits))
+        m.d.sync += [
+            bad_field.eq(
+                Cat(*reserved).any()
+                | (shape.inputs == 0)
+                | (shape.outputs == 0)
+                | columns[16]
+                | (((count.entries + 31) >> 5) > payload_length)
+                | (scale.shift > 47)
+                | (scale.activation > 1)
+                | (scale.bias_exponent > 14)
+                | (tables.codebook_size > 256)
+                | (tables.code_length > words.MAX_CODE_LENGTH)
+                | (tables.gap_symbols > gaps.CLASSES)
+                | (tables.gap_length > words.MAX_GAP_LENGTH)
+                | Mux(
+                    count.entries == 0,
+                    ~no_tables | (payload_length != len(fields)),
+                    (tables.codebook_size == 0) | (tables.gap_symbols == 0),
+                )
+            ),
+            bad_table.eq(
+                (count.entries != 0)
+                & (
+                    ((tables.codebook_size == 1) != (tables.code_length == 0))
+                    | ((tables.gap_symbols == 1) != (tables.gap_length == 0))
+                )
+            ),
+            bad_shape.eq((layers_read != 0) & (shape.inputs != outputs_before)),
+            short_of.eq(Cat(~fit for fit in fits.values())),
+        ]
+        m.d.comb += [
+            self.layers.eq(layers_read),
+            self.input_type.eq(info.input_type),
+            self.layer_index.eq(layers_read),
+            self.layer.inputs.eq(shape.inputs),
+            self.layer.outputs.eq(shape.outputs),
+            self.layer.bias.eq(scale.bias),
+            self.layer.bias_exponent.eq(scale.bias_exponent),
+            self.layer.shift.eq(scale.shift),
+            self.layer.relu.eq(scale.activation),
+            self.layer.column_base.eq(column_base),
+            self.layer.codebook_base.eq(codebook_base),
+        ]
+
+        # --- the tables, a byte at a time --------------------------------------------------------
+        bytes_ = Signal(32)
+        bytes_left = Signal(range(5))
+        byte = bytes_[:8]
+        next_byte = Signal()
+        coding_gaps = Signal()  # the table being read: weight codes first, then gap classes
+        number = Signal(9)  # of a gap class or codebook value
+        seen = Signal(gaps.CLASSES)
+        low_byte = Signal(8)
+        have_low = Signal()
+        with m.If(next_byte):
+            m.d.sync += [bytes_.eq(bytes_ >> 8), bytes_left.eq(bytes_left - 1)]
+        m.d.comb += [
+            table.size.eq(Mux(coding_gaps, tables.gap_symbols, tables.codebook_size)),
+            table.longest.eq(Mux(coding_gaps, tables.gap_length, tables.code_length)),
+            table.count.eq(byte),
+            decoder.code_length.eq(tables.code_length),
+            decoder.gap_length.eq(tables.gap_length),
+            decoder.code_write.eq(table.step & ~coding_gaps),
+            decoder.gap_write.eq(table.step & coding_gaps),
+            decoder.class_addr.eq(number),
+            decoder.class_data.eq(byte),
+            self.codebook_addr.eq(codebook_base + number),
+            self.codebook_data.eq(Cat(low_byte, byte)),
+        ]
+        for prefix in ("gap", "code"):
+            for name in ("write_length", "write_upper", "write_offset"):
+                m.d.comb += getattr(decoder, f"{prefix}_{name}").eq(getattr(table, name))
+
+        # --- the entries -------------------------------------------------------------------------
+        m.d.comb += [
+            decoder.entries.eq(count.entries),
+            decoder.i.payload.eq(word),
+            scatter.rows.eq(shape.outputs),
+            scatter.columns.eq(columns),
+            scatter.column_base.eq(column_base),
+            self.entry_valid.eq(scatter.entry_valid),
+            self.entry.eq(scatter.entry),
+            self.column_end.eq(scatter.column_end),
+            self.column.eq(scatter.column),
+        ]
+
+        def fail(error, detail=layers_read):
+            m.d.sync += [self.error.eq(error), self.detail.eq(detail)]
+            m.next = "discard"
+
+        @contextmanager
+        def state(name):
+            """A state that is left for "discard" when packet and file do not end together."""
+            with m.State(name):
+                with m.If(wrong_end):
+                    fail(EngineError.LENGTH)
+                with m.Else():
+                    yield
+
+        @contextmanager
+        def word_taken():
+            """In a state: take a word of the packet as soon as there is one, and then …"""
+            m.d.comb += self.i.ready.eq(offered)
+            with m.If(take):
+                yield
+
+        @contextmanager
+        def payload_word():
+            with word_taken():
+                m.d.sync += payload_left.eq(payload_left - 1)
+                m.d.comb += crc.valid.eq(1)
+                yield
+
+        @contextmanager
+        def byte_read():
+            """In a state: read a byte of the tables, or fetch the next word for it."""
+            with m.If(bytes_left != 0):
+                m.d.comb += next_byte.eq(1)
+                yield
+            with m.Elif(payload_left == 0):
+                fail(EngineError.DATA)
+            with m.Else(), payload_word():
+                m.d.sync += [bytes_.eq(word), bytes_left.eq(4)]
+
+        with m.FSM():
+            with m.State("idle"):
+                with m.If(self.start):
+                    m.d.comb += self.load_clear.eq(1)
+                    m.d.sync += [
+                        self.error.eq(EngineError.OK),
+                        self.detail.eq(0),
+                        ended.eq(0),
+                        known.eq(0),
+                        wrong_end.eq(0),
+                        layers_read.eq(0),
+                        column_base.eq(0),
+                        codebook_base.eq(0),
+                        local_before.eq(0),
+                    ]
+                    m.next = "magic"
+
+            with state("magic"), word_taken():
+                m.d.comb += [crc.start.eq(1), crc.valid.eq(1)]
+                m.next = "info"
+                with m.If(word != words.MAGIC):
+                    fail(EngineError.BAD_HEADER)
+            with state("info"), word_taken():
+                m.d.comb += crc.valid.eq(1)
+                m.d.sync += info.eq(word)
+                m.next = "size"
+            with state("size"), word_taken():
+                m.d.comb += crc.valid.eq(1)
+                m.d.sync += [left.eq(word - 3), known.eq(1)]
+                m.next = "header CRC"
+            with state("header CRC"), word_taken():
+                m.next = "header"
+                with m.If(word != crc.crc):
+                    fail(EngineError.HEADER_CRC)
+            with state("header"):
+                m.next = "head"
+                with m.If(
+                    (info.version != words.VERSION)
+                    | (info.layers == 0)
+                    | ((info.as_value() & words.HEADER_INFO.reserved()) != 0)
+                ):
+                    fail(EngineError.BAD_HEADER)
+                with m.Elif(left == 0):
+                    fail(EngineError.SECTION_TYPE)
+                with m.Elif(info.layers > config.layers):
+                    fail(EngineError.CAPACITY, Resource.LAYERS)
+
+            with state("head"), word_taken():
+                m.d.comb += [crc.start.eq(1), crc.valid.eq(1)]
+                m.d.sync += [
+                    kind.eq(head.type),
+                    payload_left.eq(head.length),
+                    payload_length.eq(head.length),
+                ]
+                m.next = "section"
+                with m.If(left < head.length + 2):
+                    fail(EngineError.LENGTH)
+            with state("section"):
+                with m.If(kind[7]):
+                    m.next = "padding"
+                with m.Elif((kind != words.SECTION_LAYER) | (layers_read == info.layers)):
+                    fail(EngineError.SECTION_TYPE)
+                with m.Elif(payload_length < len(fields)):
+                    fail(EngineError.BAD_FIELD)
+                with m.Else():
+                    m.next = "field 0"
+            for index, field in enumerate(fields):
+                with state(f"field {index}"), payload_word():
+                    m.d.sync += field.eq(word)
+                    m.next = f"field {index + 1}" if field is not fields[-1] else "check"
+            with state("check"):  # the checks are registered in this cycle
+                m.next = "judge"
+            with state("judge"):
+                m.d.sync += [coding_gaps.eq(0), bytes_left.eq(0)]
+                m.d.comb += table.start.eq(1)
+                with m.If(bad_field):
+                    fail(EngineError.BAD_FIELD)
+                with m.Elif(bad_table):
+                    fail(EngineError.BAD_TABLE)
+                with m.Elif(bad_shape):
+                    fail(EngineError.SHAPE)
+                for index, resource in enumerate(fits):
+                    with m.Elif(short_of[index]):
+                        fail(EngineError.CAPACITY, resource)
+                with m.Elif(count.entries == 0):
+                    m.next = "begin"
+                with m.Else():
+                    m.next = "counts"
+
+            with state("counts"):
+                with m.If(table.longest == 0):
+                    m.next = "next table"
+                with m.Elif(table.at_longest):
+                    m.d.comb += table.step.eq(1)
+                    m.next = "next table"
+                with m.Else(), byte_read():
+                    m.d.comb += table.step.eq(1)
+                with m.If(table.step & table.broken):
+                    fail(EngineError.BAD_TABLE)
+            with state("next table"):
+                m.d.comb += table.start.eq(1)
+                m.d.sync += [coding_gaps.eq(1), number.eq(0), seen.eq(0), have_low.eq(0)]
+                m.next = "counts"
+                with m.If(coding_gaps):
+                    m.next = "classes"
+            with state("classes"), byte_read():
+                m.d.comb += decoder.class_write.eq(1)
+                m.d.sync += [seen.eq(seen | (Const(1) << byte[:5])), number.eq(number + 1)]
+                with m.If(number + 1 == tables.gap_symbols):
+                    m.d.sync += number.eq(0)
+                    m.next = "codebook"
+                with m.If((byte >= gaps.CLASSES) | seen.bit_select(byte[:5], 1)):
+                    fail(EngineError.BAD_TABLE)
+            with state("codebook"), byte_read():
+                m.d.sync += [low_byte.eq(byte), have_low.eq(~have_low)]
+                with m.If(have_low):
+                    m.d.comb += self.codebook_write.eq(1)
+                    m.d.sync += number.eq(number + 1)
+                    with m.If(number + 1 == tables.codebook_size):
+                        m.next = "begin"
+
+            with state("begin"):
+                m.d.comb += [decoder.start.eq(1), scatter.start.eq(1)]
+                m.next = "entries"
+            with state("entries"):
+                m.d.comb += [
+                    decoder.i.valid.eq(offered & (payload_left != 0)),
+                    self.i.ready.eq(decoder.i.ready & (payload_left != 0) & ~ended),
+                    crc.valid.eq(take),
+                    scatter.finish.eq(decoder.done),
+                ]
+                m.d.sync += payload_left.eq(payload_left - take)
+                with m.If(scatter.outside):
+                    fail(EngineError.POSITION)
+                with m.Elif(decoder.starved & (payload_left == 0)):
+                    fail(EngineError.DATA)
+                with m.Elif(scatter.done):
+                    m.next = "padding"
+
+            with state("padding"):
+                with m.If(payload_left == 0):
+                    m.next = "section CRC"
+                with m.Else(), payload_word():
+                    pass
+            with state("section CRC"), word_taken():
+                is_layer = kind == words.SECTION_LAYER
+                with m.If(word != crc.crc):
+                    fail(EngineError.SECTION_CRC)
+                with m.Elif(is_layer & self.overflow):
+                    fail(EngineError.CAPACITY, Resource.ENTRIES)
+                with m.Else():
+                    m.next = "next"
+                    with m.If(is_layer):
+                        m.d.comb += self.layer_write.eq(1)
+                        m.d.sync += [
+                            layers_read.eq(layers_read + 1),
+                            column_base.eq(column_base + columns),
+                            codebook_base.eq(codebook_base + tables.codebook_size),
+                            outputs_before.eq(shape.outputs),
+                            local_before.eq(local),
+                        ]
+            with state("next"):
+                m.next = "head"
+                with m.If(left == 0):
+                    m.next = "discard"
+                    with m.If(layers_read != info.layers):
+                        fail(EngineError.SECTION_TYPE)
+
+            with m.State("discard"):
+                m.d.comb += [self.i.ready.eq(~ended), abandon.eq(1)]
+                with m.If(ended):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "idle"
+        return m

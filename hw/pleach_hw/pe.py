@@ -1,0 +1,127 @@
+"""The processing element."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from pleach.reference import EngineConfig
+from pleach_hw.arithmetic import ArithmeticUnit, drain_latency
+from pleach_hw.pointer_read import PointerRead
+from pleach_hw.weight_read import WeightRead, entry_layout
+
+
+class ProcessingElement(wiring.Component):
+    """Holds the weights of every `pes`-th row and accumulates their products with the activations
+    broadcast; one MAC or drain a cycle. The first MAC of a column is issued `BlockRam.latency` + 2
+    cycles after its broadcast where nothing is ahead of it; columns without a weight here cost
+    nothing.
+
+    Broadcast: with `column_valid`, `column` (layer base added) and `activation` are taken; it may
+    come only while `ready`, a register that falls when the queue may be full.
+
+    Drain: with `drain_valid`, `drained` shows `drain_latency` cycles later, with `drained_valid`,
+    the sum of `drain_row` over every MAC issued before, and the row begins again at 0. Drains go
+    before MACs and are never refused. `issued` says that no MAC is left to be issued: drains may
+    come, and `parity` and `codebook_base` may change, from this very cycle on. `idle` says that
+    all MACs have been written, too.
+
+    Loading, only while `idle`: `load_clear`, then the columns in any order, each as its entries
+    (`entry_valid`) followed by `column_end`. An entry too many is dropped and raises `overflow`
+    until the next `load_clear`. The codebook is written through `codebook_*`.
+
+    Reset drops all work held, pointers, entries, codebook and accumulators stay; so drain every row
+    once after power-up, before the first layer.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        row = range(config.accumulators)
+        column = range(config.columns)
+        code_address = range(config.codebook)
+        super().__init__(
+            {
+                "column_valid": In(1),
+                "column": In(column),
+                "activation": In(signed(16)),
+                "ready": Out(1),
+                "parity": In(1),
+                "codebook_base": In(code_address),
+                "drain_valid": In(1),
+                "drain_row": In(row),
+                "drain_parity": In(1),
+                "drained": Out(signed(config.accumulator_bits)),
+                "drained_valid": Out(1),
+                "issued": Out(1),
+                "idle": Out(1),
+                "load_clear": In(1),
+                "entry_valid": In(1),
+                "entry": In(entry_layout(config)),
+                "column_end": In(1),
+                "column_end_column": In(column),
+                "overflow": Out(1),
+                "codebook_write": In(1),
+                "codebook_addr": In(code_address),
+                "codebook_data": In(signed(16)),
+            }
+        )
+
+    @property
+    def drain_latency(self):
+        return drain_latency()
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.pointer_read = pointers = PointerRead(config)
+        m.submodules.weight_read = weights = WeightRead(config)
+        m.submodules.arithmetic = arithmetic = ArithmeticUnit(config)
+
+        wiring.connect(m, pointers.o, weights.i)
+        m.d.comb += [
+            pointers.column_valid.eq(self.column_valid),
+            pointers.column.eq(self.column),
+            pointers.activation.eq(self.activation),
+            self.ready.eq(pointers.ready),
+            weights.hold.eq(self.drain_valid),
+            arithmetic.mac.eq(weights.issued),
+            arithmetic.activation.eq(weights.activation),
+            arithmetic.parity.eq(self.parity),
+            arithmetic.codebook_base.eq(self.codebook_base),
+            arithmetic.entry.eq(weights.entry),
+            arithmetic.drain.eq(self.drain_valid),
+            arithmetic.drain_row.eq(self.drain_row),
+            arithmetic.drain_parity.eq(self.drain_parity),
+            self.drained.eq(arithmetic.drained),
+            self.drained_valid.eq(arithmetic.drained_valid),
+            self.issued.eq(pointers.empty & ~weights.busy),
+            self.idle.eq(self.issued & ~arithmetic.busy),
+        ]
+
+        # Loading: `fill` entries are there, `count` of them since `start`, the last column's end.
+        fill = Signal(range(config.entries + 1))
+        start = Signal(range(config.entries))
+        count = Signal(range(config.accumulators + 1))
+        full = fill[-1]  # the capacity is a power of two
+        append = self.entry_valid & ~full
+        m.d.comb += [
+            weights.write_en.eq(append),
+            weights.write_addr.eq(fill),
+            weights.write_entry.eq(self.entry),
+            pointers.write_en.eq(self.column_end),
+            pointers.write_column.eq(self.column_end_column),
+            pointers.write_pointer.start.eq(start),
+            pointers.write_pointer.count.eq(count),
+            arithmetic.codebook_write.eq(self.codebook_write),
+            arithmetic.codebook_addr.eq(self.codebook_addr),
+            arithmetic.codebook_data.eq(self.codebook_data),
+        ]
+        with m.If(self.load_clear):
+            m.d.sync += [fill.eq(0), start.eq(0), count.eq(0), self.overflow.eq(0)]
+        with m.Elif(self.column_end):
+            m.d.sync += [start.eq(fill), count.eq(0)]
+        with m.Elif(self.entry_valid):
+            m.d.sync += [fill.eq(fill + append), count.eq(count + append)]
+            m.d.sync += self.overflow.eq(self.overflow | full)
+        return m

@@ -1,0 +1,7 @@
+"""The only places that memories and multipliers come from: vendor-neutral, of known latency."""
+
+from pleach_hw.primitives.delay import delay
+from pleach_hw.primitives.memory import BlockRam, LutRam
+from pleach_hw.primitives.multiplier import Multiplier
+
+__all__ = ["BlockRam", "LutRam", "Multiplier", "delay"]

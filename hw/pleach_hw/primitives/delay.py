@@ -1,0 +1,23 @@
+"""Delay lines."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Signal
+
+
+def delay(m, value, cycles, *, name, reset_less=True):
+    """`value` as it was `cycles` cycles ago; a list of all its ages is ``delays(...)``.
+
+    Data need no reset; give ``reset_less=False`` for bits that say whether data are valid.
+    """
+    return delays(m, value, cycles, name=name, reset_less=reset_less)[-1]
+
+
+def delays(m, value, cycles, *, name, reset_less=True):
+    """`value` now, one cycle ago, ... and `cycles` cycles ago."""
+    ages = [value]
+    for age in range(1, cycles + 1):
+        register = Signal(value.shape(), name=f"{name}_{age}", reset_less=reset_less)
+        m.d.sync += register.eq(ages[-1])
+        ages.append(register)
+    return ages

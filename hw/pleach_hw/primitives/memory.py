@@ -1,0 +1,108 @@
+"""Memories: one write port and one read port each."""
+
+from __future__ import annotations
+
+import operator
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+
+class _Ram(wiring.Component):
+    def __init__(self, *, shape, depth):
+        self._shape = shape
+        self._depth = operator.index(depth)
+        if self._depth < 2:
+            raise ValueError(f"memory depth must be at least 2, not {self._depth}")
+        super().__init__(
+            {
+                "write_en": In(1),
+                "write_addr": In(range(self._depth)),
+                "write_data": In(shape),
+                "read_addr": In(range(self._depth)),
+                "read_data": Out(shape),
+            }
+        )
+
+    @property
+    def shape(self):
+        return self._shape
+
+    @property
+    def depth(self):
+        return self._depth
+
+    def _memory(self, m, **attrs):
+        """Add the memory with its write port; returns its asynchronous read port."""
+        m.submodules.memory = ram = memory.Memory(
+            shape=self._shape, depth=self._depth, init=[], attrs=attrs
+        )
+        write = ram.write_port()
+        read = ram.read_port(domain="comb")
+        m.d.comb += [
+            write.en.eq(self.write_en),
+            write.addr.eq(self.write_addr),
+            write.data.eq(self.write_data),
+            read.addr.eq(self.read_addr),
+        ]
+        return read
+
+
+class BlockRam(_Ram):
+    """Block RAM: `read_data` shows the word at `read_addr` after `latency` cycles; one write and
+    one read a cycle.
+
+    The read port runs freely: there is no enable and no valid, the user carries a valid bit along.
+    What is read from an address that is written in the same cycle is undefined, so users show that
+    they have no use for it. Neither contents nor output are reset; contents start as zeros.
+
+    On ECP5 it maps to bare DP16KD of 1K×18 or a like shape, and a flip-flop a bit.
+
+    Args:
+        shape: of a word.
+        depth: words, at least 2.
+
+    Raises:
+        ValueError: depth below 2.
+    """
+
+    # The RAM and a register behind it: from the RAM alone data come too late for any logic (5.8 ns
+    # of clock-to-out on ECP5). Users count with this constant, never with a literal.
+    latency = 2
+
+    def elaborate(self, platform):
+        m = Module()
+        # An asynchronous read port and a register behind it: given a synchronous port, or without
+        # no_rw_check, Yosys adds logic that defines reads during writes (35 LUT4 a memory).
+        read = self._memory(m, no_rw_check=1)
+        stage = read.data
+        for number in range(self.latency):
+            register = Signal(self._shape, name=f"read_{number}", reset_less=True)
+            m.d.sync += register.eq(stage)
+            stage = register
+        m.d.comb += self.read_data.eq(stage)
+        return m
+
+
+class LutRam(_Ram):
+    """Distributed RAM: `read_data` shows the word at `read_addr` in the same cycle; one write and
+    one read a cycle.
+
+    A write shows from the next cycle on. Contents are not reset; they start as zeros.
+
+    On ECP5 it maps to TRELLIS_DPR16X4, four bits of 16 words each, and multiplexers above 16 words.
+    iCE40 has no such memory: it becomes flip-flops there.
+
+    Args:
+        shape: of a word.
+        depth: words, at least 2.
+
+    Raises:
+        ValueError: depth below 2.
+    """
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.read_data.eq(self._memory(m).data)
+        return m

@@ -1,0 +1,64 @@
+"""A short queue."""
+
+from __future__ import annotations
+
+import operator
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from pleach_hw.primitives import LutRam
+
+
+class Queue(wiring.Component):
+    """First in, first out: what enters is offered in the next cycle; one in and one out a cycle.
+
+    `i` is ready while fewer than `depth` payloads are held, whatever `o` does; `level` is their
+    number. Reset empties the queue.
+
+    Args:
+        shape: of the payload.
+        depth: payloads held at most, a power of two from 2.
+
+    Raises:
+        ValueError: depth not a power of two.
+    """
+
+    def __init__(self, *, shape, depth):
+        self._shape = shape
+        self._depth = operator.index(depth)
+        if self._depth < 2 or self._depth & (self._depth - 1):
+            raise ValueError(f"queue depth must be a power of two from 2, not {self._depth}")
+        super().__init__(
+            {
+                "i": In(stream.Signature(shape)),
+                "o": Out(stream.Signature(shape)),
+                "level": Out(range(self._depth + 1)),
+            }
+        )
+
+    @property
+    def depth(self):
+        return self._depth
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.ram = ram = LutRam(shape=self._shape, depth=self._depth)
+        # One bit more than the address tells full from empty.
+        head = Signal(range(2 * self._depth))
+        tail = Signal(range(2 * self._depth))
+        put = self.i.valid & self.i.ready
+        get = self.o.valid & self.o.ready
+        m.d.comb += [
+            self.level.eq((tail - head)[: len(tail)]),
+            self.i.ready.eq((tail ^ head) != self._depth),
+            self.o.valid.eq(tail != head),
+            ram.write_en.eq(put),
+            ram.write_addr.eq(tail),
+            ram.write_data.eq(self.i.payload),
+            ram.read_addr.eq(head),
+            self.o.payload.eq(ram.read_data),
+        ]
+        m.d.sync += [tail.eq(tail + put), head.eq(head + get)]
+        return m

@@ -1,0 +1,1 @@
+"""Whole-engine simulation: cocotb benches, the host side of the packets, the runner."""

@@ -1,0 +1,158 @@
+"""The engine's testbench: a host on its two AXI4-Stream interfaces, for cocotb tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge, SimTimeoutError, with_timeout
+from cocotb.utils import get_sim_steps, get_sim_time
+from cocotbext.axi import AxiStreamBus, AxiStreamSink, AxiStreamSource
+
+from pleach.model import InputType
+from pleach.reference.protocol import EngineError, Status
+from pleach_sim.host import Answer, load_packet, run_packet, status_packet
+from pleach_sim.patterns import pauses
+
+PERIOD_NS = 10
+
+
+class EngineBench:
+    """Sends packets to an engine and receives its answers, each within a bound of cycles.
+
+    Start with `start`. Until `pause` is called the host never stalls: a word is offered in every
+    cycle of a packet and every answer is taken at once.
+
+    Args:
+        dut: an engine with the ports of docs/engine.md.
+    """
+
+    def __init__(self, dut):
+        self.dut = dut
+        # One "byte lane" of 32 bits: a frame is then a list of words.
+        self.source = AxiStreamSource(
+            AxiStreamBus.from_prefix(dut, "s_axis"), dut.clk, dut.rst, byte_lanes=1
+        )
+        self.sink = AxiStreamSink(
+            AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk, dut.rst, byte_lanes=1
+        )
+        for side in (self.source, self.sink):
+            side.log.setLevel("ERROR")
+        self.waits = dict.fromkeys(("idle", "refused", "stalled"), 0)
+        self._counting = None
+        self.accepted = self.answered = None
+        self._step = get_sim_steps(PERIOD_NS, "ns")
+
+    @classmethod
+    async def start(cls, dut) -> EngineBench:
+        """A bench with its clock running and the engine just out of reset."""
+        dut.rst.value = 1
+        bench = cls(dut)
+        Clock(dut.clk, PERIOD_NS, unit="ns").start()
+        await bench.reset()
+        return bench
+
+    async def reset(self, cycles: int = 4) -> None:
+        """Reset the engine; what was being sent or received is forgotten."""
+        self.dut.rst.value = 1
+        await ClockCycles(self.dut.clk, cycles)
+        self.source.clear()
+        self.sink.clear()
+        self.dut.rst.value = 0
+        await RisingEdge(self.dut.clk)
+
+    def pause(self, idle: str = "none", stall: str = "none", seed: int = 1) -> None:
+        """From now on: `idle` cycles before words to the engine, `stall` those from it.
+
+        With either, ``waits`` counts from here: cycles without a word for the engine (``idle``),
+        with one that it did not take (``refused``), with one of its words not taken (``stalled``).
+        """
+        if self._counting is not None:
+            self._counting.cancel()
+            self._counting = None
+        self.waits = dict.fromkeys(self.waits, 0)
+        if (idle, stall) != ("none", "none"):
+            self._counting = cocotb.start_soon(self._count_waits())
+        self.source.set_pause_generator(pauses(idle, seed))
+        self.sink.set_pause_generator(pauses(stall, seed + 1))
+        self.source.pause = self.sink.pause = False
+
+    async def _count_waits(self) -> None:
+        dut, edge = self.dut, RisingEdge(self.dut.clk)
+        while True:
+            await edge
+            if not dut.s_axis_tvalid.value:
+                self.waits["idle"] += 1
+            elif not dut.s_axis_tready.value:
+                self.waits["refused"] += 1
+            if dut.m_axis_tvalid.value and not dut.m_axis_tready.value:
+                self.waits["stalled"] += 1
+
+    def cycle(self, time: int | None = None) -> int:
+        """The cycle of a simulation time in steps, by default of now."""
+        return (get_sim_time("step") if time is None else time) // self._step
+
+    async def send(self, words: Sequence[int]) -> None:
+        """Queue a packet, its answer to be received later."""
+        await self.source.send(list(words))
+
+    async def answer(self, what: str, limit: int) -> Answer:
+        """The next answer.
+
+        Args:
+            what: it is the answer to, for the message.
+            limit: cycles to wait for it.
+        """
+        try:
+            frame = await with_timeout(self.sink.recv(), limit * PERIOD_NS, "ns")
+        except SimTimeoutError:
+            left = "its last word was taken" if self.source.idle() else "words of it are left"
+            raise AssertionError(
+                f"no answer to {what} within {limit} cycles; {left}, "
+                f"s_axis_tready={self.dut.s_axis_tready.value}, "
+                f"m_axis_tvalid={self.dut.m_axis_tvalid.value}"
+            ) from None
+        self.answered = self.cycle(frame.sim_time_end)
+        self.frame = list(frame.tdata)
+        return Answer.unpack(self.frame)
+
+    async def request(self, words: Sequence[int], what: str, limit: int) -> Answer:
+        """Send a packet and return its answer; `accepted` and `answered` are then the cycles in
+        which the first word after the command and the last word of the answer were taken."""
+        self.accepted = None
+        watch = cocotb.start_soon(self._watch_second_word()) if len(words) > 1 else None
+        await self.send(words)
+        answer = await self.answer(what, limit)
+        if watch is not None:
+            watch.cancel()
+        return answer
+
+    async def _watch_second_word(self) -> None:
+        edge = RisingEdge(self.dut.clk)
+        for _ in range(2):
+            await edge
+            while not (self.dut.s_axis_tvalid.value and self.dut.s_axis_tready.value):
+                await edge
+        self.accepted = self.cycle()
+
+    async def load(self, data: bytes, limit: int | None = None) -> Answer:
+        """LOAD a file; the answer may be an error."""
+        limit = limit or 20_000 + 256 * len(data)
+        return await self.request(load_packet(data), f"LOAD of {len(data)} bytes", limit)
+
+    async def run(self, inputs: np.ndarray, input_type: InputType, limit: int = 200_000) -> Answer:
+        """RUN one network input, ``[inputs]``; the answer may be an error."""
+        return await self.request(run_packet(inputs, input_type), "RUN", limit)
+
+    async def status(self, limit: int = 10_000) -> Status:
+        """STATUS, which the engine never refuses."""
+        answer = await self.request(status_packet(), "STATUS", limit)
+        assert answer.error == EngineError.OK, f"STATUS was answered with {answer.error.name}"
+        return answer.status()
+
+    @property
+    def latency(self) -> int:
+        """Of the last RUN, in cycles: first input word taken to last output word taken."""
+        return self.answered - self.accepted

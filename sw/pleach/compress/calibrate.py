@@ -1,0 +1,205 @@
+"""From real numbers to fixed point, as docs/numerics.md says. Numpy only: no torch here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pleach.errors import DataError, ModelError
+from pleach.model import (
+    Activation,
+    CompressedLayer,
+    CompressedModel,
+    InputType,
+    accumulator_bits,
+)
+
+UINT8_FRACTION = 8
+LARGEST_FRACTION = 14  # 1.0 has to fit int16: it is the bias column's activation
+LARGEST_SHIFT = 47
+LEAST_MAGNITUDE = 2**7
+MARGIN = 1.5
+BATCH = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class RealLayer:
+    """A layer in real numbers.
+
+    Args:
+        name: qualified name.
+        weight: ``(outputs, inputs)``, zero where pruned.
+        bias: ``(outputs,)`` or None.
+        activation: function after it.
+    """
+
+    name: str
+    weight: np.ndarray
+    bias: np.ndarray | None
+    activation: Activation
+
+    def forward(self, inputs: np.ndarray) -> np.ndarray:
+        """``(n, inputs)`` to ``(n, outputs)``."""
+        outputs = inputs @ self.weight.T
+        if self.bias is not None:
+            outputs += self.bias
+        return np.maximum(outputs, 0) if self.activation == Activation.RELU else outputs
+
+
+def calibrate(
+    layers: Sequence[RealLayer], inputs: np.ndarray, *, accumulator_bits: int = 32
+) -> CompressedModel:
+    """Choose the fractions and turn every layer into integers.
+
+    Args:
+        layers: pruned and shared: at most 256 distinct values other than zero each.
+        inputs: calibration inputs, ``(n, inputs)``. uint8 stands for value / 256 and makes a
+            network with uint8 inputs; floats make one with int16 inputs.
+        accumulator_bits: that no order of accumulation may overflow.
+
+    Raises:
+        ModelError: too many distinct values, or too few bits left for them; names the layer.
+        DataError: inputs of another width or type, or not finite.
+    """
+    inputs = _rows(inputs)
+    if not layers or not inputs.size or inputs.shape[1] != layers[0].weight.shape[1]:
+        raise DataError(f"calibration inputs of shape {inputs.shape} do not fit the network")
+    if inputs.dtype == np.uint8:
+        input_type, fraction = InputType.UINT8, UINT8_FRACTION
+    elif np.issubdtype(inputs.dtype, np.floating):
+        if not np.isfinite(inputs).all():
+            raise DataError("calibration inputs hold values that are not finite")
+        input_type, fraction = InputType.INT16, fraction_for(float(np.abs(inputs).max()))
+    else:
+        raise DataError(f"calibration inputs must be uint8 or float, not {inputs.dtype}")
+    largest = _largest_outputs(layers, inputs)
+
+    done: list[CompressedLayer] = []
+    input_fraction, magnitude = fraction, input_type.magnitude
+    for layer, peak in zip(layers, largest, strict=True):
+        fixed = _fix(layer, input_fraction, magnitude, peak, accumulator_bits)
+        done.append(fixed)
+        input_fraction = fixed.output_fraction
+        magnitude = 32767 if layer.activation == Activation.RELU else 32768
+    return CompressedModel(tuple(done), input_type, fraction)
+
+
+def fraction_for(largest: float) -> int:
+    """Largest fraction, at most 14, at which `largest` and half as much again fits int16.
+
+    >>> fraction_for(1.0), fraction_for(21_000.0), fraction_for(22_000.0), fraction_for(0.0)
+    (14, 0, -1, 14)
+    """
+    if largest <= 0:
+        return LARGEST_FRACTION
+    fraction = min(LARGEST_FRACTION, math.floor(math.log2(32767 / (MARGIN * largest))))
+    return max(-128, fraction)
+
+
+def quantise_inputs(model: CompressedModel, inputs: np.ndarray) -> np.ndarray:
+    """`inputs` in the model's input format, ``(n, inputs)``; floats are rounded and saturated.
+
+    Raises:
+        DataError: floats for a network with uint8 inputs, or the reverse.
+    """
+    inputs = _rows(inputs)
+    if model.input_type == InputType.UINT8 and inputs.dtype == np.uint8:
+        return inputs
+    if model.input_type == InputType.INT16 and np.issubdtype(inputs.dtype, np.floating):
+        scaled = np.rint(np.ldexp(inputs.astype(np.float64), model.input_fraction))
+        return np.clip(scaled, -32768, 32767).astype(np.int16)
+    raise DataError(
+        f"{inputs.dtype} inputs for a network that was calibrated with "
+        f"{'uint8' if model.input_type == InputType.UINT8 else 'float'} ones"
+    )
+
+
+def _rows(inputs: np.ndarray) -> np.ndarray:
+    """``(n, …)`` as ``(n, features)``."""
+    inputs = np.asarray(inputs)
+    return inputs.reshape(len(inputs), math.prod(inputs.shape[1:]))
+
+
+def _largest_outputs(layers: Sequence[RealLayer], inputs: np.ndarray) -> list[float]:
+    """The largest magnitude that each layer puts out."""
+    largest = [0.0] * len(layers)
+    for start in range(0, len(inputs), BATCH):
+        batch = inputs[start : start + BATCH].astype(np.float32)
+        if inputs.dtype == np.uint8:
+            batch /= 1 << UINT8_FRACTION
+        for index, layer in enumerate(layers):
+            batch = layer.forward(batch)
+            largest[index] = max(largest[index], float(np.abs(batch).max()))
+    for layer, peak in zip(layers, largest, strict=True):
+        if not math.isfinite(peak):
+            raise ModelError(f"layer {layer.name!r}: its outputs are not finite")
+    return largest
+
+
+def _fix(
+    layer: RealLayer, input_fraction: int, magnitude: int, peak: float, bits: int
+) -> CompressedLayer:
+    """The layer in integers, with the largest weight fraction that the accumulator allows."""
+    bias_exponent = min(max(input_fraction, 0), 14)
+    matrix = layer.weight.astype(np.float64)
+    if layer.bias is not None:
+        # The bias is a column of activation 2^bias_exponent, which is 1.0 unless that cannot be
+        # written with this input fraction.
+        column = np.ldexp(layer.bias.astype(np.float64), input_fraction - bias_exponent)
+        matrix = np.column_stack([matrix, column])
+    flat = matrix.T.ravel()
+    positions = np.flatnonzero(flat)
+    values, codes = np.unique(flat[positions], return_inverse=True)
+    if len(values) > 256:
+        raise ModelError(
+            f"layer {layer.name!r} has {len(values)} distinct weights, a codebook holds 256: "
+            "share its weights first (share_)"
+        )
+    if not np.isfinite(values).all():
+        raise ModelError(f"layer {layer.name!r}: a weight is not finite")
+    output_fraction = fraction_for(peak)
+
+    def at(weight_fraction: int) -> CompressedLayer:
+        quantised = np.rint(np.ldexp(values, weight_fraction)).astype(np.int16)
+        codebook, merged = np.unique(quantised, return_inverse=True)
+        kept = quantised[codes] != 0
+        # Zero is not a weight: what rounds to it is dropped, and its code with it.
+        codebook, place = codebook[codebook != 0], np.cumsum(codebook != 0) - 1
+        fraction = min(output_fraction, weight_fraction + input_fraction)
+        return CompressedLayer(
+            name=layer.name,
+            inputs=layer.weight.shape[1],
+            outputs=layer.weight.shape[0],
+            bias=layer.bias is not None,
+            positions=positions[kept],
+            codes=place[merged[codes]][kept],
+            codebook=codebook,
+            shift=weight_fraction + input_fraction - fraction,
+            activation=layer.activation,
+            bias_exponent=bias_exponent,
+            output_fraction=fraction,
+        )
+
+    if not len(values):
+        return at(output_fraction - input_fraction)
+    # As large as int16 allows, and as a shift of 47 does where all weights are tiny.
+    largest = float(np.abs(values).max())
+    weight_fraction = math.floor(math.log2(32767.5 / largest))
+    if np.rint(np.ldexp(largest, weight_fraction)) > 32767:
+        weight_fraction -= 1
+    weight_fraction = min(weight_fraction, LARGEST_SHIFT + output_fraction - input_fraction)
+    start = weight_fraction
+    while (fixed := at(weight_fraction)).kept and accumulator_bits(fixed, magnitude) > bits:
+        weight_fraction -= 1
+    reached = round(math.ldexp(largest, weight_fraction))
+    if reached < LEAST_MAGNITUDE:
+        raise ModelError(
+            f"layer {layer.name!r}: {bits}-bit accumulators leave its largest weight "
+            f"{largest:.4g} the integer {reached} (weight fraction {weight_fraction}, {start} "
+            f"without the limit), {LEAST_MAGNITUDE} is the least allowed: use wider accumulators "
+            "or smaller activations"
+        )
+    return fixed

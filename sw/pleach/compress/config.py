@@ -1,0 +1,193 @@
+"""What can be set in each step. Every setting is checked, and readable from TOML."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from pleach.errors import ConfigError
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` or, with nothing near, the list of what is known."""
+    known = sorted(known)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+
+
+def _check(config, name: str, low, high, kind=float) -> None:
+    _check_value(f"{type(config).__name__}.{name}", getattr(config, name), low, high, kind)
+
+
+def _check_value(name: str, value, low, high, kind) -> None:
+    allowed = (int, float) if kind is float else (int,)
+    if isinstance(value, bool) or not isinstance(value, allowed) or not low <= value <= high:
+        what = "a number" if kind is float else "an integer"
+        raise ConfigError(f"{name} must be {what} from {low} to {high}, not {value!r}")
+
+
+def _check_choice(config, name: str, choices: tuple[str, ...]) -> None:
+    if getattr(config, name) not in choices:
+        raise ConfigError(
+            f"{type(config).__name__}.{name} must be one of {', '.join(choices)}, "
+            f"not {getattr(config, name)!r}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One run of training or retraining.
+
+    Args:
+        epochs: passes over the training inputs.
+        batch_size: inputs in a step.
+        learning_rate: at the start.
+        schedule: ``cosine`` (down to zero), ``step`` (a tenth after one half, a hundredth after
+            three quarters) or ``constant``.
+        optimizer: ``adam`` or ``sgd`` (momentum 0.9).
+        weight_decay: L2 penalty (Han 2015, section 3.1).
+        dropout: share of each hidden activation vector that is dropped.
+        distillation: weight of the dense network's soft targets in the loss, 0 to 1.
+        temperature: of those targets.
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    dropout: float = 0.0
+    distillation: float = 0.0
+    temperature: float = 4.0
+
+    def __post_init__(self):
+        _check(self, "epochs", 0, 100_000, int)
+        _check(self, "batch_size", 1, 1 << 24, int)
+        _check(self, "learning_rate", 0, 100)
+        _check_choice(self, "schedule", ("cosine", "step", "constant"))
+        _check_choice(self, "optimizer", ("adam", "sgd"))
+        _check(self, "weight_decay", 0, 1)
+        _check(self, "dropout", 0, 0.95)
+        _check(self, "distillation", 0, 1)
+        _check(self, "temperature", 0.1, 100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig:
+    """Magnitude pruning, gradual, with retraining (Han 2015, section 3).
+
+    Args:
+        density: share of a layer's weights and biases that is kept.
+        quality: if set, the threshold is ``quality`` standard deviations of the layer's weights
+            before pruning (Han 2015, section 3.1), and `density` is not used.
+        layers: either setting per layer, by qualified name.
+        ramp: epochs of `train` over which the density falls, by a cubic law; after them the mask
+            is fixed. 0 prunes at once.
+        train: the retraining.
+    """
+
+    density: float = 0.1
+    quality: float | None = None
+    layers: Mapping[str, float] = field(default_factory=dict)
+    ramp: int = 10
+    train: TrainConfig = TrainConfig(epochs=20, distillation=0.5)
+
+    def __post_init__(self):
+        high = 1 if self.quality is None else 100
+        _check(self, "density", 0, 1)
+        if self.quality is not None:
+            _check(self, "quality", 0, high)
+        for name, value in self.layers.items():
+            _check_value(f"PruneConfig.layers[{name!r}]", value, 0, high, float)
+        _check(self, "ramp", 0, 100_000, int)
+        if self.ramp > self.train.epochs:
+            raise ConfigError(
+                f"PruneConfig.ramp is {self.ramp} epochs of {self.train.epochs} of retraining"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareConfig:
+    """Weight sharing and fine-tuning of the shared values (Deep Compression, section 3).
+
+    Args:
+        clusters: values in a layer's codebook, 1 to 256.
+        layers: the same per layer, by qualified name.
+        initialisation: ``linear``, ``density``, ``random`` (Deep Compression, section 3.2) or
+            ``optimal`` (the least sum of squares there is).
+        train: the fine-tuning.
+    """
+
+    clusters: int = 16
+    layers: Mapping[str, int] = field(default_factory=dict)
+    initialisation: str = "linear"
+    train: TrainConfig = TrainConfig(epochs=5, learning_rate=3e-4, distillation=0.5)
+
+    def __post_init__(self):
+        _check(self, "clusters", 1, 256, int)
+        for name, value in self.layers.items():
+            _check_value(f"ShareConfig.layers[{name!r}]", value, 1, 256, int)
+        _check_choice(self, "initialisation", ("linear", "density", "random", "optimal"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressConfig:
+    """The whole path.
+
+    Args:
+        prune, share: its steps.
+        accumulator_bits: width for which the compiler proves that nothing overflows.
+        seed: of everything random.
+
+    >>> CompressConfig.from_dict({"share": {"cluster": 8}})
+    Traceback (most recent call last):
+    pleach.errors.ConfigError: unknown setting share.cluster: did you mean 'clusters'?
+    """
+
+    prune: PruneConfig = PruneConfig()
+    share: ShareConfig = ShareConfig()
+    accumulator_bits: int = 32
+    seed: int = 0
+
+    def __post_init__(self):
+        _check(self, "accumulator_bits", 16, 64, int)
+        _check(self, "seed", 0, (1 << 63) - 1, int)
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> CompressConfig:
+        """Settings not in `table` keep their defaults; an unknown one is a ConfigError."""
+        return _read(cls(), table, "")
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> CompressConfig:
+        """The settings in a TOML file; its tables are named as the fields are.
+
+        Raises:
+            ConfigError: no such file, not TOML, or a setting that does not exist or is wrong.
+        """
+        try:
+            return cls.from_dict(tomllib.loads(Path(path).read_text("utf-8")))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+
+def _read(default, table: Mapping[str, Any], where: str):
+    """`default` with the settings in `table`, recursively."""
+    known = {f.name: getattr(default, f.name) for f in fields(default)}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError(f"unknown setting {where}{key}: {nearest(key, known)}")
+        if is_dataclass(known[key]) or isinstance(known[key], Mapping):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{where}{key} must be a table, not {value!r}")
+        known[key] = (
+            _read(known[key], value, f"{where}{key}.") if is_dataclass(known[key]) else value
+        )
+    return type(default)(**known)

@@ -1,0 +1,151 @@
+"""One-dimensional k-means (Deep Compression, equation 2).
+
+In one dimension clusters are intervals: with the values sorted and their prefix sums known, a
+step of Lloyd's algorithm is a search for the midpoints between centroids, whatever the count of
+values.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from pleach.errors import ConfigError
+
+BINS = 4096
+
+
+def kmeans(
+    values: np.ndarray,
+    clusters: int,
+    *,
+    initialisation: str = "linear",
+    seed: int = 0,
+    iterations: int = 300,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centroids, rising, float64, and the index of each value's centroid, int64.
+
+    Args:
+        values: finite reals, any shape.
+        clusters: at most that many centroids; clusters that end empty are dropped.
+        initialisation: ``linear`` (even over the range), ``density`` (even over the distribution
+            function), ``random`` (values drawn at random): Deep Compression, section 3.2; or
+            ``optimal`` (the exact minimum for a histogram of 4096 bins, by dynamic programming).
+        seed: of ``random``.
+        iterations: Lloyd steps at most.
+
+    Raises:
+        ConfigError: no cluster, or no such initialisation.
+
+    A value half-way between two centroids belongs to the lower one.
+
+    >>> kmeans(np.array([1, 9, 2, 8]), 2)
+    (array([1.5, 8.5]), array([0, 1, 0, 1]))
+    """
+    if clusters < 1:
+        raise ConfigError(f"k-means needs at least one cluster, not {clusters}")
+    values = np.asarray(values)
+    ordered = np.sort(values, axis=None).astype(np.float64, copy=False)
+    if not len(ordered):
+        return np.zeros(0), np.zeros(values.shape, np.int64)
+    sums = np.concatenate(([0.0], np.cumsum(ordered)))
+    centroids = _initial(ordered, sums, clusters, initialisation, seed)
+    edges = None
+    for _ in range(iterations):
+        found = _edges(ordered, centroids)
+        if edges is not None and np.array_equal(found, edges):
+            break
+        edges = found
+        counts = np.diff(edges)
+        means = np.diff(sums[edges]) / np.maximum(counts, 1)
+        # An empty cluster stays where it is: others may move its way.
+        centroids = np.where(counts > 0, means, centroids)
+    centroids = centroids[np.diff(_edges(ordered, centroids)) > 0]
+    return centroids, np.searchsorted(_midpoints(centroids), values, side="left")
+
+
+def _midpoints(centroids: np.ndarray) -> np.ndarray:
+    return (centroids[:-1] + centroids[1:]) / 2
+
+
+def _edges(ordered: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """Cluster ``i`` is ``ordered[edges[i]:edges[i + 1]]``."""
+    inner = np.searchsorted(ordered, _midpoints(centroids), side="right")
+    return np.concatenate(([0], inner, [len(ordered)]))
+
+
+def _initial(ordered, sums, clusters, how, seed) -> np.ndarray:
+    """Rising initial centroids, at most `clusters`, none twice."""
+    if how == "linear":
+        return np.unique(np.linspace(ordered[0], ordered[-1], clusters))
+    if how == "density":
+        middle = (np.arange(clusters) + 0.5) / clusters
+        return np.unique(ordered[(middle * len(ordered)).astype(np.int64)])
+    if how == "random":
+        distinct = np.unique(ordered)
+        drawn = np.random.default_rng(seed).permutation(len(distinct))[:clusters]
+        return np.sort(distinct[drawn])
+    if how == "optimal":
+        return _optimal(ordered, sums, clusters)
+    raise ConfigError(
+        f"k-means initialisation must be linear, density, random or optimal, not {how!r}"
+    )
+
+
+def _optimal(ordered: np.ndarray, sums: np.ndarray, clusters: int) -> np.ndarray:
+    """Centroids of the least sum of squares among clusterings that split no histogram bin."""
+    if len(ordered) <= BINS:
+        edges = np.arange(len(ordered) + 1)
+    else:
+        bins = np.linspace(ordered[0], ordered[-1], BINS + 1)[1:-1]
+        edges = np.concatenate(([0], np.searchsorted(ordered, bins), [len(ordered)]))
+        edges = np.unique(edges)
+    # Centred, so that the difference of two squares below loses nothing.
+    middle = sums[-1] / len(ordered)
+    counts = edges.astype(np.float64)
+    totals = sums[edges] - middle * edges
+    ends = _partition(counts, totals, min(clusters, len(edges) - 1))
+    cuts = edges[ends]
+    return np.unique(np.diff(sums[cuts]) / np.diff(cuts))
+
+
+@njit(cache=True)
+def _partition(counts, totals, clusters):  # pragma: no cover - compiled
+    """Ends of the optimal clusters, ``clusters + 1`` indexes into the prefix sums.
+
+    The sum of squares within a cluster is that of its values, the same for every clustering, less
+    ``total² / count``: so that alone is maximised. The best last cut moves to the right with the
+    end (the cost is concave Monge), which halves the search at each level: n log n a cluster.
+    """
+    n = len(counts) - 1
+    best = np.full(n + 1, -np.inf)
+    best[0] = 0.0
+    cuts = np.zeros((clusters + 1, n + 1), np.int32)
+    stack = np.empty((64, 4), np.int64)
+    for k in range(1, clusters + 1):
+        following = np.full(n + 1, -np.inf)
+        stack[0] = (k, n, k - 1, n - 1)
+        depth = 1
+        while depth:
+            depth -= 1
+            low, high, first, last = stack[depth]
+            if low > high:
+                continue
+            middle = (low + high) // 2
+            cut, score = first, -np.inf
+            for j in range(max(first, k - 1), min(last, middle - 1) + 1):
+                total = totals[middle] - totals[j]
+                value = best[j] + total * total / (counts[middle] - counts[j])
+                if value > score:
+                    cut, score = j, value
+            following[middle] = score
+            cuts[k, middle] = cut
+            stack[depth] = (low, middle - 1, first, cut)
+            stack[depth + 1] = (middle + 1, high, cut, last)
+            depth += 2
+        best = following
+    ends = np.zeros(clusters + 1, np.int64)
+    ends[clusters] = n
+    for k in range(clusters, 0, -1):
+        ends[k - 1] = cuts[k, ends[k]]
+    return ends

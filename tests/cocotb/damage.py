@@ -1,0 +1,214 @@
+"""Files that the engine must refuse, and with which error (docs/engine.md)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pleach.format import dumps
+from pleach.format.words import HEADER_WORDS
+from pleach.model import Activation, CompressedLayer, CompressedModel, InputType
+from pleach.reference import EngineConfig
+from pleach.reference.protocol import EngineError, Resource
+
+# Word of the file at which the first section starts, and of its first payload word.
+SECTION = HEADER_WORDS
+LAYER = SECTION + 1
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A damaged file and the error that the engine must answer it with."""
+
+    name: str
+    data: bytes
+    error: EngineError
+    detail: int | None = None
+
+
+def words_of(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, "<u4").copy()
+
+
+def resealed(words: np.ndarray) -> bytes:
+    """The file with every CRC put right, as far as its sections can be followed."""
+    words = words.copy()
+    words[3] = zlib.crc32(words[:3].tobytes())
+    at = SECTION
+    while at < len(words):
+        end = at + 1 + (int(words[at]) >> 8)
+        if end >= len(words):
+            break
+        words[end] = zlib.crc32(words[at:end].tobytes())
+        at = end + 1
+    return words.tobytes()
+
+
+def edited(data: bytes, edit: Callable[[np.ndarray], np.ndarray | None]) -> bytes:
+    """The file after `edit` of its words, which changes them or returns others; CRCs put right."""
+    words = words_of(data)
+    other = edit(words)
+    words = words if other is None else other
+    words[2] = len(words)
+    return resealed(words)
+
+
+def field(word: int, low: int, width: int, value: int) -> Callable[[np.ndarray], None]:
+    """An edit that sets some bits of one word."""
+
+    def edit(words: np.ndarray) -> None:
+        mask = ((1 << width) - 1) << low
+        words[word] = (int(words[word]) & ~mask) | (value << low)
+
+    return edit
+
+
+def section_words(data: bytes) -> int:
+    """Words of the first section's payload."""
+    return int(words_of(data)[SECTION]) >> 8
+
+
+def bad_files(model: CompressedModel) -> list[BadFile]:
+    """Damaged versions of a model's file, one for each thing that can be wrong with it."""
+    good = dumps(model)
+    words = words_of(good)
+    length = section_words(good)
+    tables = LAYER + 4
+    layer = model.layers[0]
+    error = EngineError
+
+    def file(name, edit, kind, detail=None):
+        return BadFile(name, edited(good, edit), kind, detail)
+
+    def flipped(word, bit):
+        changed = words.copy()
+        changed[word] ^= np.uint32(1 << bit)
+        return changed.tobytes()
+
+    def shortened(words):
+        """The first section without the last two words of its data."""
+        kept = np.delete(words, [LAYER + length - 2, LAYER + length - 1])
+        kept[SECTION] -= 2 << 8
+        return kept
+
+    return [
+        file("magic", field(0, 0, 8, 0x51), error.BAD_HEADER),
+        file("version", field(1, 0, 8, 2), error.BAD_HEADER),
+        file("reserved bit of the header", field(1, 20, 1, 1), error.BAD_HEADER),
+        file("no layers", field(1, 8, 8, 0), error.BAD_HEADER),
+        BadFile("header CRC", flipped(3, 7), error.HEADER_CRC),
+        BadFile("one word short", good[:-4], error.LENGTH),
+        BadFile("header only", good[:16], error.LENGTH),
+        BadFile("half a header", good[:8], error.LENGTH),
+        BadFile("cut in the data", good[: 4 * (LAYER + length // 2)], error.LENGTH),
+        BadFile("one word more", good + b"\0\0\0\0", error.LENGTH),
+        file("a section past the end", field(SECTION, 8, 24, 1 << 20), error.LENGTH),
+        file("section type 2", field(SECTION, 0, 8, 2), error.SECTION_TYPE),
+        file("a layer too many", field(1, 8, 8, len(model.layers) - 1), error.SECTION_TYPE),
+        file("a layer too few", field(1, 8, 8, len(model.layers) + 1), error.SECTION_TYPE),
+        BadFile("CRC of a section", flipped(LAYER + length, 31), error.SECTION_CRC),
+        BadFile("CRC of the last section", flipped(len(words) - 1, 0), error.SECTION_CRC),
+        file("no outputs", field(LAYER, 16, 16, 0), error.BAD_FIELD, 0),
+        file("no inputs", field(LAYER, 0, 16, 0), error.BAD_FIELD, 0),
+        file("shift 48", field(LAYER + 2, 0, 6, 48), error.BAD_FIELD, 0),
+        file("activation 2", field(LAYER + 2, 6, 2, 2), error.BAD_FIELD, 0),
+        file("reserved bit of a layer", field(LAYER + 2, 20, 1, 1), error.BAD_FIELD, 0),
+        file("bias exponent 15", field(LAYER + 2, 9, 4, 15), error.BAD_FIELD, 0),
+        file("code length 13", field(LAYER + 3, 9, 4, 13), error.BAD_FIELD, 0),
+        file("257 codes", field(LAYER + 3, 0, 9, 257), error.BAD_FIELD, 0),
+        file("27 gap symbols", field(LAYER + 3, 13, 5, 27), error.BAD_FIELD, 0),
+        file("gap length 9", field(LAYER + 3, 18, 4, 9), error.BAD_FIELD, 0),
+        file(
+            "more entries than positions",
+            field(LAYER + 1, 0, 32, layer.size + 1),
+            error.BAD_FIELD,
+            0,
+        ),
+        file(
+            "shapes that do not chain",
+            field(LAYER + length + 2, 0, 16, layer.outputs + 1),
+            error.SHAPE,
+            1,
+        ),
+        file("Kraft sum", field(tables, 0, 8, 3), error.BAD_TABLE, 0),
+        file("a gap class twice", _repeat_gap_class, error.BAD_TABLE, 0),
+        file("gap class 26", lambda w: _set_gap_class(w, 0, 26), error.BAD_TABLE, 0),
+        file("data run out", shortened, error.DATA, 0),
+        # One row less: the last weights fall out of the layer.
+        file("a position outside", field(LAYER, 0, 16, layer.inputs // 2), error.POSITION, 0),
+    ]
+
+
+def _gap_classes_at(words: np.ndarray) -> int:
+    """Byte of the file at which the first layer's gap classes start."""
+    fields = int(words[LAYER + 3])
+    code_length, gap_length = fields >> 9 & 15, fields >> 18 & 15
+    return 4 * (LAYER + 4) + max(0, code_length - 1) + max(0, gap_length - 1)
+
+
+def _set_gap_class(words: np.ndarray, number: int, value: int) -> None:
+    words.view(np.uint8)[_gap_classes_at(words) + number] = value
+
+
+def _repeat_gap_class(words: np.ndarray) -> None:
+    at = _gap_classes_at(words)
+    _set_gap_class(words, 1, int(words.view(np.uint8)[at]))
+
+
+def too_large(config: EngineConfig) -> list[BadFile]:
+    """Models that exceed one capacity of the engine each."""
+    rows = 16 * config.pes
+    wide = config.accumulators * config.pes + 1
+    models = {
+        Resource.LAYERS: [_layer(3, 3)] * (config.layers + 1),
+        Resource.COLUMNS: [_layer(config.columns + 1, 1, positions=[0])],
+        Resource.ROWS: [_layer(1, wide, positions=[0])],
+        Resource.ENTRIES: [_layer(config.entries // 16 + 1, rows)],
+        Resource.CODEBOOK: [_layer(16, 16, codes=256)] * (config.codebook // 256 + 1),
+        Resource.ACCUMULATOR_BITS: [
+            _layer(2 ** (config.accumulator_bits - 31), 1, codes=1, largest=-32768)
+        ],
+    }
+    files = []
+    for resource, layers in models.items():
+        model = CompressedModel(layers, InputType.INT16)
+        short = [name for name, need in config.needs(model).items() if need > getattr(config, name)]
+        name = resource.name.lower()
+        assert short == ["accumulators" if name == "rows" else name]
+        error = EngineError.CAPACITY
+        files.append(BadFile(f"capacity: {name}", dumps(model), error, resource))
+    return files
+
+
+def _layer(inputs, outputs, *, positions=None, codes=2, largest=1) -> CompressedLayer:
+    """A layer with every weight, or those at `positions`, and this many codes taking turns."""
+    positions = np.arange(inputs * outputs) if positions is None else np.array(positions)
+    return CompressedLayer(
+        name="fc1",
+        inputs=inputs,
+        outputs=outputs,
+        bias=False,
+        positions=positions,
+        codes=np.arange(len(positions)) % codes,
+        codebook=largest - np.arange(codes),
+        shift=0,
+        activation=Activation.NONE,
+        bias_exponent=0,
+        output_fraction=0,
+    )
+
+
+def bit_flips(data: bytes, count: int, seed: int) -> list[bytes]:
+    """The file with one bit wrong, `count` times."""
+    rng = np.random.default_rng(seed)
+    flipped = []
+    for word, bit in zip(
+        rng.integers(0, len(data) // 4, count), rng.integers(0, 32, count), strict=True
+    ):
+        words = words_of(data)
+        words[word] ^= np.uint32(1 << int(bit))
+        flipped.append(words.tobytes())
+    return flipped

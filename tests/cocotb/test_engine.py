@@ -1,0 +1,131 @@
+"""The whole engine, as exported Verilog, on Verilator: outputs, packets, faults, resets."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pleach.errors import FormatError
+from pleach.format import dumps, loads
+from pleach.reference import EngineConfig, Reference
+from pleach_sim.patterns import PATTERNS
+from pleach_sim.runner import available, run_cocotb
+from pleach_sim.simulate import TOP, Job, engine_verilog, simulate, simulate_jobs
+from tests.cocotb.cases import images, nasty, network, small_engine
+from tests.cocotb.damage import bad_files, bit_flips, too_large
+
+ROOT = Path(__file__).parents[2]
+
+pytest.importorskip("pleach_hw.engine", reason="the engine is not there yet")
+pes = pytest.mark.parametrize("pes", [1, 4, 16])
+
+
+def assert_exact(results):
+    wrong = [str(result.mismatch) for result in results if not result.bit_exact]
+    assert not wrong, "\n".join(wrong)
+
+
+@pes
+def test_nasty_models(pes):
+    """Every case of tests/cocotb/cases.py, one after the other on one engine."""
+    jobs = nasty(pes)
+    results = simulate_jobs(jobs, small_engine(pes), seed=1)
+    wrong = {
+        job.name: str(result.mismatch)
+        for job, result in zip(jobs, results, strict=True)
+        if not result.bit_exact
+    }
+    assert not wrong
+    assert sum(result.outputs_compared for result in results) > 1000
+
+
+@pytest.mark.parametrize("pes", [4, 16])
+def test_pauses(pes):
+    """Idle host and back-pressure in every combination give the same outputs."""
+    model = network()
+    inputs = images(model, 2)
+    pairs = list(product(PATTERNS, PATTERNS))
+    jobs = [Job(f"{idle}, {stall}", model, inputs, idle, stall) for idle, stall in pairs]
+    results = simulate_jobs(jobs, small_engine(pes), seed=2)
+    assert_exact(results)
+    for (idle, stall), result in zip(pairs, results, strict=True):
+        if stall != "none":
+            assert result.waits["stalled"] > 0, (idle, stall)
+        if idle != "none":
+            assert result.waits["idle"] > result.images, (idle, stall)
+
+
+@pes
+def test_protocol(pes, tmp_path):
+    """Packets, errors and resets, on the tests of bench_protocol.py."""
+    config = small_engine(pes)
+    parameters = {"engine": {name: getattr(config, name) for name in _STATUS}}
+    for name, model in (("a", network()), ("b", network(5, (31, 7, 19)))):
+        inputs = images(model, 4)
+        data = tmp_path / f"{name}.npz"
+        np.savez(data, inputs=inputs, outputs=Reference(model).run(inputs))
+        file = model.save(tmp_path / f"{name}.pleach")
+        parameters[name] = {"model": str(file), "data": str(data), "layers": len(model.layers)}
+    parameters["bad_files"] = []
+    for number, bad in enumerate([*bad_files(network()), *too_large(config)]):
+        file = tmp_path / f"bad{number}.pleach"
+        file.write_bytes(bad.data)
+        parameters["bad_files"].append(
+            {"name": bad.name, "data": str(file), "error": bad.error, "detail": bad.detail}
+        )
+    flips = bit_flips(dumps(network()), 200 if pes == 4 else 40, seed=3)
+    np.save(tmp_path / "flips.npy", np.array([np.frombuffer(flip, np.uint8) for flip in flips]))
+    parameters["flips"] = str(tmp_path / "flips.npy")
+    found = run_cocotb(
+        engine_verilog(config),
+        TOP,
+        "tests.cocotb.bench_protocol",
+        parameters=parameters,
+        python_path=ROOT,
+        seed=4,
+    )
+    assert found["refused"] == len(parameters["bad_files"]) > 30
+    assert found["flips"] == len(flips)
+    assert len([error for error, count in found["errors"].items() if count]) >= 3
+
+
+_STATUS = (
+    "pes", "lanes", "layers", "accumulator_bits", "columns", "entries", "codebook", "accumulators",
+    "queue_depth",
+)  # fmt: skip
+
+
+def test_software_refuses_the_same_files():
+    """What the engine is tested to refuse, other than for its size, is no valid file either."""
+    for bad in bad_files(network()):
+        with pytest.raises(FormatError):
+            loads(bad.data)
+    for big in too_large(small_engine(4)):
+        loads(big.data)
+
+
+def test_simulate_reports_cycles():
+    model = network()
+    inputs = images(model, 5)
+    result = simulate(model, inputs, small_engine(4), seed=5)
+    assert result.bit_exact and result.mismatch is None
+    assert result.outputs_compared == 50 and len(result.latency_cycles) == 5
+    assert result.load_cycles >= len(dumps(model)) // 4
+    trace = Reference(model).trace(inputs)
+    for layer, traced in zip(result.layers, trace, strict=True):
+        assert layer.macs == traced.macs.mean()
+        assert layer.utilisation == pytest.approx(layer.macs / 4 / layer.compute_cycles)
+        assert 0 < layer.utilisation <= 1
+    assert min(result.latency_cycles) > max(layer.compute_cycles for layer in result.layers)
+
+
+@pytest.mark.skipif(available("icarus") is not None, reason=str(available("icarus")))
+def test_icarus_agrees():
+    """The exported Verilog in another simulator: the same outputs in the same cycles."""
+    model = network(6, (20, 12, 6))
+    inputs = images(model, 2)
+    config = EngineConfig(pes=2, columns=64, entries=256, codebook=64, accumulator_bits=40)
+    icarus = simulate(model, inputs, config, simulator="icarus")
+    assert icarus.bit_exact
+    assert icarus.latency_cycles == simulate(model, inputs, config).latency_cycles

@@ -1,0 +1,268 @@
+"""The drain unit, alone with a model of the PEs, and with real ones."""
+
+from random import Random
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module, ResetInserter, Signal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pleach.model import Activation
+from pleach.reference import EngineConfig, Requantizer
+from pleach_hw.arithmetic import drain_latency
+from pleach_hw.drain import DrainUnit
+from pleach_hw.pe import ProcessingElement
+from pleach_hw.primitives import BlockRam
+from tests.gateware.streams import receive, simulate
+from tests.gateware.test_pe import broadcast, load, pause, wait_for
+
+RATES = st.sampled_from([0.0, 0.3, 0.9])
+
+
+def config_of(pes, accumulators=16):
+    return EngineConfig(
+        pes=pes, columns=16, entries=64, codebook=16, accumulators=accumulators, queue_depth=8
+    )
+
+
+class Accumulators:
+    """The PEs as the drain unit sees them: accumulators that drains read and clear."""
+
+    def __init__(self, config):
+        self.rows = np.zeros((config.pes, config.accumulators), np.int64)
+        self.drains = 0
+
+    def fill(self, accumulators, parity):
+        pes, size = self.rows.shape
+        for row, value in enumerate(accumulators):
+            local = row // pes
+            self.rows[row % pes, size - 1 - local if parity else local] = value
+
+    async def run(self, ctx, dut):
+        """Answer the unit's drains after `drain_latency`, for ever."""
+        pes, size = self.rows.shape
+        pipeline = [[0] * pes for _ in range(drain_latency() - 1)]
+        while True:
+            _, _, valid, row, parity = await ctx.tick().sample(
+                dut.drain_valid, dut.drain_row, dut.drain_parity
+            )
+            address = size - 1 - row if parity else row
+            drained = [99] * pes
+            for pe in range(pes):
+                if valid >> pe & 1:
+                    drained[pe] = int(self.rows[pe, address])
+                    self.rows[pe, address] = 0
+                    self.drains += 1
+            pipeline.append(drained)
+            ctx.set(dut.drained, pipeline.pop(0))
+
+
+def expected_vectors(outputs, lanes):
+    vectors = []
+    for column in range(0, len(outputs), lanes):
+        values = outputs[column : column + lanes]
+        vectors.append(
+            (values, (1 << len(values)) - 1, column, int(column + lanes >= len(outputs)))
+        )
+    return vectors
+
+
+def observed(vector):
+    lanes = vector["mask"].bit_count()
+    return vector["values"][:lanes], vector["mask"], vector["column"], vector["last"]
+
+
+def drain_layers(config, layers, *, stall=0.0, seed=0, stamps=None):
+    """Drain layers of ``(accumulators, shift, activation)``, parities in turn.
+
+    Checks the vectors; returns the model and each layer's cycles from `start` to `done`.
+    """
+    dut = DrainUnit(config)
+    pes = Accumulators(config)
+    cycles = []
+
+    async def control(ctx):
+        for number, (accumulators, shift, activation) in enumerate(layers):
+            pes.fill(accumulators, number % 2)
+            ctx.set(dut.start, 1)
+            ctx.set(dut.rows, len(accumulators))
+            ctx.set(dut.shift, shift)
+            ctx.set(dut.relu, activation == Activation.RELU)
+            ctx.set(dut.parity, number % 2)
+            assert not ctx.get(dut.busy)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            assert ctx.get(dut.busy)
+            cycles.append(1 + await wait_for(ctx, dut.done))
+            await ctx.tick()
+            assert not ctx.get(dut.done)
+
+    async def model(ctx):
+        await pes.run(ctx, dut)
+
+    async def consumer(ctx):
+        for accumulators, shift, activation in layers:
+            outputs = Requantizer(shift=shift, activation=activation)(np.array(accumulators))
+            expected = expected_vectors(outputs.tolist(), config.lanes)
+            vectors = await receive(
+                ctx, dut.o, len(expected), stall=stall, seed=seed, stamps=stamps
+            )
+            assert [observed(vector) for vector in vectors] == expected
+        await pause(ctx, 20)
+        assert not ctx.get(dut.o.valid) and not ctx.get(dut.busy)
+
+    simulate(dut, control, consumer, checks=[dut.o], background=[model])
+    assert not pes.rows.any()
+    return pes, cycles
+
+
+def random_layer(random, most):
+    accumulators = [
+        random.choice([0, random.getrandbits(32) - (1 << 31), random.randint(-99999, 99999)])
+        for _ in range(random.randint(1, most))
+    ]
+    return accumulators, random.choice([0, 1, 9, 31]), random.choice(list(Activation))
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(pes=st.sampled_from([1, 2, 4, 8, 16]), stall=RATES, seed=st.integers(0, 1 << 32))
+def test_vectors_are_the_requantised_rows_in_order(pes, stall, seed):
+    config = config_of(pes, 8)
+    random = Random(seed)
+    layers = [random_layer(random, 8 * pes) for _ in range(3)]
+    drain_layers(config, layers, stall=stall, seed=seed)
+
+
+@pytest.mark.parametrize("latency", [1, 2, 3, 4, 5])
+def test_one_vector_a_cycle(latency, monkeypatch):
+    monkeypatch.setattr(BlockRam, "latency", latency)
+    config, stamps = config_of(8, 32), []
+    _, cycles = drain_layers(config, [([7] * 256, 0, Activation.NONE)], stamps=stamps)
+    first = DrainUnit(config).latency
+    assert stamps == list(range(first, first + 64))
+    assert cycles == [first - 1 + 63]
+
+
+def test_no_more_is_drained_than_has_room():
+    dut = DrainUnit(config_of(4, 64))
+    pes = Accumulators(config_of(4, 64))
+
+    async def bench(ctx):
+        ctx.set(dut.rows, 256)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        await pause(ctx, 60)
+        held = pes.drains
+        assert held == 4 * 16 and ctx.get(dut.busy) and not ctx.get(dut.drain_valid)
+        await receive(ctx, dut.o, 3)
+        await pause(ctx, 60)
+        assert pes.drains == held + 4 * 3
+
+    async def model(ctx):
+        await pes.run(ctx, dut)
+
+    simulate(dut, bench, checks=[dut.o], background=[model])
+
+
+@pytest.mark.parametrize("pes", [1, 8])
+def test_clear_sweeps_every_accumulator(pes):
+    config = config_of(pes)
+    dut = DrainUnit(config)
+    model = Accumulators(config)
+    model.rows[:] = 5
+
+    async def bench(ctx):
+        ctx.set(dut.clear, 1)
+        await ctx.tick()
+        ctx.set(dut.clear, 0)
+        assert await wait_for(ctx, ~dut.clear_busy) == config.accumulators
+        await pause(ctx, 30)
+        assert not ctx.get(dut.o.valid) and not ctx.get(dut.drain_valid)
+
+    async def run_model(ctx):
+        await model.run(ctx, dut)
+
+    simulate(dut, bench, background=[run_model])
+    assert not model.rows.any() and model.drains == pes * config.accumulators
+
+
+def test_reset_in_the_middle_of_a_layer():
+    config = config_of(8)
+    dut = DrainUnit(config)
+    reset = Signal()
+    pes = Accumulators(config)
+
+    async def bench(ctx):
+        for rows, cycles in ((60, 9), (60, 15), (60, 24), (13, 80)):
+            pes.rows[:] = 3
+            ctx.set(dut.rows, rows)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            await pause(ctx, cycles)
+            if cycles < 80:
+                ctx.set(reset, 1)
+                await ctx.tick()
+                ctx.set(reset, 0)
+                assert not ctx.get(dut.busy) and not ctx.get(dut.o.valid)
+                await pause(ctx, cycles % 2)
+        vectors = [observed(vector) for vector in await receive(ctx, dut.o, 4)]
+        assert vectors == expected_vectors([3] * 13, 4)
+
+    async def model(ctx):
+        await pes.run(ctx, dut)
+
+    simulate(ResetInserter(reset)(dut), bench, background=[model])
+
+
+@pytest.mark.parametrize("pes", [1, 2, 8])
+def test_a_layer_through_real_processing_elements(pes):
+    config = config_of(pes, 4)
+    dut = DrainUnit(config)
+    elements = [ProcessingElement(config) for _ in range(pes)]
+    top = Module()
+    top.submodules.drain = dut
+    for number, element in enumerate(elements):
+        top.submodules[f"pe_{number}"] = element
+        top.d.comb += [
+            element.drain_valid.eq(dut.drain_valid[number]),
+            element.drain_row.eq(dut.drain_row),
+            element.drain_parity.eq(dut.drain_parity),
+            dut.drained[number].eq(element.drained),
+        ]
+    rng = np.random.default_rng(5)
+    rows = 4 * pes - (pes > 1)
+    weights = rng.integers(-100, 100, 16)
+    codes = rng.integers(0, 16, (rows, 6))
+    kept = rng.random((rows, 6)) < 0.6
+    inputs = rng.integers(-50, 50, 6)
+
+    async def bench(ctx):
+        for number, element in enumerate(elements):
+            columns = [
+                [
+                    (row // pes, int(codes[row, column]))
+                    for row in range(number, rows, pes)
+                    if kept[row, column]
+                ]
+                for column in range(6)
+            ]
+            await load(ctx, element, columns, weights.tolist())
+        for element in elements:
+            for column in range(6):
+                await broadcast(ctx, element, column, int(inputs[column]))
+        for element in elements:
+            await wait_for(ctx, element.issued)
+        ctx.set(dut.rows, rows)
+        ctx.set(dut.shift, 3)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        outputs = Requantizer(shift=3, activation=Activation.NONE)((weights[codes] * kept) @ inputs)
+        expected = expected_vectors(outputs.tolist(), config.lanes)
+        vectors = await receive(ctx, dut.o, len(expected), stall=0.3)
+        assert [observed(vector) for vector in vectors] == expected
+
+    simulate(top, bench, checks=[dut.o])

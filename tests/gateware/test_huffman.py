@@ -1,0 +1,184 @@
+"""Bit reader, Huffman decoder and entry decoder against the Python side of the format."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pleach.format import HuffmanTable, gaps, interleave
+from pleach_hw.entry_decoder import EntryDecoder
+from pleach_hw.huffman import BitReader, HuffmanDecoder
+from tests.gateware.streams import receive, send, simulate
+from tests.strategies import random_layer
+
+
+async def load_table(ctx, port, table, prefix=""):
+    """Write a `HuffmanTable` through the table port of a decoder."""
+    for length in range(1, table.length + 1):
+        ctx.set(getattr(port, f"{prefix}write_length"), length)
+        ctx.set(getattr(port, f"{prefix}write_upper"), table.upper[length])
+        ctx.set(getattr(port, f"{prefix}write_offset"), table.offset[length] & 0xFF)
+        ctx.set(getattr(port, f"{prefix}write"), 1)
+        await ctx.tick()
+    ctx.set(getattr(port, f"{prefix}write"), 0)
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    st.lists(st.integers(1, 100_000), min_size=1, max_size=256),
+    st.lists(st.integers(1, 100_000), min_size=1, max_size=20),
+)
+def test_every_window_decodes(first, second):
+    """Two tables one after the other, so that nothing of the first is left in the second."""
+    dut = HuffmanDecoder(max_length=12, size=256)
+
+    async def bench(ctx):
+        for frequencies in (first, second):
+            table, _ = HuffmanTable.build(np.array(frequencies), limit=12)
+            await load_table(ctx, dut, table)
+            ctx.set(dut.single, table.size == 1)
+            numbers, lengths = table.lookup()
+            for window in range(0, len(numbers), max(1, len(numbers) // 40)):
+                ctx.set(dut.window, window << (12 - table.length))
+                await ctx.delay(1e-9)
+                assert ctx.get(dut.length) == lengths[window]
+                assert ctx.get(dut.number) == numbers[window]
+
+    simulate(dut, bench)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 15), min_size=1, max_size=100), st.integers(0, 2**32))
+def test_bit_reader(counts, seed):
+    """Random symbol lengths are cut out of random words, each asked for no sooner than needed."""
+    dut = BitReader(width=15)
+    rng = np.random.default_rng(seed)
+    data = rng.integers(0, 2**32, sum(counts) // 32 + 2).tolist()
+    bits = "".join(f"{word:032b}" for word in data)
+
+    async def bench(ctx):
+        taken = read = 0
+        for count in counts:
+            ctx.set(dut.need, count)
+            held = 32 * taken - read
+            assert ctx.get(dut.ask) == (held < count)
+            if held < count:
+                ctx.set(dut.word, data[taken])
+                ctx.set(dut.take, 1)
+                taken += 1
+            if count:
+                assert f"{ctx.get(dut.window):015b}"[:count] == bits[read : read + count]
+            await ctx.tick()
+            ctx.set(dut.take, 0)
+            ctx.set(dut.word, 0)
+            ctx.set(dut.count, count)
+            ctx.set(dut.consume, 1)
+            await ctx.tick()
+            ctx.set(dut.consume, 0)
+            read += count
+
+    simulate(dut, bench)
+
+
+def decode_in_hardware(layer, *, idle=0.0, stall=0.0, seed=0, stamps=None):
+    """The entries of a layer, encoded by the software and read by the hardware."""
+    classes, extras = gaps.symbols(layer.positions)
+    gap_table, gap_order = HuffmanTable.build(np.bincount(classes, minlength=26), limit=8)
+    code_table, code_order = HuffmanTable.build(np.bincount(layer.codes), limit=12)
+    gap_codes, gap_lengths = (array[np.argsort(gap_order)] for array in gap_table.codes())
+    gap_numbers = np.searchsorted(np.sort(gap_order), classes)
+    codes, lengths = (array[np.argsort(code_order)] for array in code_table.codes())
+    code_numbers = np.searchsorted(np.sort(code_order), layer.codes)
+    data = interleave.encode(
+        classes, extras, gap_codes[gap_numbers], gap_lengths[gap_numbers], gap_table.length,
+        codes[code_numbers], lengths[code_numbers], code_table.length,
+    ).tolist()  # fmt: skip
+    dut = EntryDecoder()
+    received = []
+
+    async def control(ctx):
+        await load_table(ctx, dut, gap_table, "gap_")
+        await load_table(ctx, dut, code_table, "code_")
+        for number, gap_class in enumerate(gap_order):
+            ctx.set(dut.class_addr, number)
+            ctx.set(dut.class_data, int(gap_class))
+            ctx.set(dut.class_write, 1)
+            await ctx.tick()
+        ctx.set(dut.class_write, 0)
+        ctx.set(dut.gap_length, gap_table.length)
+        ctx.set(dut.code_length, code_table.length)
+        ctx.set(dut.entries, layer.kept)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        received.extend(
+            await receive(ctx, dut.o, len(classes), stall=stall, seed=seed, stamps=stamps)
+        )
+        for _ in range(8):
+            await ctx.tick()
+        assert ctx.get(dut.done) and not ctx.get(dut.o.valid)
+
+    async def source(ctx):
+        await send(ctx, dut.i, data, idle=idle, seed=seed)
+
+    simulate(dut, control, source, checks=[dut.o], limit=60_000)
+    order = code_order
+    position, positions, codes = -1, [], []
+    for entry in received:
+        position += entry["gap"] + (not entry["skip"])
+        if not entry["skip"]:
+            positions.append(position)
+            codes.append(int(order[entry["code"]]))
+    return np.array(positions), np.array(codes)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.01, 0.1, 0.5, 1.0]),
+    st.sampled_from([1, 2, 7, 40, 256]),
+    st.sampled_from([0.0, 0.5]),
+    st.sampled_from([0.0, 0.5]),
+)
+def test_entries(seed, density, codebook, idle, stall):
+    rng = np.random.default_rng(seed)
+    layer = random_layer(
+        rng, int(rng.integers(1, 30)), int(rng.integers(1, 30)), density=density, codebook=codebook
+    )
+    if not layer.kept:
+        return
+    positions, codes = decode_in_hardware(layer, idle=idle, stall=stall, seed=seed)
+    assert np.array_equal(positions, layer.positions)
+    assert np.array_equal(codes, layer.codes)
+
+
+def test_skips_and_longest_codes():
+    """Gaps of several skips, the longest extra bits, and weight codes of 12 bits."""
+    from dataclasses import replace
+
+    rng = np.random.default_rng(4)
+    counts = [1, 1]
+    while len(counts) < 16:
+        counts.append(counts[-1] + counts[-2])
+    codes = rng.permutation(np.repeat(np.arange(16), counts))[:600]
+    jumps = rng.choice(
+        [1, 2, 600, 40_000, 65_536, 65_537, 200_000],
+        len(codes),
+        p=[0.6, 0.2, 0.1, 0.03, 0.03, 0.02, 0.02],
+    )
+    layer = replace(
+        random_layer(rng, 9000, 9000, density=0, codebook=1),
+        positions=np.cumsum(jumps),
+        codes=np.unique(codes, return_inverse=True)[1],
+        codebook=np.arange(len(np.unique(codes))),
+    )
+    positions, got = decode_in_hardware(layer, idle=0.2, stall=0.2)
+    assert np.array_equal(positions, layer.positions) and np.array_equal(got, layer.codes)
+
+
+def test_one_entry_in_two_cycles():
+    """With words and room at hand; the excess is X and C asking in the same step."""
+    layer = random_layer(np.random.default_rng(8), 100, 100, density=0.1, codebook=16)
+    stamps = []
+    decode_in_hardware(layer, stamps=stamps)
+    cycles = (stamps[-1] - stamps[0]) / (len(stamps) - 1)
+    assert 2 <= cycles < 2.03

@@ -1,0 +1,111 @@
+"""The queue, and through it the helpers of `streams`."""
+
+import pytest
+from amaranth.hdl import Module, ResetInserter, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pleach_hw.queue import Queue
+from tests.gateware.streams import receive, send, simulate, transact
+
+SHAPE = data.StructLayout({"row": 5, "value": signed(9)})
+RATES = st.sampled_from([0.0, 0.3, 0.9])
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    depth=st.sampled_from([2, 4, 16]),
+    payloads=st.lists(
+        st.fixed_dictionaries({"row": st.integers(0, 31), "value": st.integers(-256, 255)}),
+        max_size=60,
+    ),
+    idle=RATES,
+    stall=RATES,
+    seed=st.integers(0, 1000),
+)
+def test_first_in_first_out(depth, payloads, idle, stall, seed):
+    dut = Queue(shape=SHAPE, depth=depth)
+    assert transact(dut, payloads, idle=idle, stall=stall, seed=seed) == payloads
+
+
+def test_one_in_and_one_out_a_cycle():
+    stamps = []
+    transact(Queue(shape=8, depth=2), range(100), stamps=stamps)
+    assert stamps == list(range(1, 101))
+
+
+def test_holds_depth_payloads_and_says_how_many():
+    dut = Queue(shape=8, depth=4)
+
+    async def bench(ctx):
+        ctx.set(dut.i.valid, 1)
+        levels = []
+        for _ in range(6):
+            levels.append((ctx.get(dut.level), ctx.get(dut.i.ready)))
+            await ctx.tick()
+        assert levels == [(0, 1), (1, 1), (2, 1), (3, 1), (4, 0), (4, 0)]
+        # Full, `i` waits a cycle for the place that `o` frees.
+        ctx.set(dut.o.ready, 1)
+        assert not ctx.get(dut.i.ready)
+        await ctx.tick()
+        assert ctx.get(dut.level) == 3 and ctx.get(dut.i.ready)
+
+    simulate(dut, bench)
+
+
+def test_reset_empties():
+    dut = Queue(shape=8, depth=4)
+    reset = Signal()
+
+    async def bench(ctx):
+        await send(ctx, dut.i, [1, 2, 3])
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        assert not ctx.get(dut.o.valid) and ctx.get(dut.level) == 0
+        await send(ctx, dut.i, [4])
+        assert await receive(ctx, dut.o, 1) == [4]
+
+    simulate(ResetInserter(reset)(dut), bench)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 12])
+def test_depth_is_checked(depth):
+    with pytest.raises(ValueError, match=f"a power of two from 2, not {depth}"):
+        Queue(shape=8, depth=depth)
+
+
+class Broken(wiring.Component):
+    """Breaks a rule: `valid` of the output depends on `ready`, or the payload does not stand."""
+
+    def __init__(self, fault):
+        self._fault = fault
+        super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(8))})
+
+    def elaborate(self, platform):
+        m = Module()
+        wiring.connect(m, wiring.flipped(self.i), wiring.flipped(self.o))
+        count = Signal(8)
+        m.d.sync += count.eq(count + 1)
+        if self._fault == "valid":
+            m.d.comb += self.o.valid.eq(self.i.valid & self.o.ready)
+        if self._fault == "payload":
+            m.d.comb += self.o.payload.eq(count)
+        if self._fault == "withdrawn":
+            m.d.comb += self.o.valid.eq(self.i.valid & count[0])
+        return m
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("valid", "valid depends on ready"),
+        ("payload", "changes before|changed before"),
+        ("withdrawn", "valid fell"),
+    ],
+)
+def test_the_helpers_see_broken_rules(fault, message):
+    with pytest.raises(AssertionError, match=message):
+        transact(Broken(fault), range(20), stall=0.5)

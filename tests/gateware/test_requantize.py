@@ -1,0 +1,82 @@
+"""The requantisation unit against `pleach.reference.Requantizer`, and both against exact sums."""
+
+from fractions import Fraction
+from math import floor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pleach.model import Activation
+from pleach.reference import Requantizer
+from pleach_hw.requantize import RequantizeUnit
+from tests.gateware.streams import simulate
+
+
+def requantize(accumulators, shift, relu, bits):
+    """Run accumulators through the hardware, one a cycle."""
+    dut = RequantizeUnit(accumulator_bits=bits)
+    results = []
+
+    async def bench(ctx):
+        ctx.set(dut.shift, shift)
+        ctx.set(dut.relu, relu)
+        for cycle in range(len(accumulators) + dut.latency):
+            if cycle < len(accumulators):
+                ctx.set(dut.acc, int(accumulators[cycle]))
+            if cycle >= dut.latency:
+                results.append(ctx.get(dut.result))
+            await ctx.tick()
+
+    simulate(dut, bench)
+    return results
+
+
+def near(bits, shift):
+    """Accumulators at and next to every edge: ties, saturation, the ends of the range."""
+    step = 1 << shift
+    centres = [0, 1, -1, step, -step, step // 2, -step // 2, 3 * step // 2, -3 * step // 2]
+    centres += [32767 * step, -32768 * step, 32767 * step + step // 2, -32768 * step - step // 2]
+    centres += [1 << (bits - 1), -(1 << (bits - 1))]
+    values = {centre + delta for centre in centres for delta in (-2, -1, 0, 1, 2)}
+    return sorted(v for v in values if -(1 << (bits - 1)) <= v < 1 << (bits - 1))
+
+
+@pytest.mark.parametrize("bits", [24, 32, 41, 48])
+def test_every_shift_at_every_edge(bits):
+    for shift in range(48):
+        accumulators = near(bits, shift)
+        for activation in Activation:
+            expected = Requantizer(shift=shift, activation=activation)(np.array(accumulators))
+            relu = activation == Activation.RELU
+            assert requantize(accumulators, shift, relu, bits) == expected.tolist()
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    accumulators=st.lists(st.integers(-(1 << 31), (1 << 31) - 1), min_size=1, max_size=30),
+    shift=st.integers(0, 47),
+    activation=st.sampled_from(Activation),
+)
+def test_random_accumulators(accumulators, shift, activation):
+    expected = Requantizer(shift=shift, activation=activation)(np.array(accumulators))
+    relu = activation == Activation.RELU
+    assert requantize(accumulators, shift, relu, 32) == expected.tolist()
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2, 15, 47])
+def test_the_reference_rounds_ties_up_and_saturates_before_relu(shift):
+    accumulators = near(48, shift)
+    rounded = [floor(Fraction(acc, 1 << shift) + Fraction(1, 2)) for acc in accumulators]
+    plain = [min(max(value, -32768), 32767) for value in rounded]
+    requantizer = Requantizer(shift=shift, activation=Activation.NONE)
+    assert requantizer(np.array(accumulators)).tolist() == plain
+    requantizer = Requantizer(shift=shift, activation=Activation.RELU)
+    assert requantizer(np.array(accumulators)).tolist() == [max(value, 0) for value in plain]
+    assert shift == 47 or {-32768, 32767} <= set(plain)
+
+
+def test_width_is_checked():
+    with pytest.raises(ValueError, match="at least 17 bits, not 16"):
+        RequantizeUnit(accumulator_bits=16)

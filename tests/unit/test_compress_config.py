@@ -1,0 +1,87 @@
+"""Settings: checked, and read from TOML."""
+
+import pytest
+
+from pleach.compress import CompressConfig, PruneConfig, ShareConfig, TrainConfig
+from pleach.errors import ConfigError
+
+
+def test_toml_reaches_every_level(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        """
+        accumulator_bits = 40
+        seed = 3
+        [prune]
+        density = 0.2
+        ramp = 2
+        layers = { fc1 = 0.05 }
+        [prune.train]
+        epochs = 4
+        [share]
+        clusters = 32
+        initialisation = "optimal"
+        """
+    )
+    config = CompressConfig.from_toml(path)
+    assert config.accumulator_bits == 40 and config.seed == 3
+    assert config.prune.density == 0.2 and config.prune.layers == {"fc1": 0.05}
+    assert config.prune.train.epochs == 4
+    # What is not named keeps the default of its place, not of its class.
+    assert config.prune.train.distillation == PruneConfig().train.distillation
+    assert config.share == ShareConfig(clusters=32, initialisation="optimal")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sed = 1", "unknown setting sed: did you mean 'seed'"),
+        ("[prune]\ndensty = 0.1", "unknown setting prune.densty: did you mean 'density'"),
+        ("[prune.train]\nepoch = 1", "unknown setting prune.train.epoch: did you mean 'epochs'"),
+        ("zzz = 1", "unknown setting zzz: there are accumulator_bits, prune, seed, share"),
+        ("prune = 3", "prune must be a table, not 3"),
+        ("[share]\nlayers = 3", "share.layers must be a table"),
+        ("seed =", "recipe.toml"),
+        ("[share]\nclusters = 257", "clusters must be an integer from 1 to 256, not 257"),
+        ("[share]\nclusters = true", "clusters must be an integer"),
+        ("[share]\nclusters = '8'", "clusters must be an integer"),
+        ("[share]\ninitialisation = 'Linear'", "must be one of linear, density, random, optimal"),
+        ("[share.layers]\nfc1 = 0", r"layers\['fc1'\] must be an integer from 1 to 256, not 0"),
+        ("[prune]\ndensity = 1.5", "density must be a number from 0 to 1, not 1.5"),
+        ("[prune]\ndensity = nan", "density must be a number"),
+        ("[prune]\nramp = 30", "ramp is 30 epochs of 20"),
+    ],
+)
+def test_what_is_refused(tmp_path, text, words):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words) as caught:
+        CompressConfig.from_toml(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.toml"):
+        CompressConfig.from_toml(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epochs": -1}, "TrainConfig.epochs must be an integer"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"schedule": "warm"}, "cosine, step, constant, not 'warm'"),
+        ({"optimizer": "lion"}, "adam, sgd"),
+        ({"dropout": 1}, "dropout"),
+        ({"distillation": -0.1}, "distillation"),
+    ],
+)
+def test_train_settings(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        TrainConfig(**settings)
+
+
+def test_quality_has_another_range():
+    assert PruneConfig(quality=2.0, layers={"fc1": 1.5}).quality == 2.0
+    with pytest.raises(ConfigError, match="quality"):
+        PruneConfig(quality=-1)

