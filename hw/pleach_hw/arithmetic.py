@@ -11,7 +11,7 @@ from pleach_hw.primitives import BlockRam, LutRam, Multiplier, delay
 from pleach_hw.primitives.delay import delays
 from pleach_hw.weight_read import entry_layout
 
-# Largest codebook in LUT RAM. One of 128 values would take 370 LUT4 of every PE.
+# Largest codebook in LUT RAM: 64 values take 150 LUT4 of every PE, 128 would take 300.
 LUT_CODEBOOK = 64
 
 

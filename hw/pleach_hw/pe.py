@@ -31,8 +31,11 @@ class ProcessingElement(wiring.Component):
     (`entry_valid`) followed by `column_end`. An entry too many is dropped and raises `overflow`
     until the next `load_clear`. The codebook is written through `codebook_*`.
 
-    Reset drops all work held, pointers, entries, codebook and accumulators stay; so drain every row
-    once after power-up, before the first layer.
+    Reset drops all work held; pointers, entries, codebook and accumulators stay. So drain every row
+    after a reset, before the first layer.
+
+    On ECP5, speed grade 6, with 2048 columns, 2048 entries, a codebook of 128 and 32-bit
+    accumulators: 5 DP16KD, 1 MULT18X18D, 474 LUT4 for 32 local rows and 590 for 64, 130-140 MHz.
     """
 
     def __init__(self, config: EngineConfig):

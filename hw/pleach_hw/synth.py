@@ -37,9 +37,9 @@ class SynthResult:
     """What a design takes of a chip, and its clock.
 
     ``lut4`` are 4-input tables, those used as carry or as RAM included; ``lut_ram`` blocks of 16×4
-    bits. `Harness` adds a flip-flop for every bit of the component's ports and a third of a table for
-    every bit that goes out; they are counted. Before routing ``fmax_mhz`` is `None` and the figures
-    are those of Yosys's netlist.
+    bits. `Harness` adds a flip-flop for every bit of the component's ports and a third of a table
+    for every bit that goes out; they are counted. Before routing ``fmax_mhz`` is `None` and the
+    figures are those of Yosys's netlist.
 
     ``critical_path`` names the cells along the longest path, from register to register.
     """

@@ -42,7 +42,7 @@ class EngineBench:
             side.log.setLevel("ERROR")
         self.waits = dict.fromkeys(("idle", "refused", "stalled"), 0)
         self._counting = None
-        self.accepted = self.answered = None
+        self.accepted = self.answered = self.latency = None
         self._step = get_sim_steps(PERIOD_NS, "ns")
 
     @classmethod
@@ -119,17 +119,12 @@ class EngineBench:
         return Answer.unpack(self.frame)
 
     async def request(self, words: Sequence[int], what: str, limit: int) -> Answer:
-        """Send a packet and return its answer; `accepted` and `answered` are then the cycles in
-        which the first word after the command and the last word of the answer were taken."""
-        self.accepted = None
-        watch = cocotb.start_soon(self._watch_second_word()) if len(words) > 1 else None
+        """Send a packet and return its answer."""
         await self.send(words)
-        answer = await self.answer(what, limit)
-        if watch is not None:
-            watch.cancel()
-        return answer
+        return await self.answer(what, limit)
 
-    async def _watch_second_word(self) -> None:
+    async def _watch_first_input(self) -> None:
+        """Note the cycle in which the word after the command is taken."""
         edge = RisingEdge(self.dut.clk)
         for _ in range(2):
             await edge
@@ -143,16 +138,19 @@ class EngineBench:
         return await self.request(load_packet(data), f"LOAD of {len(data)} bytes", limit)
 
     async def run(self, inputs: np.ndarray, input_type: InputType, limit: int = 200_000) -> Answer:
-        """RUN one network input, ``[inputs]``; the answer may be an error."""
-        return await self.request(run_packet(inputs, input_type), "RUN", limit)
+        """RUN one network input, ``[inputs]``; the answer may be an error.
+
+        ``latency`` is then its latency in cycles, from the one in which the engine took the first
+        input word to the one in which the host took the last output word, both counted.
+        """
+        watch = cocotb.start_soon(self._watch_first_input())
+        answer = await self.request(run_packet(inputs, input_type), "RUN", limit)
+        watch.cancel()
+        self.latency = self.answered - self.accepted + 1
+        return answer
 
     async def status(self, limit: int = 10_000) -> Status:
         """STATUS, which the engine never refuses."""
         answer = await self.request(status_packet(), "STATUS", limit)
         assert answer.error == EngineError.OK, f"STATUS was answered with {answer.error.name}"
         return answer.status()
-
-    @property
-    def latency(self) -> int:
-        """Of the last RUN, in cycles: first input word taken to last output word taken."""
-        return self.answered - self.accepted

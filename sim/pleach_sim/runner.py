@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -149,32 +150,51 @@ def _build(verilog: str, top: str, simulator: str, waves: bool) -> Path:
         options = []
     # The libraries' folder is in the key because it is in the binary's search path.
     cocotb = f"{importlib.metadata.version('cocotb')} {config.libs_dir}"
-    key = [verilog, top, simulator, version, cocotb, str(waves), *TIMESCALE, *options]
+    key = [version, cocotb, str(waves), *TIMESCALE, *options]
+
+    def make_objects(work: Path) -> None:
+        # Not of cocotb's main program, which is compiled against the design's class.
+        empty = "module empty(input clk, input rst, input x_axis_y); endmodule"
+        _compile(empty, "empty", simulator, waves, work)
+        for compiled in (work / "build").glob("verilated*.o"):
+            os.replace(compiled, work / compiled.name)
+        shutil.rmtree(work / "build")
 
     def make(work: Path) -> None:
-        source = work / f"{top}.v"
-        source.write_text(verilog)
-        sources = [str(source)]
         if simulator == "verilator":
-            control = work / f"{top}.vlt"
-            control.write_text(_CONTROL.format(top=top))
-            sources.insert(0, str(control))
-        job = {
-            "sources": sources,
-            "hdl_toplevel": top,
-            "build_dir": str(work / "build"),
-            "build_args": _VERILATOR_OPTIONS if simulator == "verilator" else [],
-            "waves": waves,
-            "timescale": TIMESCALE,
-        }
-        _child("build", simulator, job, work, work / "build.log", {}, 1200)
+            # Verilator's own library takes longer to compile than a small design.
+            objects = cached("verilator-objects", key, make_objects)
+            (work / "build").mkdir()
+            for compiled in objects.glob("*.o"):
+                copy = shutil.copy(compiled, work / "build")
+                # The makefile wants them younger than a file that Verilator is about to write.
+                os.utime(copy, (time.time() + 3600,) * 2)
+        _compile(verilog, top, simulator, waves, work)
         product = top if simulator == "verilator" else "sim.vvp"
-        if not (work / "build" / product).exists():
-            raise ToolError(f"{simulator} built nothing; its log is {work / 'build.log'}")
         os.replace(work / "build" / product, work / product)
         shutil.rmtree(work / "build")
 
-    return cached(simulator, key, make)
+    return cached(simulator, [verilog, top, *key], make)
+
+
+def _compile(verilog: str, top: str, simulator: str, waves: bool, work: Path) -> None:
+    """Let cocotb's runner build a design in ``work / "build"``."""
+    source = work / f"{top}.v"
+    source.write_text(verilog)
+    sources = [str(source)]
+    if simulator == "verilator":
+        control = work / f"{top}.vlt"
+        control.write_text(_CONTROL.format(top=top))
+        sources.insert(0, str(control))
+    job = {
+        "sources": sources,
+        "hdl_toplevel": top,
+        "build_dir": str(work / "build"),
+        "build_args": _VERILATOR_OPTIONS if simulator == "verilator" else [],
+        "waves": waves,
+        "timescale": TIMESCALE,
+    }
+    _child("build", simulator, job, work, work / "build.log", {}, 1200)
 
 
 def _child(
@@ -225,14 +245,12 @@ def _check(xml: Path, log: Path, module: str, test_filter: str | None) -> None:
         tests, failed = get_results(xml)
     except (RuntimeError, ElementTree.ParseError) as error:
         raise ToolError(f"the simulator ended without results; its log is {log}") from error
-    cases = ElementTree.parse(xml).getroot().iter("testcase")
-    skipped = sum(case.find("skipped") is not None for case in cases)
-    if tests == skipped:
+    if not tests:
         what = f"matches {test_filter!r} in" if test_filter else "is in"
         raise ToolError(f"no test {what} {module}, so nothing was checked; its log is {log}")
     if failed:
         messages = [
-            f"{case.get('name')}: {(bad.get('error_msg') or 'no message').strip().splitlines()[0]}"
+            f"{case.get('name')}: {(bad.get('message') or 'no message').strip().splitlines()[0]}"
             for case in ElementTree.parse(xml).getroot().iter("testcase")
             for bad in (*case.findall("failure"), *case.findall("error"))
         ]

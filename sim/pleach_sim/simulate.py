@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pleach.format
 from pleach.errors import ModelError
 from pleach.model import CompressedModel
 from pleach.reference import EngineConfig, Reference
+from pleach_hw.export import engine_verilog
 from pleach_sim.runner import run_cocotb
 
 #: name of the top module and module of the cocotb test
@@ -92,15 +92,6 @@ class Job:
     stall: str = "none"
 
 
-@lru_cache(maxsize=4)
-def engine_verilog(config: EngineConfig) -> str:
-    """Verilog of the whole engine, module `TOP`."""
-    from pleach_hw.engine import Engine
-    from pleach_hw.export import to_verilog
-
-    return to_verilog(Engine(config), TOP)
-
-
 def simulate(
     model: CompressedModel | str | Path,
     images: np.ndarray,
@@ -119,7 +110,7 @@ def simulate(
     Args:
         model: a model or the path of a ``.pleach`` file.
         images: network inputs, ``[n, inputs]``, uint8 or int16 as the model has it.
-        config: the engine; by default 16 PEs that just hold the model.
+        config: the engine; by default 16 PEs and what the model needs.
         simulator: ``verilator``, or ``icarus`` where it is installed.
         seed: of the pauses and of the simulator.
         patterns: pauses before words to the engine and of words from it; `PATTERNS` has the names.
@@ -133,7 +124,7 @@ def simulate(
     """
     if not isinstance(model, CompressedModel):
         model = pleach.format.load(model)
-    config = config or EngineConfig().fitted(model)
+    config = config or EngineConfig().grown(model)
     job = Job("model", model, images, *patterns)
     (found,) = simulate_jobs([job], config, simulator=simulator, seed=seed, wave=wave)
     if found.mismatch is not None and len(model.layers) > 1:

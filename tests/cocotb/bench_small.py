@@ -44,8 +44,3 @@ async def takes_too_long(dut):
 @cocotb.test()
 async def dies(dut):
     os._exit(3)
-
-
-@cocotb.test(skip=True)
-async def is_skipped(dut):
-    pass

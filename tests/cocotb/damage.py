@@ -27,6 +27,7 @@ class BadFile:
     data: bytes
     error: EngineError
     detail: int | None = None
+    also: tuple[EngineError, ...] = ()  # errors that will do as well
 
 
 def words_of(data: bytes) -> np.ndarray:
@@ -80,8 +81,8 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
     layer = model.layers[0]
     error = EngineError
 
-    def file(name, edit, kind, detail=None):
-        return BadFile(name, edited(good, edit), kind, detail)
+    def file(name, edit, kind, detail=None, also=()):
+        return BadFile(name, edited(good, edit), kind, detail, also)
 
     def flipped(word, bit):
         changed = words.copy()
@@ -126,6 +127,8 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
             field(LAYER + 1, 0, 32, layer.size + 1),
             error.BAD_FIELD,
             0,
+            # To refuse it at once takes a multiplication; it comes out in any case.
+            (error.DATA, error.POSITION),
         ),
         file(
             "shapes that do not chain",

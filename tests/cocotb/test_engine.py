@@ -9,9 +9,10 @@ import pytest
 from pleach.errors import FormatError
 from pleach.format import dumps, loads
 from pleach.reference import EngineConfig, Reference
+from pleach_hw.export import engine_verilog
 from pleach_sim.patterns import PATTERNS
 from pleach_sim.runner import available, run_cocotb
-from pleach_sim.simulate import TOP, Job, engine_verilog, simulate, simulate_jobs
+from pleach_sim.simulate import TOP, Job, simulate, simulate_jobs
 from tests.cocotb.cases import images, nasty, network, small_engine
 from tests.cocotb.damage import bad_files, bit_flips, too_large
 
@@ -72,7 +73,12 @@ def test_protocol(pes, tmp_path):
         file = tmp_path / f"bad{number}.pleach"
         file.write_bytes(bad.data)
         parameters["bad_files"].append(
-            {"name": bad.name, "data": str(file), "error": bad.error, "detail": bad.detail}
+            {
+                "name": bad.name,
+                "data": str(file),
+                "errors": [bad.error, *bad.also],
+                "detail": bad.detail,
+            }
         )
     flips = bit_flips(dumps(network()), 200 if pes == 4 else 40, seed=3)
     np.save(tmp_path / "flips.npy", np.array([np.frombuffer(flip, np.uint8) for flip in flips]))

@@ -7,8 +7,9 @@ import pytest
 
 from pleach.format import load
 from pleach.reference import EngineConfig, Reference
+from pleach_hw.export import engine_verilog
 from pleach_sim.runner import run_cocotb
-from pleach_sim.simulate import TOP, engine_verilog
+from pleach_sim.simulate import TOP
 from tests.golden import make
 
 ROOT = Path(__file__).parents[2]

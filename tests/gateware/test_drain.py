@@ -134,6 +134,12 @@ def test_vectors_are_the_requantised_rows_in_order(pes, stall, seed):
     drain_layers(config, layers, stall=stall, seed=seed)
 
 
+def test_every_layer_begins_with_the_first_pe():
+    # One, two, three vectors and a whole row of them: each leaves off at another PE.
+    layers = [(list(range(1, rows + 1)), 0, Activation.NONE) for rows in (3, 8, 9, 16, 1)]
+    drain_layers(config_of(16), layers)
+
+
 @pytest.mark.parametrize("latency", [1, 2, 3, 4, 5])
 def test_one_vector_a_cycle(latency, monkeypatch):
     monkeypatch.setattr(BlockRam, "latency", latency)

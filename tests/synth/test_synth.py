@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.errors import ConfigError, ToolError
+from pleach.reference import EngineConfig
 from pleach_hw import synth as synth_module
 from pleach_hw.boards import board
 from pleach_hw.primitives import BlockRam, Multiplier
@@ -59,7 +60,7 @@ def test_routed_counter():
 
 def test_unknown_board():
     with pytest.raises(ConfigError, match="no board is called 'nexys'; there is ulx3s-85f"):
-        synth(Counter(3), "nexys")
+        synth(EngineConfig(), "nexys")
 
 
 def test_tool_failures_name_the_log(monkeypatch, tmp_path):

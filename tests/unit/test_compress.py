@@ -124,6 +124,13 @@ def test_prune_names_the_nearest_layer(dense):
         prune_(copy.deepcopy(dense), PruneConfig(layers={"fc4": 0.1}))
 
 
+def test_prune_comes_before_share(dense):
+    model = copy.deepcopy(dense)
+    share_(model, ShareConfig(clusters=4))
+    with pytest.raises(ModelError, match="'fc1' is parametrized already: prune before"):
+        prune_(model)
+
+
 # Sharing
 
 
@@ -200,7 +207,7 @@ def test_same_seed_same_weights_whatever_the_thread_count(digits):
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            config = TrainConfig(epochs=2, dropout=0.2)
+            config = TrainConfig(epochs=2, dropout=0.2, input_dropout=0.1)
             train(model, digits.train_images, digits.train_labels, config, seed=seed)
             assert torch.get_num_threads() == threads
         finally:
@@ -241,9 +248,23 @@ def test_distillation_follows_the_teacher(dense, digits, with_labels):
     assert error_percent(student, digits.test_images, digits.test_labels) < 10
 
 
+def test_the_models_own_dropout_follows_the_seed(digits):
+    weights = []
+    for disturbance in (0, 1):
+        torch.manual_seed(disturbance)
+        model = nn.Sequential(mlp([64, 16]), nn.ReLU(), nn.Dropout(0.5), mlp([16, 10]))
+        train(model, digits.train_images, digits.train_labels, TrainConfig(epochs=1))
+        weights.append(model[0][0].weight.detach())
+        assert torch.initial_seed() == disturbance
+    assert torch.equal(*weights)
+
+
 def test_dropout_leaves_the_model_alone(digits):
     model = mlp([64, 20, 10]).eval()
+    still = copy.deepcopy(model)
     train(model, digits.train_images, digits.train_labels, TrainConfig(epochs=1, dropout=0.5))
+    train(still, digits.train_images, digits.train_labels, TrainConfig(epochs=1))
+    assert not torch.equal(model.fc1.weight, still.fc1.weight)
     assert not model.training
     inputs = digits.test_images
     model.train()
@@ -256,6 +277,7 @@ def test_arrays_that_do_not_match(digits):
     for arguments, words in (
         ((images, None), "labels or a teacher"),
         ((images, labels[:5]), "5 labels for 1437 inputs"),
+        ((images, labels / 2), "must be integers, one an input, not float64"),
         ((images, labels + 5), "labels 5 to 14, 10 outputs"),
         ((images[:, :9], labels), "'fc1' takes 64 a sample"),
         ((images.astype(np.int32), labels), "uint8 or float, not int32"),
@@ -316,8 +338,10 @@ def test_without_labels_and_with_float_inputs(dense, digits):
 
 
 def test_a_network_of_ones_own_in_nested_form(digits):
+    # Double precision and frozen: a copy is trained all the same.
     inner = nn.Sequential(nn.Linear(64, 16, bias=False), nn.ReLU(), nn.Dropout(0.1))
     model = nn.Sequential(nn.Flatten(), inner, nn.Linear(16, 10), nn.ReLU())
+    model = model.double().requires_grad_(False)
     images = digits.train_images.reshape(-1, 8, 8)
     settings = CompressConfig(
         prune=PruneConfig(layers={"1.0": 0.5, "2": 0.8}, ramp=0, train=TrainConfig(epochs=1)),

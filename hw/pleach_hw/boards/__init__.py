@@ -16,7 +16,7 @@ class Board:
         device, package, speed: of the chip; ``speed`` is the grade.
         nextpnr: nextpnr's options for them.
         clock_mhz, clock_pin: the oscillator and the pin that it drives.
-        lut4, bram, mult: what the chip has: 4-input tables, block RAMs of 18 Kbit, 18×18 multipliers.
+        lut4, bram, mult: what the chip has: 4-input tables, RAMs of 18 Kbit, 18×18 multipliers.
     """
 
     name: str
@@ -29,6 +29,10 @@ class Board:
     lut4: int
     bram: int
     mult: int
+
+    def holds(self, *, lut4: int, bram: int, mult: int) -> bool:
+        """Whether the chip has that much."""
+        return lut4 <= self.lut4 and bram <= self.bram and mult <= self.mult
 
 
 _BOARDS = {
@@ -63,3 +67,8 @@ def board(name: str) -> Board:
         return _BOARDS[name]
     except KeyError:
         raise ConfigError(f"no board is called {name!r}; there is {', '.join(_BOARDS)}") from None
+
+
+def boards() -> tuple[Board, ...]:
+    """All boards."""
+    return tuple(_BOARDS.values())

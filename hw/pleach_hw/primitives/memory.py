@@ -91,7 +91,7 @@ class LutRam(_Ram):
 
     A write shows from the next cycle on. Contents are not reset; they start as zeros.
 
-    On ECP5 it maps to TRELLIS_DPR16X4, four bits of 16 words each, and multiplexers above 16 words.
+    On ECP5 it maps to TRELLIS_DPR16X4, 16 words of four bits each, and multiplexers above that.
     iCE40 has no such memory: it becomes flip-flops there.
 
     Args:

@@ -1,0 +1,39 @@
+"""The command line: one file a command. Heavy modules are imported inside the commands."""
+
+import sys
+
+import click
+import typer
+
+from pleach.cli import compress, demo, evaluate, export, info, simulate, synth, train
+from pleach.errors import ConfigError, PleachError
+
+app = typer.Typer(
+    name="pleach",
+    help="Compress a PyTorch network into one bitstream and run that bitstream on an FPGA.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (demo, train, compress, info, evaluate, simulate, export, synth):
+    app.command(module.__name__.rpartition(".")[2])(module.command)
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 it failed, 2 wrong use."""
+    try:
+        app()
+    except ConfigError as error:
+        _fail(error, 2)
+    except (PleachError, OSError) as error:
+        _fail(error, 1)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", 1)
+
+
+def _fail(error: object, code: int) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(f"[red]pleach:[/red] {error}", soft_wrap=True)
+    sys.exit(code)

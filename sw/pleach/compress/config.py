@@ -51,6 +51,7 @@ class TrainConfig:
         optimizer: ``adam`` or ``sgd`` (momentum 0.9).
         weight_decay: L2 penalty (Han 2015, section 3.1).
         dropout: share of each hidden activation vector that is dropped.
+        input_dropout: the same of the inputs.
         distillation: weight of the dense network's soft targets in the loss, 0 to 1.
         temperature: of those targets.
     """
@@ -62,6 +63,7 @@ class TrainConfig:
     optimizer: str = "adam"
     weight_decay: float = 0.0
     dropout: float = 0.0
+    input_dropout: float = 0.0
     distillation: float = 0.0
     temperature: float = 4.0
 
@@ -73,6 +75,7 @@ class TrainConfig:
         _check_choice(self, "optimizer", ("adam", "sgd"))
         _check(self, "weight_decay", 0, 1)
         _check(self, "dropout", 0, 0.95)
+        _check(self, "input_dropout", 0, 0.95)
         _check(self, "distillation", 0, 1)
         _check(self, "temperature", 0.1, 100)
 
@@ -172,9 +175,8 @@ class CompressConfig:
         """
         try:
             return cls.from_dict(tomllib.loads(Path(path).read_text("utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from error
-        except ConfigError as error:
+        # A ValueError is a ConfigError, text that is not UTF-8, or text that is not TOML.
+        except (OSError, ValueError) as error:
             raise ConfigError(f"{path}: {error}") from error
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import nn
 
 from pleach.compress.calibrate import RealLayer, calibrate, quantise_inputs
@@ -65,7 +66,7 @@ def compress(
     """
     config = config or CompressConfig()
     _check_names(model, config)
-    student = copy.deepcopy(model)
+    student = copy.deepcopy(model).to("cpu", torch.float32).requires_grad_(True)
     inputs = as_floats(student, calibration)
     start = time.monotonic()
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from pleach.compress.config import PruneConfig, nearest
-from pleach.errors import ConfigError
+from pleach.errors import ConfigError, ModelError
 from pleach.models import layers_of
 
 PARTS = ("weight", "bias")
@@ -49,7 +49,7 @@ def prune_(model: nn.Module, config: PruneConfig | None = None, *, progress: flo
 
     Raises:
         ConfigError: a layer in ``config.layers`` that the model does not have.
-        ModelError: a layer that is not supported.
+        ModelError: a layer that is not supported, or whose weights are shared already.
 
     >>> model = nn.Sequential(nn.Linear(9, 1))
     >>> prune_(model, PruneConfig(density=0.3))
@@ -65,7 +65,7 @@ def prune_(model: nn.Module, config: PruneConfig | None = None, *, progress: flo
     )
     remaining = (1 - min(max(progress, 0.0), 1.0)) ** 3
     for name, layer, _ in layers:
-        masks = _masks(layer)
+        masks = _masks(name, layer)
         with torch.no_grad():
             magnitudes = [getattr(layer, part).abs().flatten() for part in masks]
             joined = torch.cat(magnitudes)
@@ -100,7 +100,7 @@ def parts_of(layer: nn.Linear) -> list[str]:
     return [part for part in PARTS if getattr(layer, part) is not None]
 
 
-def _masks(layer: nn.Linear) -> dict[str, Mask]:
+def _masks(name: str, layer: nn.Linear) -> dict[str, Mask]:
     """The masks of a layer; they are put on at the first call."""
     deviation = None
     for part in parts_of(layer):
@@ -109,7 +109,7 @@ def _masks(layer: nn.Linear) -> dict[str, Mask]:
                 deviation = float(layer.weight.detach().std())
             mask = Mask(getattr(layer, part), deviation)
             parametrize.register_parametrization(layer, part, mask)
-    return {
-        part: next(p for p in layer.parametrizations[part] if isinstance(p, Mask))
-        for part in parts_of(layer)
-    }
+    masks = {part: layer.parametrizations[part][0] for part in parts_of(layer)}
+    if not all(isinstance(mask, Mask) for mask in masks.values()):
+        raise ModelError(f"layer {name!r} is parametrized already: prune before weights are shared")
+    return masks

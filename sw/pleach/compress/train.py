@@ -111,7 +111,10 @@ def train(
             raise DataError(f"{len(array)} {name} for {len(inputs)} inputs")
     classes = layers_of(model)[-1][1].out_features
     if labels is not None:
-        labels = torch.as_tensor(labels, dtype=torch.int64)
+        labels = np.asarray(labels)
+        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            raise DataError(f"labels must be integers, one an input, not {labels.dtype}")
+        labels = torch.from_numpy(labels.astype(np.int64))
         if int(labels.min()) < 0 or int(labels.max()) >= classes:
             raise DataError(f"labels {int(labels.min())} to {int(labels.max())}, {classes} outputs")
     generator = torch.Generator().manual_seed(seed)
@@ -127,7 +130,12 @@ def train(
     steps = math.ceil(len(inputs) / config.batch_size)
     training = model.training
     model.train()
-    with pinned_threads(), _dropout(model, config.dropout, generator):
+    with (
+        pinned_threads(),
+        _dropout(model, config.dropout, generator),
+        torch.random.fork_rng(devices=[]),
+    ):
+        torch.manual_seed(seed)  # for Dropout modules of the model's own
         for epoch in range(config.epochs):
             if before_epoch is not None:
                 before_epoch(epoch)
@@ -139,7 +147,7 @@ def train(
                         config.schedule, (epoch + step / steps) / config.epochs
                     )
                 loss = _loss(
-                    model(inputs[chosen]),
+                    model(_drop(inputs[chosen], config.input_dropout, generator)),
                     None if labels is None else labels[chosen],
                     None if teacher is None else teacher[chosen],
                     config,
@@ -191,21 +199,22 @@ def _loss(outputs: Tensor, labels: Tensor | None, soft: Tensor | None, config) -
 @contextmanager
 def _dropout(model: nn.Module, share: float, generator: torch.Generator) -> Iterator[None]:
     """Drop hidden activations during training, without a change to the model."""
-
-    def drop(module, args, output):
-        keep = torch.empty_like(output).bernoulli_(1 - share, generator=generator)
-        return output * keep.div_(1 - share)
-
-    hooks = []
-    if share:
-        *hidden, last = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.ReLU))]
-        hooks = [
-            module.register_forward_hook(drop)
-            for module in hidden
-            if isinstance(module, nn.ReLU) and module is not last
-        ]
+    *hidden, last = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.ReLU))]
+    hooks = [
+        module.register_forward_hook(lambda _, args, output: _drop(output, share, generator))
+        for module in hidden
+        if isinstance(module, nn.ReLU) and module is not last
+    ]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _drop(values: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    if not share:
+        return values
+    return (
+        values * torch.empty_like(values).bernoulli_(1 - share, generator=generator) / (1 - share)
+    )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pleach.errors import FormatError, ModelError
+from pleach.files import write_whole
 from pleach.format import gaps, words
 from pleach.format.huffman import HuffmanTable
 from pleach.model import Activation, CompressedLayer, CompressedModel, InputType, accumulator_bits
@@ -136,20 +135,7 @@ def _inverse(order: np.ndarray, size: int) -> np.ndarray:
 
 def save(model: CompressedModel, path: str | Path) -> Path:
     """Write the bitstream of ``model``; the file appears whole or not at all."""
-    path = Path(path)
-    data = dumps(model)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-    return path
+    return write_whole(path, dumps(model))
 
 
 # --- reading ---------------------------------------------------------------------------------

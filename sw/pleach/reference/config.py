@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,16 +91,11 @@ class EngineConfig:
                 "build it with larger capacities or more PEs"
             )
 
-    def fitted(self, model: CompressedModel) -> EngineConfig:
-        """The same engine with the least capacities that hold `model`."""
-        needs = self.needs(model)
-        sizes = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name, need in needs.items():
-            sizes[name] = (
-                need
-                if name == "layers"
-                else max(24, need)
-                if name == "accumulator_bits"
-                else max(2, 1 << (need - 1).bit_length())
-            )
+    def grown(self, model: CompressedModel) -> EngineConfig:
+        """The same engine, with each capacity that `model` does not fit as large as it needs."""
+        sizes = {}
+        for name, need in self.needs(model).items():
+            power = name not in ("layers", "accumulator_bits")
+            least = 1 << (need - 1).bit_length() if power and need else need
+            sizes[name] = max(getattr(self, name), least)
         return replace(self, **sizes)

@@ -1,0 +1,46 @@
+"""What an engine takes of an ECP5, estimated without synthesis.
+
+Block RAMs and multipliers are counted exactly from the memories' shapes. LUT4 are fitted to the
+netlists of `bench/area.py`, within a tenth of them; `pleach synth` has the real figures.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Shape
+
+from pleach.reference import EngineConfig
+from pleach_hw.arithmetic import LUT_CODEBOOK
+from pleach_hw.pointer_read import pointer_layout
+from pleach_hw.weight_read import entry_layout
+
+# Words by width of a DP16KD, the 18 Kbit block RAM of the ECP5.
+_RAM_SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18))
+
+
+def block_rams(depth: int, width: int) -> int:
+    """Block RAMs that hold `depth` words of `width` bits.
+
+    >>> block_rams(2048, 12), block_rams(1024, 17), block_rams(16384, 1)
+    (2, 1, 1)
+    """
+    return min(-(-depth // words) * -(-width // bits) for words, bits in _RAM_SHAPES)
+
+
+def estimate(config: EngineConfig) -> dict[str, int]:
+    """LUT4, block RAMs and multipliers of an engine, as `Board.holds` takes them."""
+    pointers = block_rams(config.columns, Shape.cast(pointer_layout(config)).width)
+    entries = block_rams(config.entries, Shape.cast(entry_layout(config)).width)
+    large = config.codebook > LUT_CODEBOOK
+    codebook = block_rams(config.codebook, 16) if large else 0
+    # LUT RAM comes in 16 words of 4 bits, 4 LUT4 each; deeper ones want multiplexers too.
+    accumulators = -(-config.accumulators // 16) * config.accumulator_bits * 1.25
+    pe = 290 + accumulators + config.queue_depth * 3 + (0 if large else config.codebook * 2.3)
+    return {
+        "lut4": round(BASE_LUT4 + config.lanes * 250 + config.pes * pe),
+        "bram": config.pes * (pointers + entries + codebook),
+        "mult": config.pes,
+    }
+
+
+# Host link, loader with its decoder, control, LNZD.
+BASE_LUT4 = 3800

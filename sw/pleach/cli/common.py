@@ -1,0 +1,171 @@
+"""What the commands share: their options, their consoles, and how they print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pleach.model import CompressedModel
+    from pleach.reference import EngineConfig
+
+ModelFile = Annotated[
+    Path, typer.Argument(help="A .pleach file.", exists=True, dir_okay=False, metavar="FILE")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        help="mnist, digits, or an .npz file with train_images, train_labels, test_images and "
+        "test_labels. By default the one whose images have the network's number of inputs.",
+    ),
+]
+Pes = Annotated[int | None, typer.Option(help="Processing elements, a power of two to 64.")]
+EngineFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--engine", help="TOML file with the engine's parameters.", exists=True, dir_okay=False
+    ),
+]
+
+
+def _capacity(what: str) -> Any:
+    return typer.Option(help=what, rich_help_panel="Engine parameters", show_default=False)
+
+
+Layers = Annotated[int | None, _capacity("Layers it can hold.")]
+Columns = Annotated[int | None, _capacity("Columns of all layers together.")]
+Entries = Annotated[int | None, _capacity("Weights a PE can hold.")]
+Codebook = Annotated[int | None, _capacity("Codebook values of all layers together.")]
+Accumulators = Annotated[int | None, _capacity("Rows a PE can hold of two layers in a row.")]
+AccumulatorBits = Annotated[int | None, _capacity("Width of an accumulator.")]
+QueueDepth = Annotated[int | None, _capacity("Items in a PE's activation queue.")]
+
+
+def engine_config(
+    engine: Path | None, model: CompressedModel | None = None, **given: int | None
+) -> EngineConfig:
+    """The engine of the options, or else of the file, or else of the defaults.
+
+    With a model and no capacity given, the default engine grows to hold it.
+
+    Raises:
+        ConfigError: an unknown parameter in the file, or one out of range.
+        CapacityError: the capacities given do not hold the model.
+    """
+    import tomllib
+    from dataclasses import fields
+
+    from pleach.errors import ConfigError
+    from pleach.reference import EngineConfig
+
+    settings: dict[str, int] = {}
+    if engine is not None:
+        try:
+            settings = tomllib.loads(engine.read_text())
+        except ValueError as error:
+            raise ConfigError(f"{engine}: {error}") from None
+        known = {field.name for field in fields(EngineConfig)}
+        for name, value in settings.items():
+            if name not in known:
+                raise ConfigError(f"{engine}: no engine parameter {name!r}{nearest(name, known)}")
+            if type(value) is not int:
+                raise ConfigError(f"{engine}: {name} must be an integer, not {value!r}")
+    settings |= {name: value for name, value in given.items() if value is not None}
+    config = EngineConfig(**settings)
+    if model is None:
+        return config
+    if set(settings) <= {"pes"}:
+        return config.grown(model)
+    config.check(model)
+    return config
+
+
+def nearest(name: str, known) -> str:
+    """``; did you mean x?`` where a known name is near.
+
+    >>> nearest("colums", ["columns", "rows"])
+    "; did you mean 'columns'?"
+    """
+    import difflib
+
+    near = difflib.get_close_matches(name, sorted(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(known))}"
+
+
+def dataset_for(name: str | None, inputs: int):
+    """The data set of that name, or the one with images of `inputs` pixels.
+
+    Raises:
+        DataError: it cannot be had, or its images have another number of pixels.
+    """
+    from pleach import data
+    from pleach.errors import DataError
+
+    if name is None:
+        name = {784: "mnist", 64: "digits"}.get(inputs)
+        if name is None:
+            raise DataError(f"no data set has {inputs} inputs; give --dataset")
+    found = data.load(name)
+    pixels = found.test_images.shape[1]
+    if pixels != inputs:
+        raise DataError(f"the network takes {inputs} inputs, {name} has {pixels}")
+    return found
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """One JSON object on standard output."""
+    typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def console():
+    """For results."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+@contextmanager
+def progress(description: str) -> Iterator[Any]:
+    """Progress on standard error: call the value with (what is done, done, total).
+
+    Nothing is shown where standard error is no terminal.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    error_console = Console(stderr=True)
+    with Progress(*columns, console=error_console, transient=True) as bars:
+        task = bars.add_task(description, total=None)
+
+        def update(what: str, done: int | None = None, total: int | None = None) -> None:
+            bars.update(task, description=what, completed=done, total=total)
+
+        yield update
+
+
+def layer_table(reports):
+    """Rows of `pleach.report.LayerReport` in the shape of Deep Compression's tables."""
+    from rich.table import Table
+
+    table = Table(title="Per layer (P pruned, Q weights shared, H Huffman-coded)")
+    for name in ("layer", "weights", "kept", "codebook", "weight bits\nP+Q", "weight bits\nP+Q+H",
+                 "index bits\nP+Q", "index bits\nP+Q+H", "rate\nP+Q", "rate\nP+Q+H",
+                 "bytes"):  # fmt: skip
+        table.add_column(name, justify="left" if name == "layer" else "right")
+    for row in reports:
+        weights = round(row.kept / row.density) if row.density else row.shape[0] * row.shape[1]
+        table.add_row(
+            row.name, f"{weights:,}", f"{100 * row.density:.1f}%", str(row.codebook_size),
+            str(row.fixed_weight_bits), f"{row.weight_bits:.2f}",
+            str(row.fixed_index_bits), f"{row.index_bits:.2f}",
+            f"{row.fixed_rate:.2f}%", f"{row.rate:.2f}%", f"{row.bytes:,}",
+        )  # fmt: skip
+    return table

@@ -1,0 +1,113 @@
+"""`pleach compress`: from a checkpoint to a bitstream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pleach.cli.common import (
+    DatasetOption,
+    Json,
+    console,
+    dataset_for,
+    layer_table,
+    print_json,
+    progress,
+)
+
+
+def command(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(help="State dict: .safetensors or torch's.", exists=True, dir_okay=False),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bitstream to write.")] = Path(
+        "model.pleach"
+    ),
+    dataset: DatasetOption = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Settings, TOML; see docs/compression.md.", exists=True, dir_okay=False),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the settings' seed.")] = None,
+    json: Json = False,
+) -> None:
+    """Prune, share, fine-tune and code a trained network into one bitstream.
+
+    Any network of Linear layers with ReLU between them. The training images retrain it, the test
+    images only measure it.
+
+    Example: [bold]pleach compress digits.safetensors --dataset digits -o digits.pleach[/bold]
+    """
+    from dataclasses import replace
+
+    from pleach.compress import CompressConfig, compress
+    from pleach.models import from_state_dict, layers_of, load_checkpoint
+
+    settings = CompressConfig.from_toml(config) if config else CompressConfig()
+    if seed is not None:
+        settings = replace(settings, seed=seed)
+    model = from_state_dict(load_checkpoint(checkpoint))
+    found = dataset_for(dataset, layers_of(model)[0][1].in_features)
+    stages = []
+    with progress("compressing") as update:
+        compressed = compress(
+            model, found.train_images, found.train_labels, settings,
+            validation=(found.test_images, found.test_labels), report=stages.append,
+            progress=lambda stage, epoch, epochs, loss: update(
+                f"{stage}, loss {loss:.4f}", epoch, epochs
+            ),
+        )  # fmt: skip
+    summary = describe(compressed, output, stages)
+    if json:
+        print_json(summary)
+    else:
+        show(summary)
+
+
+def describe(compressed, output: Path, stages) -> dict:
+    """Write the bitstream and describe it."""
+    from dataclasses import asdict
+    from hashlib import sha256
+
+    from pleach.format import parse
+    from pleach.report import layer_reports
+
+    compressed.save(output)
+    data = output.read_bytes()
+    reports = layer_reports(*parse(data))
+    return {
+        "file": str(output),
+        "sha256": sha256(data).hexdigest(),
+        "file_bytes": len(data),
+        "dense_bytes": compressed.dense_bytes,
+        "ratio": compressed.dense_bytes / len(data),
+        "stages": [asdict(stage) for stage in stages],
+        "layers": [asdict(report) for report in reports],
+    }
+
+
+def show(summary: dict) -> None:
+    """What `describe` found, on the terminal."""
+    from rich.table import Table
+
+    from pleach.report import LayerReport
+
+    out = console()
+    table = Table(title="Stage by stage (error on the test images)")
+    for name in ("stage", "error", "kept", "time"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    for stage in summary["stages"]:
+        error = "" if stage["error"] is None else f"{stage['error']:.2f} %"
+        table.add_row(
+            stage["name"], error, f"{100 * stage['kept']:.2f} %", f"{stage['seconds']:.0f} s"
+        )
+    out.print(table)
+    out.print(layer_table([LayerReport(**layer) for layer in summary["layers"]]))
+    out.print(
+        f"[bold]{summary['file']}[/bold]: {summary['file_bytes']:,} bytes for "
+        f"{summary['dense_bytes']:,} of float32, [bold]{summary['ratio']:.1f}×[/bold]"
+    )
+    out.print(f"sha256 {summary['sha256']}")

@@ -1,0 +1,101 @@
+"""`pleach demo`: the whole path on one screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pleach.cli.common import Json, console, print_json, progress
+
+
+def command(
+    folder: Annotated[Path, typer.Option(help="Where its files go.", file_okay=False)] = Path(
+        "build/demo"
+    ),
+    dataset: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
+    images: Annotated[int, typer.Option(min=1, help="Test images to run on the engine.")] = 20,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train again.")] = False,
+    json: Json = False,
+) -> None:
+    """Train, prune, share, code; then load the file into the RTL engine and classify with it.
+
+    LeNet-300-100 on MNIST, or a small network on scikit-learn's digits (needs no download). What
+    was trained before is used again.
+
+    Example: [bold]pleach demo --dataset digits[/bold]
+    """
+    from pleach.cli import compress as compress_command
+    from pleach.cli import simulate as simulate_command
+    from pleach.compress import quantise_inputs
+    from pleach.data import load
+    from pleach.format import load as load_model
+    from pleach.reference import EngineConfig
+    from pleach_sim.simulate import simulate
+
+    out = console()
+    found = load(dataset)
+    compressed, summary = _compressed(folder, found, fresh)
+    if not json:
+        compress_command.show(summary)
+    model = load_model(compressed)
+    config = EngineConfig(pes=16).grown(model)
+    with progress(f"building the engine, {config.pes} PEs; loading the file; {images} images"):
+        result = simulate(model, quantise_inputs(model, found.test_images[:images]), config)
+    if json:
+        print_json(summary | {"simulation": simulate_command.as_json(result)})
+    else:
+        dense, fixed = summary["stages"][0], summary["stages"][-1]
+        simulate_command.show(result)
+        out.print(
+            f"[bold]{dataset}: error {dense['error']:.2f} % dense, {fixed['error']:.2f} % "
+            f"compressed {summary['ratio']:.1f}× into {summary['file_bytes']:,} bytes, the very "
+            "file that the engine loaded[/bold]"
+        )
+    if not result.bit_exact:
+        raise typer.Exit(1)
+
+
+def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
+    """The compressed network and its description, made now or by an earlier call."""
+    import json
+    from dataclasses import asdict
+
+    import pleach
+    from pleach.cli.compress import describe
+    from pleach.compress import CompressConfig, TrainConfig, compress, lenet_recipe, train
+    from pleach.files import write_whole
+    from pleach.models import lenet_300_100, mlp, save_checkpoint
+
+    if found.name == "mnist":
+        model, (dense, config) = lenet_300_100(), lenet_recipe()
+    else:
+        model = mlp([found.train_images.shape[1], 48, 32, 10])
+        dense, config = TrainConfig(epochs=60), CompressConfig()
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{found.name}.pleach"
+    description = file.with_suffix(".json")
+    recipe = {"version": pleach.__version__, "train": asdict(dense), "compress": asdict(config)}
+    if not fresh and file.exists() and description.exists():
+        before = json.loads(description.read_text())
+        if before["recipe"] == recipe:
+            return file, before["summary"]
+
+    stages = []
+    with progress("training") as update:
+        train(
+            model, found.train_images, found.train_labels, dense, seed=config.seed,
+            progress=lambda epoch, epochs, loss: update(f"dense, loss {loss:.4f}", epoch, epochs),
+        )  # fmt: skip
+        save_checkpoint(model, folder / f"{found.name}.safetensors")
+        compressed = compress(
+            model, found.train_images, found.train_labels, config,
+            validation=(found.test_images, found.test_labels), report=stages.append,
+            progress=lambda stage, epoch, epochs, loss: update(
+                f"{stage}, loss {loss:.4f}", epoch, epochs
+            ),
+        )  # fmt: skip
+    summary = describe(compressed, file, stages)
+    write_whole(description, json.dumps({"recipe": recipe, "summary": summary}, indent=2))
+    return file, summary

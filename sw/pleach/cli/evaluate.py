@@ -1,0 +1,38 @@
+"""`pleach evaluate`: the error of a bitstream on a test set."""
+
+from __future__ import annotations
+
+from pleach.cli.common import DatasetOption, Json, ModelFile, console, dataset_for, print_json
+
+
+def command(file: ModelFile, dataset: DatasetOption = None, json: Json = False) -> None:
+    """Run the fixed-point reference over a whole test set.
+
+    The reference equals the engine on every bit, so this is the engine's error too.
+
+    Example: [bold]pleach evaluate model.pleach --dataset mnist[/bold]
+    """
+    from pleach.compress import quantise_inputs
+    from pleach.compress.train import wrong_percent
+    from pleach.format import load
+    from pleach.reference import Reference
+
+    model = load(file)
+    found = dataset_for(dataset, model.inputs)
+    outputs = Reference(model).run(quantise_inputs(model, found.test_images))
+    error = wrong_percent(outputs, found.test_labels)
+    if json:
+        print_json(
+            {
+                "file": str(file),
+                "dataset": found.name,
+                "error_pct": error,
+                "images": len(outputs),
+                "file_bytes": file.stat().st_size,
+            }
+        )
+    else:
+        console().print(
+            f"[bold]{file}[/bold]: {error:.2f} % error on {len(outputs):,} test images of "
+            f"{found.name}, fixed point"
+        )

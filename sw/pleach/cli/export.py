@@ -1,0 +1,61 @@
+"""`pleach export`: the engine as Verilog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pleach.cli.common import (
+    AccumulatorBits,
+    Accumulators,
+    Codebook,
+    Columns,
+    EngineFile,
+    Entries,
+    Json,
+    Layers,
+    Pes,
+    QueueDepth,
+    console,
+    engine_config,
+    print_json,
+)
+
+
+def command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Verilog to write.")] = Path(
+        "engine.v"
+    ),
+    pes: Pes = None,
+    engine: EngineFile = None,
+    layers: Layers = None,
+    columns: Columns = None,
+    entries: Entries = None,
+    codebook: Codebook = None,
+    accumulators: Accumulators = None,
+    accumulator_bits: AccumulatorBits = None,
+    queue_depth: QueueDepth = None,
+    json: Json = False,
+) -> None:
+    """Write the engine as Verilog for tools that know nothing of Amaranth.
+
+    Module `engine`: clk, rst, s_axis_* and m_axis_* (docs/engine.md).
+
+    Example: [bold]pleach export --pes 16 -o engine.v[/bold]
+    """
+    from dataclasses import asdict
+
+    from pleach_hw.engine import Engine
+    from pleach_hw.export import write_verilog
+
+    config = engine_config(
+        engine, pes=pes, layers=layers, columns=columns, entries=entries, codebook=codebook,
+        accumulators=accumulators, accumulator_bits=accumulator_bits, queue_depth=queue_depth,
+    )  # fmt: skip
+    write_verilog(Engine(config), output, "engine")
+    if json:
+        print_json({"file": str(output), "module": "engine", "engine": asdict(config)})
+    else:
+        console().print(f"[bold]{output}[/bold]: module engine, {config.pes} PEs")

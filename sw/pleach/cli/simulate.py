@@ -1,0 +1,126 @@
+"""`pleach simulate`: the RTL engine on real inputs, against the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pleach.cli.common import (
+    AccumulatorBits,
+    Accumulators,
+    Codebook,
+    Columns,
+    DatasetOption,
+    EngineFile,
+    Entries,
+    Json,
+    Layers,
+    ModelFile,
+    Pes,
+    QueueDepth,
+    console,
+    dataset_for,
+    engine_config,
+    print_json,
+    progress,
+)
+
+
+def command(
+    file: ModelFile,
+    pes: Pes = None,
+    images: Annotated[int, typer.Option(min=1, help="Test images to run.")] = 10,
+    dataset: DatasetOption = None,
+    simulator: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
+    wave: Annotated[Path | None, typer.Option(help="Waveform to write.", dir_okay=False)] = None,
+    engine: EngineFile = None,
+    layers: Layers = None,
+    columns: Columns = None,
+    entries: Entries = None,
+    codebook: Codebook = None,
+    accumulators: Accumulators = None,
+    accumulator_bits: AccumulatorBits = None,
+    queue_depth: QueueDepth = None,
+    json: Json = False,
+) -> None:
+    """Load a bitstream into the RTL engine under cocotb, run images, compare every output bit.
+
+    Without engine parameters the engine is the default one, grown to hold the model. Ends with
+    exit code 1 where an output differs.
+
+    Example: [bold]pleach simulate model.pleach --pes 16 --images 20[/bold]
+    """
+    from pleach.compress import quantise_inputs
+    from pleach.errors import ConfigError
+    from pleach.format import load
+    from pleach_sim.simulate import simulate
+
+    if simulator not in ("verilator", "icarus"):
+        raise ConfigError(f"--simulator is verilator or icarus, not {simulator!r}")
+    model = load(file)
+    config = engine_config(
+        engine, model, pes=pes, layers=layers, columns=columns, entries=entries,
+        codebook=codebook, accumulators=accumulators, accumulator_bits=accumulator_bits,
+        queue_depth=queue_depth,
+    )  # fmt: skip
+    found = dataset_for(dataset, model.inputs)
+    chosen = quantise_inputs(model, found.test_images[:images])
+    with progress(f"building and running {config.pes} PEs in {simulator}"):
+        result = simulate(model, chosen, config, simulator=simulator, wave=wave)
+    if json:
+        print_json(as_json(result))
+    else:
+        show(result)
+    if not result.bit_exact:
+        raise typer.Exit(1)
+
+
+def as_json(result) -> dict:
+    """A `SimulationResult` as the command prints it."""
+    from dataclasses import asdict
+
+    return {
+        "bit_exact": result.bit_exact,
+        "outputs_compared": result.outputs_compared,
+        "images": result.images,
+        "latency_cycles": result.latency_cycles,
+        "load_cycles": result.load_cycles,
+        "simulator": result.simulator,
+        "layers": [asdict(layer) for layer in result.layers],
+        "engine": asdict(result.config),
+        "mismatch": None if result.mismatch is None else asdict(result.mismatch),
+        "wave": None if result.wave is None else str(result.wave),
+    }
+
+
+def show(result) -> None:
+    """A `SimulationResult` on the terminal."""
+    from statistics import mean
+
+    from rich.table import Table
+
+    out = console()
+    table = Table(title=f"Cycles at {result.config.pes} PEs, means over {result.images} images")
+    for name in ("layer", "cycles", "MACs", "utilisation"):
+        table.add_column(name, justify="left" if name == "layer" else "right")
+    for layer in result.layers:
+        table.add_row(
+            layer.name, f"{layer.compute_cycles:.0f}", f"{layer.macs:.0f}",
+            f"{100 * layer.utilisation:.0f} %",
+        )  # fmt: skip
+    out.print(table)
+    out.print(
+        f"{mean(result.latency_cycles):.0f} cycles an image, {min(result.latency_cycles)} to "
+        f"{max(result.latency_cycles)}; {result.load_cycles:,} to load the file"
+    )
+    if result.bit_exact:
+        out.print(
+            f"[green]{result.outputs_compared} output words compared with the reference, "
+            f"all equal[/green] ({result.simulator})"
+        )
+    else:
+        out.print(f"[red]differs from the reference:[/red] {result.mismatch}")
+        if result.wave:
+            out.print(f"waveform: {result.wave}")

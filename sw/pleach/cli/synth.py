@@ -1,0 +1,74 @@
+"""`pleach synth`: what the engine takes of a board's chip, and its clock."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pleach.cli.common import (
+    AccumulatorBits,
+    Accumulators,
+    Codebook,
+    Columns,
+    EngineFile,
+    Entries,
+    Json,
+    Layers,
+    Pes,
+    QueueDepth,
+    console,
+    engine_config,
+    print_json,
+    progress,
+)
+
+
+def command(
+    board: Annotated[str, typer.Option(help="Board whose chip it is for.")] = "ulx3s-85f",
+    pes: Pes = None,
+    seed: Annotated[int, typer.Option(help="Of the placer.")] = 1,
+    engine: EngineFile = None,
+    layers: Layers = None,
+    columns: Columns = None,
+    entries: Entries = None,
+    codebook: Codebook = None,
+    accumulators: Accumulators = None,
+    accumulator_bits: AccumulatorBits = None,
+    queue_depth: QueueDepth = None,
+    json: Json = False,
+) -> None:
+    """Synthesise, place and route the engine for a board's chip with the open tools.
+
+    Takes minutes; the result is cached by content.
+
+    Example: [bold]pleach synth --board ulx3s-85f --pes 16[/bold]
+    """
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from pleach_hw.boards import board as find
+    from pleach_hw.synth import synth
+
+    chip = find(board)
+    config = engine_config(
+        engine, pes=pes, layers=layers, columns=columns, entries=entries, codebook=codebook,
+        accumulators=accumulators, accumulator_bits=accumulator_bits, queue_depth=queue_depth,
+    )  # fmt: skip
+    with progress("synthesising") as update:
+        result = synth(config, board, seed=seed, progress=update)
+    if json:
+        values = asdict(result) | {"engine": asdict(config)}
+        values["log"] = None if result.log is None else str(result.log)
+        print_json(values)
+        return
+    table = Table(title=f"{config.pes} PEs on {chip.device}-{chip.speed} ({board})")
+    for name in ("", "used", "of", "share"):
+        table.add_column(name, justify="left" if not name else "right")
+    for name, label in (("lut4", "LUT4"), ("bram", "block RAMs"), ("mult", "multipliers")):
+        used, there = getattr(result, name), getattr(chip, name)
+        table.add_row(label, f"{used:,}", f"{there:,}", f"{100 * used / there:.0f} %")
+    out = console()
+    out.print(table)
+    out.print(f"{result.ff:,} flip-flops; [bold]{result.fmax_mhz:.1f} MHz[/bold] after routing")

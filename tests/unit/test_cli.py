@@ -1,0 +1,155 @@
+"""The command line: what it prints, for people and machines, and how it fails."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pleach.format import loads, save
+from pleach.reference import EngineConfig
+from tests.strategies import random_model
+
+
+def pleach(*args, code=0, cwd=None):
+    """Run the command in a process of its own; returns its standard output and error."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from pleach.cli import main; main()", *map(str, args)],
+        capture_output=True, text=True, cwd=cwd, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A network that is not LeNet on data that are not MNIST, through the same commands."""
+    folder = tmp_path_factory.mktemp("digits")
+    trained = json.loads(
+        pleach("train", "--dataset", "digits", "--hidden", "24,20", "--epochs", 60,
+               "--dropout", 0, "-o", folder / "net.safetensors", "--json")[0]
+    )  # fmt: skip
+    (folder / "settings.toml").write_text(
+        "[prune]\ndensity = 0.35\nramp = 4\n[prune.train]\nepochs = 8\n"
+        "[share]\nclusters = 16\n[share.train]\nepochs = 3\n"
+    )
+    summary = json.loads(
+        pleach("compress", folder / "net.safetensors", "--dataset", "digits", "--config",
+               folder / "settings.toml", "-o", folder / "net.pleach", "--json")[0]
+    )  # fmt: skip
+    return folder, trained, summary
+
+
+def test_train_and_compress(digits):
+    folder, trained, summary = digits
+    assert trained["error_pct"] < 12
+    assert [stage["name"] for stage in summary["stages"]] == [
+        "dense", "pruned", "shared", "fixed point",
+    ]  # fmt: skip
+    data = (folder / "net.pleach").read_bytes()
+    assert summary["file_bytes"] == len(data)
+    assert summary["dense_bytes"] == 4 * (65 * 24 + 25 * 20 + 21 * 10)
+    assert summary["ratio"] == summary["dense_bytes"] / len(data) > 5
+    assert loads(data).inputs == 64
+
+
+def test_same_seed_same_bytes(digits):
+    folder, _, summary = digits
+    again = json.loads(
+        pleach("compress", folder / "net.safetensors", "--config", folder / "settings.toml",
+               "-o", folder / "again.pleach", "--json")[0]
+    )  # fmt: skip
+    assert again["sha256"] == summary["sha256"]
+
+
+def test_info(digits):
+    folder, _, summary = digits
+    info = json.loads(pleach("info", folder / "net.pleach", "--json")[0])
+    for key in ("file_bytes", "dense_bytes", "ratio", "sha256", "layers"):
+        assert info[key] == summary[key]
+    layer = info["layers"][0]
+    assert layer["shape"] == [24, 64]
+    bits = sum(row["kept"] * (row["weight_bits"] + row["index_bits"]) for row in info["layers"])
+    assert bits / 8 < info["file_bytes"] < bits / 8 + 600
+    text = pleach("info", folder / "net.pleach")[0]
+    assert "Engines that hold it" in text and "ulx3s-85f" in text
+
+
+def test_evaluate(digits):
+    folder, _, summary = digits
+    result = json.loads(pleach("evaluate", folder / "net.pleach", "--json")[0])
+    assert result["images"] == 360
+    assert result["error_pct"] == pytest.approx(summary["stages"][-1]["error"])
+
+
+def test_export(tmp_path):
+    (tmp_path / "engine.toml").write_text("pes = 2\ncolumns = 64\nentries = 64\n")
+    out = json.loads(
+        pleach("export", "--engine", tmp_path / "engine.toml", "--layers", 2, "-o",
+               tmp_path / "e.v", "--json")[0]
+    )  # fmt: skip
+    assert out["engine"]["columns"] == 64 and out["engine"]["layers"] == 2
+    text = (tmp_path / "e.v").read_text()
+    assert "module engine(" in text and "s_axis_tdata" in text
+
+
+def test_help_answers_at_once_and_has_examples():
+    script = (
+        "import sys; from pleach.cli import app; "
+        "heavy = {'torch', 'numba', 'scipy', 'amaranth', 'cocotb', 'sklearn'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    text, _ = pleach("--help")
+    commands = ("demo", "train", "compress", "info", "evaluate", "simulate", "export", "synth")
+    for command in commands:
+        assert command in text
+        assert "Example: pleach " + command in " ".join(pleach(command, "--help")[0].split())
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (["info", "missing.pleach"], 2, "does not exist"),
+        (["frobnicate"], 2, "No such command"),
+        (["info", "damaged.pleach"], 1, "CRC does not match"),
+        (["info", "short.pleach"], 1, "truncated"),
+        (["evaluate", "odd.pleach"], 1, "no data set has 7 inputs"),
+        (["evaluate", "odd.pleach", "--dataset", "digits"], 1, "takes 7 inputs"),
+        (["export", "--pes", "12"], 2, "power of two"),
+        (["export", "--columns", "100"], 2, "power of two"),
+        (["export", "--engine", "bad.toml"], 2, "did you mean 'columns'"),
+        (["simulate", "odd.pleach", "--entries", "2"], 1, "entries"),
+        (["simulate", "odd.pleach", "--simulator", "spice"], 2, "verilator or icarus"),
+        (["synth", "--board", "abacus"], 2, "no board is called"),
+        (["compress", "damaged.safetensors"], 1, "not a checkpoint"),
+        (["compress", "pickle.pt"], 1, "never run"),
+        (["train", "--hidden", "many"], 2, "--hidden takes widths"),
+        (["train", "--dataset", "imagenet"], 1, "no data set is called"),
+    ],
+)
+def test_mistakes(args, code, says, tmp_path):
+    import pickle
+
+    odd = random_model(np.random.default_rng(0), [7, 5, 3])
+    save(odd, tmp_path / "odd.pleach")
+    data = (tmp_path / "odd.pleach").read_bytes()
+    (tmp_path / "short.pleach").write_bytes(data[:-4])
+    (tmp_path / "damaged.pleach").write_bytes(data[:60] + bytes([data[60] ^ 1]) + data[61:])
+    (tmp_path / "damaged.safetensors").write_bytes(data)
+    (tmp_path / "bad.toml").write_text("colums = 64\n")
+    (tmp_path / "pickle.pt").write_bytes(pickle.dumps({"a": print}))
+    _, err = pleach(*args, code=code, cwd=tmp_path)
+    assert says in " ".join(err.replace("│", " ").split())
+
+
+def test_a_model_that_does_not_fit_is_refused_with_the_numbers():
+    from pleach.errors import CapacityError
+
+    model = random_model(np.random.default_rng(0), [40, 30, 3], density=0.5)
+    config = EngineConfig(pes=2, columns=32, entries=64)
+    with pytest.raises(CapacityError, match=r"columns 72 of 32.*entries \d+ of 64"):
+        config.check(model)
+    config.grown(model).check(model)
