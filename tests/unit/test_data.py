@@ -58,7 +58,7 @@ def test_digits_is_fixed_and_scaled():
 
 
 def test_unknown_name():
-    with pytest.raises(DataError, match="'cifar'; there are mnist and digits"):
+    with pytest.raises(DataError, match="'cifar'; there are mnist, digits"):
         pleach.data.load("cifar")
 
 
@@ -196,3 +196,42 @@ def test_idx_is_strict(raw, words):
 def test_idx_round_trip():
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     assert np.array_equal(mnist.parse_idx(idx(array)), array)
+
+
+def _own(**changes):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "train_images": rng.random((20, 3, 2)),
+        "train_labels": rng.integers(0, 4, 20),
+        "test_images": rng.random((6, 3, 2)),
+        "test_labels": rng.integers(0, 4, 6),
+    }
+    return {key: value for key, value in (arrays | changes).items() if value is not None}
+
+
+def test_own_arrays(tmp_path):
+    np.savez(tmp_path / "own.npz", **_own())
+    found = pleach.data.load(str(tmp_path / "own.npz"))
+    assert found.train_images.shape == (20, 6) and found.train_images.dtype == np.float32
+    assert found.test_labels.dtype == np.int64 and found.shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"test_images": None}, "has no test_images"),
+        ({"train_images": np.array([object()] * 20)}, "no .npz file of plain arrays"),
+        ({"train_images": np.ones((20, 6), np.int32)}, "must be uint8 or float"),
+        ({"train_images": np.full((20, 6), np.nan)}, "not finite"),
+        ({"train_labels": np.ones(19, int)}, "must be 20 integers"),
+        ({"test_labels": np.full(6, -1)}, "must be 0 to"),
+        ({"test_images": np.ones((6, 7))}, "differ in type or shape"),
+    ],
+)
+def test_own_arrays_that_are_wrong(tmp_path, changes, says):
+    np.savez(tmp_path / "own.npz", **_own(**changes))
+    with pytest.raises(DataError, match=says):
+        pleach.data.load(str(tmp_path / "own.npz"))
+    (tmp_path / "text.npz").write_text("no arrays")
+    with pytest.raises(DataError, match="no .npz file"):
+        pleach.data.load(str(tmp_path / "text.npz"))
