@@ -14,7 +14,7 @@ class ControlUnit(wiring.Component):
     """Broadcasts columns to the PEs and starts the drain of each layer (docs/engine.md).
 
     A layer begins with its bias column, so the PEs have work while its first activations are on
-    their way. A column is broadcast every cycle in which all PEs are ready. When the last one was
+    their way. A column is broadcast in every cycle after one in which all PEs were ready. When the last one was
     broadcast and no PE has a MAC left to issue, the layer is drained; the next one begins at once.
 
     Ports:
@@ -84,14 +84,17 @@ class ControlUnit(wiring.Component):
         with m.If(self.layer_write & (self.layer_index == 0)):
             m.d.sync += self.inputs.eq(self.layer.inputs)
 
-        # The column to be broadcast next, held here so that its address is ready early.
+        # The column to be broadcast next, held here so that its address is ready early. The PEs
+        # allow for a column more than they said they have room for: `ready` is a cycle old.
         held = Signal()
         free = Signal()
+        ready = Signal()
+        m.d.sync += ready.eq(self.ready)
         m.d.comb += [
-            self.column_valid.eq(held & self.ready),
-            free.eq(~held | self.ready),
+            self.column_valid.eq(held & ready),
+            free.eq(~held | ready),
         ]
-        with m.If(self.ready):
+        with m.If(ready):
             m.d.sync += held.eq(0)
 
         # Cycles of a layer; its drain overlaps with the next one's broadcasts.
@@ -158,13 +161,15 @@ class ControlUnit(wiring.Component):
                         m.next = "wait"
             with m.State("wait"):
                 with m.If(~held & self.issued):
-                    m.d.comb += self.drain_start.eq(1)
-                    m.d.sync += drain_first.eq(Mux(counting, first, cycle))
-                    with m.If(self.drain_final):
-                        m.next = "last drain"
-                    with m.Else():
-                        m.d.sync += index.eq(index + 1)
-                        m.next = "fetch"
+                    m.next = "drain"
+            with m.State("drain"):  # apart from "wait": all PEs take part in that decision
+                m.d.comb += self.drain_start.eq(1)
+                m.d.sync += drain_first.eq(Mux(counting, first, cycle))
+                with m.If(self.drain_final):
+                    m.next = "last drain"
+                with m.Else():
+                    m.d.sync += index.eq(index + 1)
+                    m.next = "fetch"
             with m.State("last drain"):
                 with m.If(self.drain_done):
                     m.d.sync += self.busy.eq(0)

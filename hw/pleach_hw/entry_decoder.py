@@ -1,6 +1,6 @@
 """From the data words of a layer to its entries: three bit readers and two Huffman decoders."""
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -74,11 +74,12 @@ class EntryDecoder(wiring.Component):
         m.submodules.code_decoder = code_decoder = HuffmanDecoder(
             max_length=MAX_CODE_LENGTH, size=256
         )
-        m.submodules.classes = classes = LutRam(shape=unsigned(5), depth=32)
+        # The class of each code number, and whether that is the skip.
+        m.submodules.classes = classes = LutRam(shape=unsigned(6), depth=32)
         m.d.comb += [
             classes.write_en.eq(self.class_write),
             classes.write_addr.eq(self.class_addr),
-            classes.write_data.eq(self.class_data),
+            classes.write_data.eq(Cat(self.class_data, self.class_data == gaps.SKIP)),
             gap_decoder.single.eq(self.gap_length == 0),
             code_decoder.single.eq(self.code_length == 0),
         ]
@@ -110,8 +111,7 @@ class EntryDecoder(wiring.Component):
         window_count = Signal.like(extra_count)
         window_base = Signal.like(base)
 
-        gap_class = classes.read_data
-        is_skip = gap_class == gaps.SKIP
+        gap_class, is_skip = classes.read_data[:5], classes.read_data[5]
         m.d.comb += [
             classes.read_addr.eq(number),
             gap_decoder.window.eq(gap_window),
@@ -127,24 +127,30 @@ class EntryDecoder(wiring.Component):
         # Phase 0: G asks; the oldest symbol leaves.
         entry_read = numbered & ~is_skip
         reads_gap = running & ~none_left & ~(one_left & entry_read)
+        gap_asks, extra_asks, code_asks = Signal(), Signal(), Signal()
         m.d.comb += [
-            gap_reader.need.eq(Mux(reads_gap & (phase == 0), self.gap_length, 0)),
-            extra_reader.need.eq(Mux(looked_up & (phase == 1), extra_count, 0)),
-            code_reader.need.eq(Mux(looked_up & ~skip & (phase == 1), self.code_length, 0)),
+            gap_reader.need.eq(self.gap_length),
+            extra_reader.need.eq(extra_count),
+            code_reader.need.eq(self.code_length),
+            gap_asks.eq(gap_reader.ask & reads_gap & (phase == 0)),
+            extra_asks.eq(extra_reader.ask & running & looked_up & (phase == 1)),
+            code_asks.eq(code_reader.ask & running & looked_up & ~skip & (phase == 1)),
         ]
         leaves = Signal()
         step = Signal()
         m.d.comb += leaves.eq(running & (phase == 0) & latched)
-        blocked = leaves & self.o.valid & ~self.o.ready
+        # An entry comes every other cycle at most, so one cycle without the last one costs nothing,
+        # and what takes it need not say in the same cycle that it does.
+        blocked = leaves & self.o.valid
 
-        both = extra_reader.ask & code_reader.ask
-        asked = gap_reader.ask | extra_reader.ask | code_reader.ask
+        both = extra_asks & code_asks
+        asked = gap_asks | extra_asks | code_asks
         m.d.comb += [
             self.i.ready.eq(asked & ~blocked),
             self.starved.eq(asked & ~self.i.valid),
-            gap_reader.take.eq(gap_reader.ask & self.i.valid & ~blocked),
-            extra_reader.take.eq(extra_reader.ask & self.i.valid),
-            code_reader.take.eq(code_reader.ask & ~extra_reader.ask & self.i.valid),
+            gap_reader.take.eq(gap_asks & self.i.valid & ~blocked),
+            extra_reader.take.eq(extra_asks & self.i.valid),
+            code_reader.take.eq(code_asks & ~extra_asks & self.i.valid),
             step.eq(running & ~blocked & ~(asked & ~self.i.valid) & ~both),
         ]
 

@@ -32,7 +32,7 @@ opt_clean
 memory_collect
 attrmap -remove src -remove generator
 attrmap -modattr -remove src -remove generator
-write_verilog -norename
+write_verilog
 """
 
 # A memory that starts as zeros, written as an assignment a word.

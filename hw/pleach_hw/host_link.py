@@ -141,16 +141,14 @@ class HostLink(wiring.Component):
                             m.d.sync += loaded_error.eq(EngineError.LENGTH)
                             refuse(EngineError.LENGTH, ended=last)
                         with m.Else():
-                            m.d.comb += self.load_start.eq(1)
-                            m.next = "load"
+                            m.next = "start load"
                     with m.Elif(command_word.command == Command.RUN):
                         with m.If(~model_held):
                             refuse(EngineError.NO_MODEL, ended=last)
                         with m.Elif(last):
                             refuse(EngineError.INPUT_LENGTH, ended=last)
                         with m.Else():
-                            m.d.comb += self.run_start.eq(1)
-                            m.next = "run"
+                            m.next = "start run"
                     with m.Elif(command_word.command == Command.STATUS):
                         m.next = "answer"
                         with m.If(~last):
@@ -164,6 +162,9 @@ class HostLink(wiring.Component):
                 with m.If(self.i.valid & self.i.p.last):
                     m.next = "answer"
 
+            with m.State("start load"):
+                m.d.comb += self.load_start.eq(1)
+                m.next = "load"
             with m.State("load"):
                 m.d.comb += [
                     self.load.valid.eq(self.i.valid),
@@ -179,6 +180,9 @@ class HostLink(wiring.Component):
                     ]
                     m.next = "answer"
 
+            with m.State("start run"):
+                m.d.comb += self.run_start.eq(1)
+                m.next = "run"
             with m.State("run"):
                 m.d.comb += [
                     self.inputs.valid.eq(self.i.valid),

@@ -156,7 +156,7 @@ class Loader(wiring.Component):
         # --- words -------------------------------------------------------------------------------
         word = self.i.p.data
         take = Signal()
-        ended = Signal()  # the packet's last word was taken
+        ended = Signal(init=1)  # the packet's last word was taken
         known = Signal()  # `left` is known
         left = Signal(32)  # words of the file that are not taken yet
         offered = Signal()  # a word that may be taken
@@ -275,6 +275,9 @@ class Loader(wiring.Component):
             decoder.gap_write.eq(table.step & coding_gaps),
             decoder.class_addr.eq(number),
             decoder.class_data.eq(byte),
+        ]
+        m.d.sync += [
+            self.codebook_write.eq(0),
             self.codebook_addr.eq(codebook_base + number),
             self.codebook_data.eq(Cat(low_byte, byte)),
         ]
@@ -283,9 +286,15 @@ class Loader(wiring.Component):
                 m.d.comb += getattr(decoder, f"{prefix}_{name}").eq(getattr(table, name))
 
         # --- the entries -------------------------------------------------------------------------
+        # The decoder's next word. It is fetched only when there is none: the decoder wants one in
+        # two cycles at most, nearly always, and packet and decoder need not wait for each other in
+        # the same cycle.
+        data_word = Signal(32)
+        have_word = Signal()
         m.d.comb += [
             decoder.entries.eq(count.entries),
-            decoder.i.payload.eq(word),
+            decoder.i.payload.eq(data_word),
+            decoder.i.valid.eq(have_word),
             scatter.rows.eq(shape.outputs),
             scatter.columns.eq(columns),
             scatter.column_base.eq(column_base),
@@ -449,22 +458,20 @@ class Loader(wiring.Component):
             with state("codebook"), byte_read():
                 m.d.sync += [low_byte.eq(byte), have_low.eq(~have_low)]
                 with m.If(have_low):
-                    m.d.comb += self.codebook_write.eq(1)
-                    m.d.sync += number.eq(number + 1)
+                    m.d.sync += [self.codebook_write.eq(1), number.eq(number + 1)]
                     with m.If(number + 1 == tables.codebook_size):
                         m.next = "begin"
 
             with state("begin"):
                 m.d.comb += [decoder.start.eq(1), scatter.start.eq(1)]
+                m.d.sync += have_word.eq(0)
                 m.next = "entries"
             with state("entries"):
-                m.d.comb += [
-                    decoder.i.valid.eq(offered & (payload_left != 0)),
-                    self.i.ready.eq(decoder.i.ready & (payload_left != 0) & ~ended),
-                    crc.valid.eq(take),
-                    scatter.finish.eq(decoder.done),
-                ]
-                m.d.sync += payload_left.eq(payload_left - take)
+                m.d.comb += scatter.finish.eq(decoder.done)
+                with m.If(have_word):
+                    m.d.sync += have_word.eq(~decoder.i.ready)
+                with m.Elif(payload_left != 0), payload_word():
+                    m.d.sync += [data_word.eq(word), have_word.eq(1)]
                 with m.If(scatter.outside):
                     fail(EngineError.POSITION)
                 with m.Elif(decoder.starved & (payload_left == 0)):

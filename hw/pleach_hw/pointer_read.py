@@ -27,9 +27,9 @@ class PointerRead(wiring.Component):
     """Looks a broadcast column's pointer up and offers the work from a queue, `BlockRam.latency`
     + 1 cycles later; a column a cycle. Columns without an entry take no place in the queue.
 
-    Back-pressure: `ready` comes from a register and says that a column is welcome in this cycle;
-    `column_valid` without it is an error. Places are counted when a column is accepted, so that
-    what is on its way through the memory always finds one. Reset drops everything held; the
+    Back-pressure: `ready` says that a column is welcome in this cycle and in the next, whatever it
+    is then; a column at another time is an error. Places are counted when a column is accepted, so
+    that what is on its way through the memory always finds one. Reset drops everything held; the
     pointers stay. Pointers are written through `write_*`, only while `empty`.
     """
 
@@ -78,7 +78,7 @@ class PointerRead(wiring.Component):
             - (queue.o.valid & queue.o.ready)
         )
         m.d.comb += [
-            self.ready.eq(~reserved[-1]),  # the depth is a power of two
+            self.ready.eq(reserved < depth - 1),
             self.empty.eq(reserved == 0),
         ]
         return m

@@ -1,8 +1,8 @@
 """Pleach: hardware co-design for compressed neural networks.
 
 `compress` turns a torch network into a `CompressedModel`, `CompressedModel.save` writes it as one
-bitstream, `load` reads it back without any model code, `pleach.reference.Reference` runs it in numpy
-exactly as the engine does.
+bitstream, `load` reads it back without any model code, and `pleach.reference.Reference` runs it
+in numpy exactly as the engine does.
 """
 
 import importlib
