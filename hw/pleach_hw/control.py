@@ -14,8 +14,9 @@ class ControlUnit(wiring.Component):
     """Broadcasts columns to the PEs and starts the drain of each layer (docs/engine.md).
 
     A layer begins with its bias column, so the PEs have work while its first activations are on
-    their way. A column is broadcast in every cycle after one in which all PEs were ready. When the last one was
-    broadcast and no PE has a MAC left to issue, the layer is drained; the next one begins at once.
+    their way. A column is broadcast in every cycle after one in which all PEs were ready. When the
+    last one was and no PE has a MAC left to issue, the layer is drained; the next one begins at
+    once.
 
     Ports:
         start: run the `layers` layers of the layer table; tokens may come from now on.

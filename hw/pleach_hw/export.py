@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
-import os
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -17,6 +15,7 @@ from amaranth.lib import wiring
 import pleach
 import pleach_hw
 from pleach.errors import ToolError
+from pleach.files import write_whole
 from pleach.reference import EngineConfig
 from pleach_hw.cache import cached
 
@@ -103,20 +102,4 @@ def write_verilog(
     component: wiring.Component, path: str | Path, name: str = "top", platform=None
 ) -> Path:
     """Write `to_verilog` to ``path``; the file appears whole or not at all."""
-    return write_text(path, to_verilog(component, name, platform))
-
-
-def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file beside its place and move it there."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
-    return path
+    return write_whole(path, to_verilog(component, name, platform))

@@ -10,6 +10,7 @@ from pathlib import Path
 def write_whole(path: str | Path, data: bytes | str) -> Path:
     """Write `data` (text as UTF-8) beside `path` and move it into place."""
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     data = data.encode() if isinstance(data, str) else data
     handle, side = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -214,6 +214,25 @@ class CompressedModel:
         """Fraction bits of each layer's inputs."""
         return [self.input_fraction, *(layer.output_fraction for layer in self.layers[:-1])]
 
+    def quantise(self, inputs: np.ndarray) -> np.ndarray:
+        """Inputs, ``(n, …)``, in the model's input format, ``(n, inputs)``.
+
+        uint8 stay as they are where the model takes uint8; floats are rounded to the input
+        fraction and saturated where it takes int16.
+
+        Raises:
+            ModelError: floats for a network with uint8 inputs, or the reverse.
+        """
+        inputs = np.asarray(inputs)
+        inputs = inputs.reshape(len(inputs), -1)
+        if self.input_type is InputType.UINT8 and inputs.dtype == np.uint8:
+            return inputs
+        if self.input_type is InputType.INT16 and np.issubdtype(inputs.dtype, np.floating):
+            scaled = np.rint(np.ldexp(inputs.astype(np.float64), self.input_fraction))
+            return np.clip(scaled, -32768, 32767).astype(np.int16)
+        takes = "uint8" if self.input_type is InputType.UINT8 else "float"
+        raise ModelError(f"{inputs.dtype} inputs for a network that takes {takes} ones")
+
     def magnitudes(self) -> list[int]:
         """Largest input magnitude that each layer's input format can hold (docs/numerics.md)."""
         return [

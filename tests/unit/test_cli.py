@@ -7,9 +7,23 @@ import sys
 import numpy as np
 import pytest
 
+from pleach.cli import main
 from pleach.format import loads, save
 from pleach.reference import EngineConfig
 from tests.strategies import random_model
+
+
+@pytest.fixture
+def in_process(monkeypatch, capsys):
+    """`pleach` without a new process: returns exit code, standard output and error."""
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["pleach", *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    return call
 
 
 def pleach(*args, code=0, cwd=None):
@@ -130,7 +144,7 @@ def test_help_answers_at_once_and_has_examples():
         (["train", "--dataset", "imagenet"], 1, "no data set is called"),
     ],
 )
-def test_mistakes(args, code, says, tmp_path):
+def test_mistakes(args, code, says, tmp_path, in_process, monkeypatch):
     import pickle
 
     odd = random_model(np.random.default_rng(0), [7, 5, 3])
@@ -141,7 +155,9 @@ def test_mistakes(args, code, says, tmp_path):
     (tmp_path / "damaged.safetensors").write_bytes(data)
     (tmp_path / "bad.toml").write_text("colums = 64\n")
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps({"a": print}))
-    _, err = pleach(*args, code=code, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    found, _, err = in_process(*args)
+    assert found == code
     assert says in " ".join(err.replace("│", " ").split())
 
 

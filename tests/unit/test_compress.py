@@ -17,7 +17,6 @@ from pleach.compress import (
     error_percent,
     lenet_recipe,
     prune_,
-    quantise_inputs,
     share_,
     train,
 )
@@ -307,7 +306,7 @@ def test_stages(dense, digits, compressed):
     assert stages[1].kept == stages[2].kept == pytest.approx(0.25, abs=0.001)
     assert stages[3].kept <= stages[2].kept
     assert all(stage.error < 8 for stage in stages)
-    run = Reference(model).run(quantise_inputs(model, digits.test_images))
+    run = Reference(model).run(model.quantise(digits.test_images))
     wrong = 100 * np.mean(run.argmax(axis=1) != digits.test_labels)
     assert stages[3].error == pytest.approx(wrong)
     assert all(len(layer.codebook) <= 8 for layer in model.layers)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleach.compress import calibrate, quantise_inputs
+from pleach.compress import calibrate
 from pleach.compress.calibrate import RealLayer, fraction_for
 from pleach.errors import DataError, ModelError
 from pleach.model import Activation, InputType, accumulator_bits
@@ -78,7 +78,7 @@ def test_outputs_are_close_and_fractions_maximal(seed, bits, pixels):
         whole = np.column_stack([each.weight, each.bias])
         assert np.abs(fixed.dense() * step - whole).max() <= step / 2 + 1e-12
 
-    run = Reference(model).run(quantise_inputs(model, inputs))
+    run = Reference(model).run(model.quantise(inputs))
     found = run * 2.0 ** -model.layers[-1].output_fraction
     expected = forward(layers, real)
     assert np.abs(found - expected).max() < 0.03 * max(1, np.abs(expected).max())
@@ -155,9 +155,9 @@ def test_inputs_of_the_wrong_kind():
             calibrate(layers, inputs)
     with pytest.raises(DataError, match="not finite"):
         calibrate(layers, np.array([[0, np.inf]]))
-    with pytest.raises(DataError, match="float64 inputs .* with uint8"):
-        quantise_inputs(calibrate(layers, np.ones((1, 2), np.uint8)), np.ones((1, 2)))
+    with pytest.raises(ModelError, match="float64 inputs .* takes uint8"):
+        calibrate(layers, np.ones((1, 2), np.uint8)).quantise(np.ones((1, 2)))
     model = calibrate(layers, np.ones((1, 2)))
-    assert quantise_inputs(model, np.array([[9.0, -9.0]])).tolist() == [[32767, -32768]]
-    with pytest.raises(DataError, match="uint8 inputs .* with float"):
-        quantise_inputs(model, np.ones((1, 2), np.uint8))
+    assert model.quantise(np.array([[9.0, -9.0]])).tolist() == [[32767, -32768]]
+    with pytest.raises(ModelError, match="uint8 inputs .* takes float"):
+        model.quantise(np.ones((1, 2), np.uint8))

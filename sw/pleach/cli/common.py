@@ -59,44 +59,20 @@ def engine_config(
         ConfigError: an unknown parameter in the file, or one out of range.
         CapacityError: the capacities given do not hold the model.
     """
-    import tomllib
-    from dataclasses import fields
+    from dataclasses import replace
 
-    from pleach.errors import ConfigError
     from pleach.reference import EngineConfig
+    from pleach.settings import from_toml
 
-    settings: dict[str, int] = {}
-    if engine is not None:
-        try:
-            settings = tomllib.loads(engine.read_text())
-        except ValueError as error:
-            raise ConfigError(f"{engine}: {error}") from None
-        known = {field.name for field in fields(EngineConfig)}
-        for name, value in settings.items():
-            if name not in known:
-                raise ConfigError(f"{engine}: no engine parameter {name!r}{nearest(name, known)}")
-            if type(value) is not int:
-                raise ConfigError(f"{engine}: {name} must be an integer, not {value!r}")
-    settings |= {name: value for name, value in given.items() if value is not None}
-    config = EngineConfig(**settings)
+    given = {name: value for name, value in given.items() if value is not None}
+    default = EngineConfig() if engine is None else from_toml(EngineConfig(), engine)
+    config = replace(default, **given)
     if model is None:
         return config
-    if set(settings) <= {"pes"}:
+    if engine is None and set(given) <= {"pes"}:
         return config.grown(model)
     config.check(model)
     return config
-
-
-def nearest(name: str, known) -> str:
-    """``; did you mean x?`` where a known name is near.
-
-    >>> nearest("colums", ["columns", "rows"])
-    "; did you mean 'columns'?"
-    """
-    import difflib
-
-    near = difflib.get_close_matches(name, sorted(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(known))}"
 
 
 def dataset_for(name: str | None, inputs: int):

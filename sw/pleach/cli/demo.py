@@ -28,7 +28,6 @@ def command(
     """
     from pleach.cli import compress as compress_command
     from pleach.cli import simulate as simulate_command
-    from pleach.compress import quantise_inputs
     from pleach.data import load
     from pleach.format import load as load_model
     from pleach.reference import EngineConfig
@@ -42,7 +41,7 @@ def command(
     model = load_model(compressed)
     config = EngineConfig(pes=16).grown(model)
     with progress(f"building the engine, {config.pes} PEs; loading the file; {images} images"):
-        result = simulate(model, quantise_inputs(model, found.test_images[:images]), config)
+        result = simulate(model, model.quantise(found.test_images[:images]), config)
     if json:
         print_json(summary | {"simulation": simulate_command.as_json(result)})
     else:

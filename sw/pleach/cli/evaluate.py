@@ -12,14 +12,12 @@ def command(file: ModelFile, dataset: DatasetOption = None, json: Json = False) 
 
     Example: [bold]pleach evaluate model.pleach --dataset mnist[/bold]
     """
-    from pleach.compress import quantise_inputs
-    from pleach.compress.train import wrong_percent
     from pleach.format import load
-    from pleach.reference import Reference
+    from pleach.reference import Reference, wrong_percent
 
     model = load(file)
     found = dataset_for(dataset, model.inputs)
-    outputs = Reference(model).run(quantise_inputs(model, found.test_images))
+    outputs = Reference(model).run(model.quantise(found.test_images))
     error = wrong_percent(outputs, found.test_labels)
     if json:
         print_json(

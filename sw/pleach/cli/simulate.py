@@ -52,7 +52,6 @@ def command(
 
     Example: [bold]pleach simulate model.pleach --pes 16 --images 20[/bold]
     """
-    from pleach.compress import quantise_inputs
     from pleach.errors import ConfigError
     from pleach.format import load
     from pleach_sim.simulate import simulate
@@ -66,7 +65,7 @@ def command(
         queue_depth=queue_depth,
     )  # fmt: skip
     found = dataset_for(dataset, model.inputs)
-    chosen = quantise_inputs(model, found.test_images[:images])
+    chosen = model.quantise(found.test_images[:images])
     with progress(f"building and running {config.pes} PEs in {simulator}"):
         result = simulate(model, chosen, config, simulator=simulator, wave=wave)
     if json:

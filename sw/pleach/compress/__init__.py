@@ -1,6 +1,6 @@
 """From a trained torch network to a `CompressedModel`: prune, share, fine-tune, calibrate."""
 
-from pleach.compress.calibrate import calibrate, quantise_inputs
+from pleach.compress.calibrate import calibrate
 from pleach.compress.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
 from pleach.compress.kmeans import kmeans
 from pleach.compress.pipeline import Stage, compress
@@ -21,7 +21,6 @@ __all__ = [
     "kmeans",
     "lenet_recipe",
     "prune_",
-    "quantise_inputs",
     "share_",
     "train",
 ]

@@ -99,24 +99,6 @@ def fraction_for(largest: float) -> int:
     return max(-128, fraction)
 
 
-def quantise_inputs(model: CompressedModel, inputs: np.ndarray) -> np.ndarray:
-    """`inputs` in the model's input format, ``(n, inputs)``; floats are rounded and saturated.
-
-    Raises:
-        DataError: floats for a network with uint8 inputs, or the reverse.
-    """
-    inputs = _rows(inputs)
-    if model.input_type == InputType.UINT8 and inputs.dtype == np.uint8:
-        return inputs
-    if model.input_type == InputType.INT16 and np.issubdtype(inputs.dtype, np.floating):
-        scaled = np.rint(np.ldexp(inputs.astype(np.float64), model.input_fraction))
-        return np.clip(scaled, -32768, 32767).astype(np.int16)
-    raise DataError(
-        f"{inputs.dtype} inputs for a network that was calibrated with "
-        f"{'uint8' if model.input_type == InputType.UINT8 else 'float'} ones"
-    )
-
-
 def _rows(inputs: np.ndarray) -> np.ndarray:
     """``(n, …)`` as ``(n, features)``."""
     inputs = np.asarray(inputs)

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pleach.errors import ConfigError
-
-
-def nearest(key: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` or, with nothing near, the list of what is known."""
-    known = sorted(known)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+from pleach.settings import from_dict, from_toml
 
 
 def _check(config, name: str, low, high, kind=float) -> None:
@@ -164,7 +156,7 @@ class CompressConfig:
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> CompressConfig:
         """Settings not in `table` keep their defaults; an unknown one is a ConfigError."""
-        return _read(cls(), table, "")
+        return from_dict(cls(), table)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> CompressConfig:
@@ -173,23 +165,4 @@ class CompressConfig:
         Raises:
             ConfigError: no such file, not TOML, or a setting that does not exist or is wrong.
         """
-        try:
-            return cls.from_dict(tomllib.loads(Path(path).read_text("utf-8")))
-        # A ValueError is a ConfigError, text that is not UTF-8, or text that is not TOML.
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: {error}") from error
-
-
-def _read(default, table: Mapping[str, Any], where: str):
-    """`default` with the settings in `table`, recursively."""
-    known = {f.name: getattr(default, f.name) for f in fields(default)}
-    for key, value in table.items():
-        if key not in known:
-            raise ConfigError(f"unknown setting {where}{key}: {nearest(key, known)}")
-        if is_dataclass(known[key]) or isinstance(known[key], Mapping):
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{where}{key} must be a table, not {value!r}")
-        known[key] = (
-            _read(known[key], value, f"{where}{key}.") if is_dataclass(known[key]) else value
-        )
-    return type(default)(**known)
+        return from_toml(cls(), path)

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from pleach.compress.calibrate import RealLayer, calibrate, quantise_inputs
+from pleach.compress.calibrate import RealLayer, calibrate
 from pleach.compress.config import CompressConfig, TrainConfig
 from pleach.compress.prune import per_layer, prune_
 from pleach.compress.share import share_
-from pleach.compress.train import as_floats, error_percent, predict, train, wrong_percent
+from pleach.compress.train import as_floats, error_percent, predict, train
 from pleach.model import CompressedModel
 from pleach.models import layers_of
+from pleach.reference import Reference, wrong_percent
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,7 @@ def _error(student, fixed, validation) -> float | None:
     inputs, labels = validation
     if fixed is None:
         return error_percent(student, inputs, labels)
-    from pleach.reference import Reference
-
-    return wrong_percent(Reference(fixed).run(quantise_inputs(fixed, inputs)), labels)
+    return wrong_percent(Reference(fixed).run(fixed.quantise(inputs)), labels)
 
 
 def _kept(student, fixed) -> float:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from pleach.compress.config import TrainConfig
 from pleach.errors import DataError
 from pleach.models import layers_of
+from pleach.reference import wrong_percent
 
 UINT8_FRACTION = 8
 # The order of a float sum, and so its last bit, may depend on the count of threads: it is part of
@@ -63,15 +64,6 @@ def predict(model: nn.Module, inputs: np.ndarray | Tensor) -> Tensor:
 def error_percent(model: nn.Module, inputs: np.ndarray | Tensor, labels: np.ndarray) -> float:
     """Share of `inputs` whose largest output is not the label's, in per cent."""
     return wrong_percent(predict(model, inputs).numpy(), labels)
-
-
-def wrong_percent(outputs: np.ndarray, labels: np.ndarray) -> float:
-    """The same from outputs ``(inputs, classes)``; ties go to the lower class.
-
-    >>> wrong_percent(np.array([[0, 1], [1, 0]]), np.array([1, 1]))
-    50.0
-    """
-    return float(100 * np.mean(outputs.argmax(axis=1) != labels))
 
 
 def train(

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pleach.errors import DataError
+from pleach.files import write_whole
 
 # SHA-256 of the uncompressed files.
 FILES = {
@@ -198,8 +199,6 @@ def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
     """Write each file to the side and move it: a file in the cache is whole or not there."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, raw in files.items():
-        side = folder / f".{name}.{os.getpid()}"
-        side.write_bytes(raw)
-        os.replace(side, folder / name)
+        write_whole(folder / name, raw)
         # An older compressed copy would never be read again.
         (folder / f"{name}.gz").unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pleach.errors import DataError, ModelError
+from pleach.files import write_whole
 from pleach.models.mlp import layers_of
 
 
@@ -62,10 +62,7 @@ def save_checkpoint(model: nn.Module, path: str | Path) -> Path:
             if (tensor := getattr(layer, part)) is not None:
                 state[f"{name}.{part}"] = tensor.detach().cpu().contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
-    side = path.with_name(f".{path.name}.{os.getpid()}")
-    side.write_bytes(save(state, metadata={"order": json.dumps(list(state))}))
-    os.replace(side, path)
-    return path
+    return write_whole(path, save(state, metadata={"order": json.dumps(list(state))}))
 
 
 def from_state_dict(state: Mapping[str, Tensor]) -> nn.Sequential:

@@ -94,6 +94,12 @@ def _matrix(layer: CompressedLayer) -> sparse.csr_array:
     )
 
 
-def predict(outputs: np.ndarray) -> np.ndarray:
-    """The class of each output vector: the largest, ties to the lowest index."""
-    return outputs.argmax(axis=1)
+def wrong_percent(outputs: np.ndarray, labels: np.ndarray) -> float:
+    """Share of outputs, ``[n, classes]``, whose largest is not the label's, in per cent.
+
+    Ties go to the lower class.
+
+    >>> wrong_percent(np.array([[0, 1], [1, 0]]), np.array([1, 1]))
+    50.0
+    """
+    return float(100 * np.mean(outputs.argmax(axis=1) != labels))

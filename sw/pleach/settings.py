@@ -1,0 +1,60 @@
+"""Settings: frozen dataclasses filled from TOML, with a clear error for every mistake."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pleach.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """What to say of an unknown key.
+
+    >>> nearest("cluster", ["clusters", "layers"])
+    "did you mean 'clusters'?"
+    >>> nearest("x", ["clusters", "layers"])
+    'there are clusters, layers'
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+
+
+def from_dict(default: T, table: Mapping[str, Any], where: str = "") -> T:
+    """`default`, a dataclass, with the settings in `table`; nested dataclasses are nested tables.
+
+    Raises:
+        ConfigError: an unknown setting, or what the dataclass itself refuses.
+    """
+    known = {f.name: getattr(default, f.name) for f in fields(default)}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError(f"unknown setting {where}{key}: {nearest(key, known)}")
+        if is_dataclass(known[key]) or isinstance(known[key], Mapping):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{where}{key} must be a table, not {value!r}")
+        elif type(known[key]) is int and type(value) is not int:
+            raise ConfigError(f"{where}{key} must be an integer, not {value!r}")
+        known[key] = (
+            from_dict(known[key], value, f"{where}{key}.") if is_dataclass(known[key]) else value
+        )
+    return type(default)(**known)
+
+
+def from_toml(default: T, path: str | Path) -> T:
+    """The same from a TOML file.
+
+    Raises:
+        ConfigError: no such file, not TOML, or a setting that does not exist or is wrong.
+    """
+    try:
+        return from_dict(default, tomllib.loads(Path(path).read_text("utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}") from error
