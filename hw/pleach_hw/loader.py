@@ -12,6 +12,7 @@ from pleach.reference import EngineConfig
 from pleach.reference.protocol import EngineError, Resource
 from pleach_hw.entry_decoder import EntryDecoder
 from pleach_hw.layouts import layout
+from pleach_hw.primitives.delay import delays
 from pleach_hw.scatter import Scatter
 from pleach_hw.weight_read import entry_layout
 
@@ -36,28 +37,31 @@ def layer_layout(config: EngineConfig) -> data.StructLayout:
 
 
 class TableBuilder(wiring.Component):
-    """Counts of code lengths to the table of a `HuffmanDecoder`; a length a cycle.
+    """Counts of code lengths to the table of a `HuffmanDecoder`, six cycles a length.
 
     Ports:
         start: begin the table of an alphabet of `size` ≥ 2 symbols, longest code `longest` ≥ 1.
         count, step: the count of codes of the next length; for the longest it is ignored.
         at_longest: the next step is the last one.
-        write_length, write_upper, write_offset: what to write with `step`.
-        broken: with `step`, the Kraft equality cannot hold.
+        write, write_length, write_upper, write_offset: write port of the decoder.
+        done: strobe, the step was taken; `broken` says then that the Kraft equality cannot hold.
     """
 
     def __init__(self):
+        length = range(words.MAX_CODE_LENGTH + 1)
         super().__init__(
             {
                 "start": In(1),
                 "size": In(9),
-                "longest": In(range(words.MAX_CODE_LENGTH + 1)),
+                "longest": In(length),
                 "count": In(8),
                 "step": In(1),
                 "at_longest": Out(1),
-                "write_length": Out(range(words.MAX_CODE_LENGTH + 1)),
+                "write": Out(1),
+                "write_length": Out(length),
                 "write_upper": Out(words.MAX_CODE_LENGTH + 1),
                 "write_offset": Out(8),
+                "done": Out(1),
                 "broken": Out(1),
             }
         )
@@ -69,24 +73,34 @@ class TableBuilder(wiring.Component):
         full = Signal(words.MAX_CODE_LENGTH + 1)  # 2^length
         length = Signal.like(self.write_length)
 
+        # Carry chains a cycle apart: nothing here is in a hurry.
         left = Signal(signed(11))
         count = Signal(signed(11))
         total = Signal(words.MAX_CODE_LENGTH + 3)
+        stepped = delays(m, self.step, 5, name="stepped", reset_less=False)
         m.d.comb += [
             self.at_longest.eq(length == self.longest),
-            left.eq(self.size - below),
-            count.eq(Mux(self.at_longest, left, self.count)),
-            total.eq((upper << 1) + count),
-            self.broken.eq(
-                Mux(self.at_longest, (total != full) | (left <= 0), (total >= full) | (left < 0))
-            ),
+            self.write.eq(stepped[4]),
             self.write_length.eq(length),
             self.write_upper.eq(total),
+            self.done.eq(stepped[5]),
+        ]
+        m.d.sync += [
+            left.eq(self.size - below),
+            total.eq((upper << 1) + count),
             self.write_offset.eq(below - (upper << 1)),
         ]
+        with m.If(self.step):
+            m.d.sync += count.eq(self.count)
+        with m.If(stepped[1] & self.at_longest):
+            m.d.sync += count.eq(left)
+        with m.If(stepped[3]):
+            m.d.sync += self.broken.eq(
+                Mux(self.at_longest, (total != full) | (left <= 0), (total >= full) | (left < 0))
+            )
         with m.If(self.start):
             m.d.sync += [upper.eq(0), below.eq(0), length.eq(1), full.eq(2)]
-        with m.Elif(self.step):
+        with m.Elif(stepped[4]):
             m.d.sync += [
                 upper.eq(total),
                 below.eq(below + count),
@@ -259,6 +273,7 @@ class Loader(wiring.Component):
         byte = bytes_[:8]
         next_byte = Signal()
         coding_gaps = Signal()  # the table being read: weight codes first, then gap classes
+        last_count = Signal()
         number = Signal(9)  # of a gap class or codebook value
         seen = Signal(gaps.CLASSES)
         low_byte = Signal(8)
@@ -271,8 +286,8 @@ class Loader(wiring.Component):
             table.count.eq(byte),
             decoder.code_length.eq(tables.code_length),
             decoder.gap_length.eq(tables.gap_length),
-            decoder.code_write.eq(table.step & ~coding_gaps),
-            decoder.gap_write.eq(table.step & coding_gaps),
+            decoder.code_write.eq(table.write & ~coding_gaps),
+            decoder.gap_write.eq(table.write & coding_gaps),
             decoder.class_addr.eq(number),
             decoder.class_data.eq(byte),
         ]
@@ -415,7 +430,7 @@ class Loader(wiring.Component):
             with state("check"):  # the checks are registered in this cycle
                 m.next = "judge"
             with state("judge"):
-                m.d.sync += [coding_gaps.eq(0), bytes_left.eq(0)]
+                m.d.sync += [coding_gaps.eq(0), bytes_left.eq(0), last_count.eq(0)]
                 m.d.comb += table.start.eq(1)
                 with m.If(bad_field):
                     fail(EngineError.BAD_FIELD)
@@ -436,14 +451,22 @@ class Loader(wiring.Component):
                     m.next = "next table"
                 with m.Elif(table.at_longest):
                     m.d.comb += table.step.eq(1)
-                    m.next = "next table"
+                    m.d.sync += last_count.eq(1)
+                    m.next = "count"
                 with m.Else(), byte_read():
                     m.d.comb += table.step.eq(1)
-                with m.If(table.step & table.broken):
-                    fail(EngineError.BAD_TABLE)
+                    m.next = "count"
+            with state("count"):
+                with m.If(table.done):
+                    m.next = "counts"
+                    with m.If(last_count):
+                        m.next = "next table"
+                    with m.If(table.broken):
+                        fail(EngineError.BAD_TABLE)
             with state("next table"):
                 m.d.comb += table.start.eq(1)
                 m.d.sync += [coding_gaps.eq(1), number.eq(0), seen.eq(0), have_low.eq(0)]
+                m.d.sync += last_count.eq(0)
                 m.next = "counts"
                 with m.If(coding_gaps):
                     m.next = "classes"
