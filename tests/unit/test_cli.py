@@ -154,7 +154,7 @@ def test_mistakes(args, code, says, tmp_path, in_process, monkeypatch):
     (tmp_path / "damaged.pleach").write_bytes(data[:60] + bytes([data[60] ^ 1]) + data[61:])
     (tmp_path / "damaged.safetensors").write_bytes(data)
     (tmp_path / "bad.toml").write_text("colums = 64\n")
-    (tmp_path / "pickle.pt").write_bytes(pickle.dumps({"a": print}))
+    (tmp_path / "pickle.pt").write_bytes(pickle.dumps({"a": print}, protocol=2))
     monkeypatch.chdir(tmp_path)
     found, _, err = in_process(*args)
     assert found == code

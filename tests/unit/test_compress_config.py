@@ -1,5 +1,11 @@
 """Settings: checked, and read from TOML."""
 
+import json
+import re
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+
 import pytest
 
 from pleach.compress import CompressConfig, PruneConfig, ShareConfig, TrainConfig
@@ -85,3 +91,14 @@ def test_quality_has_another_range():
     assert PruneConfig(quality=2.0, layers={"fc1": 1.5}).quality == 2.0
     with pytest.raises(ConfigError, match="quality"):
         PruneConfig(quality=-1)
+
+
+def test_the_documentation_shows_the_defaults():
+    text = (Path(__file__).parents[2] / "docs/compression.md").read_text()
+    table = tomllib.loads(re.search(r"```toml\n(.*?)```", text, re.S).group(1))
+    assert CompressConfig.from_dict(table) == CompressConfig()
+    settings = json.loads(json.dumps(asdict(CompressConfig())))
+    del settings["prune"]["quality"]  # TOML has no None
+    assert table.keys() == settings.keys()
+    assert table["prune"].keys() == settings["prune"].keys()
+    assert table["prune"]["train"].keys() == settings["prune"]["train"].keys()

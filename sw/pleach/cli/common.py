@@ -129,19 +129,28 @@ def progress(description: str) -> Iterator[Any]:
 
 def layer_table(reports):
     """Rows of `pleach.report.LayerReport` in the shape of Deep Compression's tables."""
-    from rich.table import Table
-
-    table = Table(title="Per layer (P pruned, Q weights shared, H Huffman-coded)")
-    for name in ("layer", "weights", "kept", "codebook", "weight bits\nP+Q", "weight bits\nP+Q+H",
-                 "index bits\nP+Q", "index bits\nP+Q+H", "rate\nP+Q", "rate\nP+Q+H",
-                 "bytes"):  # fmt: skip
-        table.add_column(name, justify="left" if name == "layer" else "right")
+    table = new_table(
+        "Per layer: P pruned, Q weights shared, H Huffman-coded",
+        "layer", "weights", "kept\n%", "code-\nbook", "weight\nbits\nP+Q", "\n\nP+Q+H",
+        "index\nbits\nP+Q", "\n\nP+Q+H", "rate\n%\nP+Q", "\n\nP+Q+H", "bytes",
+    )  # fmt: skip
     for row in reports:
         weights = round(row.kept / row.density) if row.density else row.shape[0] * row.shape[1]
         table.add_row(
-            row.name, f"{weights:,}", f"{100 * row.density:.1f}%", str(row.codebook_size),
+            row.name, f"{weights:,}", f"{100 * row.density:.1f}", str(row.codebook_size),
             str(row.fixed_weight_bits), f"{row.weight_bits:.2f}",
             str(row.fixed_index_bits), f"{row.index_bits:.2f}",
-            f"{row.fixed_rate:.2f}%", f"{row.rate:.2f}%", f"{row.bytes:,}",
+            f"{row.fixed_rate:.2f}", f"{row.rate:.2f}", f"{row.bytes:,}",
         )  # fmt: skip
+    return table
+
+
+def new_table(title: str, first: str, *columns: str):
+    """A table of numbers with a first column of names; fits 80 characters."""
+    from rich.table import Table
+
+    table = Table(title=f"\n{title}", title_justify="left", box=None, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
     return table

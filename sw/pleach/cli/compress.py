@@ -13,6 +13,7 @@ from pleach.cli.common import (
     console,
     dataset_for,
     layer_table,
+    new_table,
     print_json,
     progress,
 )
@@ -91,14 +92,10 @@ def describe(compressed, output: Path, stages) -> dict:
 
 def show(summary: dict) -> None:
     """What `describe` found, on the terminal."""
-    from rich.table import Table
-
     from pleach.report import LayerReport
 
     out = console()
-    table = Table(title="Stage by stage (error on the test images)")
-    for name in ("stage", "error", "kept", "time"):
-        table.add_column(name, justify="left" if name == "stage" else "right")
+    table = new_table("Stage by stage, error on the test images", "stage", "error", "kept", "time")
     for stage in summary["stages"]:
         error = "" if stage["error"] is None else f"{stage['error']:.2f} %"
         table.add_row(

@@ -59,7 +59,8 @@ def command(
 def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
     """The compressed network and its description, made now or by an earlier call."""
     import json
-    from dataclasses import asdict
+    import time
+    from dataclasses import asdict, replace
 
     import pleach
     from pleach.cli.compress import describe
@@ -82,11 +83,13 @@ def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
             return file, before["summary"]
 
     stages = []
+    start = time.monotonic()
     with progress("training") as update:
         train(
             model, found.train_images, found.train_labels, dense, seed=config.seed,
             progress=lambda epoch, epochs, loss: update(f"dense, loss {loss:.4f}", epoch, epochs),
         )  # fmt: skip
+        training = time.monotonic() - start
         save_checkpoint(model, folder / f"{found.name}.safetensors")
         compressed = compress(
             model, found.train_images, found.train_labels, config,
@@ -95,6 +98,7 @@ def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
                 f"{stage}, loss {loss:.4f}", epoch, epochs
             ),
         )  # fmt: skip
+    stages[0] = replace(stages[0], seconds=training)
     summary = describe(compressed, file, stages)
     write_whole(description, json.dumps({"recipe": recipe, "summary": summary}, indent=2))
     return file, summary

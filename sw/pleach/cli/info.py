@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pleach.cli.common import Json, ModelFile, console, layer_table, print_json
+from pleach.cli.common import Json, ModelFile, console, layer_table, new_table, print_json
 
 
 def command(file: ModelFile, json: Json = False) -> None:
@@ -74,12 +74,10 @@ def engines_for(model) -> list[dict]:
 
 
 def engine_table(rows: list[dict]):
-    from rich.table import Table
-
-    table = Table(title="Engines that hold it (chip figures are estimates)")
-    for name in ("PEs", "weights\na PE", "columns", "rows\na PE", "LUT4", "RAMs", "multi-\npliers",
-                 "boards"):  # fmt: skip
-        table.add_column(name, justify="left" if name == "boards" else "right", no_wrap=True)
+    table = new_table(
+        "Engines that hold it; chip figures are estimates",
+        "PEs", "weights\na PE", "columns", "rows\na PE", "LUT4", "RAMs", "multi-\npliers", "boards",
+    )  # fmt: skip
     for row in rows:
         needs, need = row["needs"], row["estimate"]
         table.add_row(

@@ -23,6 +23,7 @@ from pleach.cli.common import (
     console,
     dataset_for,
     engine_config,
+    new_table,
     print_json,
     progress,
 )
@@ -98,12 +99,9 @@ def show(result) -> None:
     """A `SimulationResult` on the terminal."""
     from statistics import mean
 
-    from rich.table import Table
-
     out = console()
-    table = Table(title=f"Cycles at {result.config.pes} PEs, means over {result.images} images")
-    for name in ("layer", "cycles", "MACs", "utilisation"):
-        table.add_column(name, justify="left" if name == "layer" else "right")
+    title = f"Cycles at {result.config.pes} PEs, means over {result.images} images"
+    table = new_table(title, "layer", "cycles", "MACs", "utilisation")
     for layer in result.layers:
         table.add_row(
             layer.name, f"{layer.compute_cycles:.0f}", f"{layer.macs:.0f}",

@@ -19,6 +19,7 @@ from pleach.cli.common import (
     QueueDepth,
     console,
     engine_config,
+    new_table,
     print_json,
     progress,
 )
@@ -46,8 +47,6 @@ def command(
     """
     from dataclasses import asdict
 
-    from rich.table import Table
-
     from pleach_hw.boards import board as find
     from pleach_hw.synth import synth
 
@@ -63,9 +62,8 @@ def command(
         values["log"] = None if result.log is None else str(result.log)
         print_json(values)
         return
-    table = Table(title=f"{config.pes} PEs on {chip.device}-{chip.speed} ({board})")
-    for name in ("", "used", "of", "share"):
-        table.add_column(name, justify="left" if not name else "right")
+    title = f"{config.pes} PEs on {chip.device}-{chip.speed} ({board})"
+    table = new_table(title, "", "used", "of", "share")
     for name, label in (("lut4", "LUT4"), ("bram", "block RAMs"), ("mult", "multipliers")):
         used, there = getattr(result, name), getattr(chip, name)
         table.add_row(label, f"{used:,}", f"{there:,}", f"{100 * used / there:.0f} %")
