@@ -1,6 +1,6 @@
 """From the data words of a layer to its entries: three bit readers and two Huffman decoders."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Const, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -35,6 +35,7 @@ class EntryDecoder(wiring.Component):
         starved: a reader asks and no word is offered.
         done: every entry was given out; held until the next start.
         gap_*, code_*: longest codes, single-symbol flags and table writes of the two decoders.
+        clear: forget both tables.
         class_*: write port of the list of gap classes.
     """
 
@@ -55,6 +56,7 @@ class EntryDecoder(wiring.Component):
                 "done": Out(1),
                 "gap_length": In(range(MAX_GAP_LENGTH + 1)),
                 "code_length": In(range(MAX_CODE_LENGTH + 1)),
+                "clear": In(1),
                 "class_write": In(1),
                 "class_addr": In(range(gaps.CLASSES)),
                 "class_data": In(range(gaps.CLASSES)),
@@ -74,14 +76,15 @@ class EntryDecoder(wiring.Component):
         m.submodules.code_decoder = code_decoder = HuffmanDecoder(
             max_length=MAX_CODE_LENGTH, size=256
         )
-        # The class of each code number, and whether that is the skip.
-        m.submodules.classes = classes = LutRam(shape=unsigned(6), depth=32)
+        m.submodules.classes = classes = LutRam(shape=unsigned(5), depth=32)
         m.d.comb += [
             classes.write_en.eq(self.class_write),
             classes.write_addr.eq(self.class_addr),
-            classes.write_data.eq(Cat(self.class_data, self.class_data == gaps.SKIP)),
+            classes.write_data.eq(self.class_data),
             gap_decoder.single.eq(self.gap_length == 0),
             code_decoder.single.eq(self.code_length == 0),
+            gap_decoder.clear.eq(self.clear),
+            code_decoder.clear.eq(self.clear),
         ]
         for decoder, prefix in ((gap_decoder, "gap"), (code_decoder, "code")):
             for name in ("write", "write_length", "write_upper", "write_offset"):
@@ -95,11 +98,20 @@ class EntryDecoder(wiring.Component):
         none_left = Signal()
         one_left = Signal()
 
+        # The code number of the skip: known without a look-up, it says what G does next.
+        has_skip = Signal()
+        skip_number = Signal.like(gap_decoder.number)
+        with m.If(self.clear):
+            m.d.sync += has_skip.eq(0)
+        with m.If(self.class_write & (self.class_data == gaps.SKIP)):
+            m.d.sync += [has_skip.eq(1), skip_number.eq(self.class_addr)]
+
         # What each pipeline stage holds.
         gap_latched = Signal()  # a window of G, to be decoded in phase 1
         gap_window = Signal(MAX_GAP_LENGTH)
         numbered = Signal()  # a gap symbol's code number, to be looked up in phase 0
         number = Signal.like(gap_decoder.number)
+        is_skip = Signal()
         looked_up = Signal()  # its class, for X and C in phase 1
         skip = Signal()
         extra_count = Signal(range(MAX_EXTRA + 1))
@@ -111,14 +123,14 @@ class EntryDecoder(wiring.Component):
         window_count = Signal.like(extra_count)
         window_base = Signal.like(base)
 
-        gap_class, is_skip = classes.read_data[:5], classes.read_data[5]
+        gap_class = classes.read_data
         m.d.comb += [
             classes.read_addr.eq(number),
             gap_decoder.window.eq(gap_window),
             gap_reader.count.eq(gap_decoder.length),
             code_decoder.window.eq(code_window),
-            code_reader.count.eq(Mux(latched_skip, 0, code_decoder.length)),
-            extra_reader.count.eq(window_count),
+            code_reader.count.eq(code_decoder.length),
+            extra_reader.count.eq(1 << window_count),
         ]
 
         # The first `window_count` bits of the window, as a number.
@@ -161,7 +173,7 @@ class EntryDecoder(wiring.Component):
             with m.If(phase == 0):
                 m.d.comb += [
                     extra_reader.consume.eq(latched),
-                    code_reader.consume.eq(latched),
+                    code_reader.consume.eq(latched & ~latched_skip),
                 ]
                 m.d.sync += [
                     gap_latched.eq(reads_gap),
@@ -188,6 +200,7 @@ class EntryDecoder(wiring.Component):
                     one_left.eq(left == 1),
                     numbered.eq(gap_latched),
                     number.eq(gap_decoder.number),
+                    is_skip.eq(has_skip & (gap_decoder.number == skip_number)),
                     latched.eq(looked_up),
                     latched_skip.eq(skip),
                     extra_window.eq(extra_reader.window),

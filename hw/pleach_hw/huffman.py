@@ -1,6 +1,9 @@
 """Canonical Huffman decoding: a bit reader and a decoder whose table is loaded at run time."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,7 +21,7 @@ class BitReader(wiring.Component):
         need: bits that the next symbol may take, at most `width`.
         ask: fewer are held; give a word.
         word, take: a word, and the strobe that takes it.
-        count, consume: bits to pass over, and the strobe that does it.
+        count, consume: bits to pass over, bit `n` set for `n` of them, and the strobe that does it.
         clear: forget all bits.
 
     Cost: about 110 flip-flops and 12 LUT4 a bit of `width`.
@@ -36,7 +39,7 @@ class BitReader(wiring.Component):
                 "word": In(32),
                 "take": In(1),
                 "window": Out(width),
-                "count": In(counts),
+                "count": In(width + 1),
                 "consume": In(1),
                 "clear": In(1),
             }
@@ -57,8 +60,10 @@ class BitReader(wiring.Component):
         ahead = Cat(second, first)
         m.d.comb += self.window.eq((ahead << passed)[64 - self._width : 64])
 
+        # One sum for each count: they are ready before it is known which one is wanted.
         after = Signal(6)
-        m.d.comb += after.eq(passed + self.count)
+        sums = [(passed + n)[:6] & self.count[n].replicate(6) for n in range(self._width + 1)]
+        m.d.comb += after.eq(reduce(or_, sums))
         with m.If(self.consume):
             m.d.sync += passed.eq(after)
             with m.If(after[5]):
@@ -77,7 +82,8 @@ class BitReader(wiring.Component):
 class HuffmanDecoder(wiring.Component):
     """One canonical code, `pleach.format.HuffmanTable` in hardware. Combinational from the window.
 
-    Lengths are found by comparing the first ``l`` bits with ``upper[l]`` for every ``l`` at once.
+    Lengths are found by comparing the first ``l`` bits with ``upper[l]`` for every ``l`` at once. A
+    code that fits a length fits all that are longer, so the length is where the fits begin.
 
     Args:
         max_length: longest code it can hold.
@@ -85,7 +91,8 @@ class HuffmanDecoder(wiring.Component):
 
     Ports:
         window: the next `max_length` bits, the first of them highest.
-        length, number: the length of the code there and its code number.
+        length, number: the length of the code there, bit `l` set for `l`, and its code number.
+        clear: forget the table.
         write, write_length, write_upper, write_offset: sets the table for one length, 1 upwards.
         single: the alphabet has one symbol, whose code has length 0.
 
@@ -98,9 +105,10 @@ class HuffmanDecoder(wiring.Component):
         super().__init__(
             {
                 "window": In(max_length),
-                "length": Out(range(max_length + 1)),
+                "length": Out(max_length + 1),
                 "number": Out(self._number_shape),
                 "single": In(1),
+                "clear": In(1),
                 "write": In(1),
                 "write_length": In(range(max_length + 1)),
                 "write_upper": In(max_length + 1),
@@ -120,16 +128,24 @@ class HuffmanDecoder(wiring.Component):
                         upper[length - 1].eq(self.write_upper),
                         offset[length - 1].eq(self.write_offset),
                     ]
+        with m.If(self.clear):
+            m.d.sync += [upper[length - 1].eq(1 << length) for length in range(1, longest + 1)]
 
         prefixes = [self.window[longest - length :] for length in range(1, longest + 1)]
-        fits = Signal(longest)
-        m.d.comb += fits.eq(Cat(p < u for p, u in zip(prefixes, upper, strict=True)))
-        with m.If(~self.single):
-            # The shortest length that fits wins; the table guarantees that one does.
-            for index in reversed(range(longest)):
-                with m.If(fits[index]):
-                    m.d.comb += [
-                        self.length.eq(index + 1),
-                        self.number.eq(prefixes[index] + offset[index]),
-                    ]
+        fits = [p < u for p, u in zip(prefixes, upper, strict=True)]
+        begins = [
+            fit & ~before for fit, before in zip(fits, [Const(0, 1), *fits[:-1]], strict=True)
+        ]
+        width = len(self.number)
+        numbers = [
+            (prefix + offset[index])[:width] & begins[index].replicate(width)
+            for index, prefix in enumerate(prefixes)
+        ]
+        with m.If(self.single):
+            m.d.comb += self.length.eq(1)
+        with m.Else():
+            m.d.comb += [
+                self.length.eq(Cat(Const(0, 1), *begins)),
+                self.number.eq(reduce(or_, numbers)),
+            ]
         return m

@@ -180,6 +180,9 @@ class Loader(wiring.Component):
             take.eq(self.i.valid & self.i.ready),
             crc.data.eq(word),
         ]
+        # What the word of the cycle before was not.
+        wrong_magic, wrong_crc = Signal(), Signal()
+        m.d.sync += [wrong_magic.eq(word != words.MAGIC), wrong_crc.eq(word != crc.crc)]
         with m.If(take):
             m.d.sync += [left.eq(left - 1), ended.eq(self.i.p.last)]
             m.d.sync += wrong_end.eq(wrong_end | (self.i.p.last != (known & (left == 1))))
@@ -189,6 +192,7 @@ class Loader(wiring.Component):
         head = layout(words.SECTION_HEAD)(word)
         kind = Signal(8)
         payload_left = Signal(24)
+        payload_done = Signal()  # none is left
         payload_length = Signal(24)
         layers_read = Signal(range(config.layers + 1))
         fields = [Signal(layout(w), name=f"layer_{i}") for i, w in enumerate(words.LAYER_WORDS)]
@@ -342,7 +346,7 @@ class Loader(wiring.Component):
         @contextmanager
         def payload_word():
             with word_taken():
-                m.d.sync += payload_left.eq(payload_left - 1)
+                m.d.sync += [payload_left.eq(payload_left - 1), payload_done.eq(payload_left == 1)]
                 m.d.comb += crc.valid.eq(1)
                 yield
 
@@ -352,7 +356,7 @@ class Loader(wiring.Component):
             with m.If(bytes_left != 0):
                 m.d.comb += next_byte.eq(1)
                 yield
-            with m.Elif(payload_left == 0):
+            with m.Elif(payload_done):
                 fail(EngineError.DATA)
             with m.Else(), payload_word():
                 m.d.sync += [bytes_.eq(word), bytes_left.eq(4)]
@@ -376,8 +380,10 @@ class Loader(wiring.Component):
 
             with state("magic"), word_taken():
                 m.d.comb += [crc.start.eq(1), crc.valid.eq(1)]
+                m.next = "magic taken"
+            with state("magic taken"):
                 m.next = "info"
-                with m.If(word != words.MAGIC):
+                with m.If(wrong_magic):
                     fail(EngineError.BAD_HEADER)
             with state("info"), word_taken():
                 m.d.comb += crc.valid.eq(1)
@@ -389,11 +395,11 @@ class Loader(wiring.Component):
                 m.next = "header CRC"
             with state("header CRC"), word_taken():
                 m.next = "header"
-                with m.If(word != crc.crc):
-                    fail(EngineError.HEADER_CRC)
             with state("header"):
                 m.next = "head"
-                with m.If(
+                with m.If(wrong_crc):
+                    fail(EngineError.HEADER_CRC)
+                with m.Elif(
                     (info.version != words.VERSION)
                     | (info.layers == 0)
                     | ((info.as_value() & words.HEADER_INFO.reserved()) != 0)
@@ -409,13 +415,14 @@ class Loader(wiring.Component):
                 m.d.sync += [
                     kind.eq(head.type),
                     payload_left.eq(head.length),
+                    payload_done.eq(head.length == 0),
                     payload_length.eq(head.length),
                 ]
                 m.next = "section"
-                with m.If(left < head.length + 2):
-                    fail(EngineError.LENGTH)
             with state("section"):
-                with m.If(kind[7]):
+                with m.If(left < payload_length + 1):
+                    fail(EngineError.LENGTH)
+                with m.Elif(kind[7]):
                     m.next = "padding"
                 with m.Elif((kind != words.SECTION_LAYER) | (layers_read == info.layers)):
                     fail(EngineError.SECTION_TYPE)
@@ -431,7 +438,7 @@ class Loader(wiring.Component):
                 m.next = "judge"
             with state("judge"):
                 m.d.sync += [coding_gaps.eq(0), bytes_left.eq(0), last_count.eq(0)]
-                m.d.comb += table.start.eq(1)
+                m.d.comb += [table.start.eq(1), decoder.clear.eq(1)]
                 with m.If(bad_field):
                     fail(EngineError.BAD_FIELD)
                 with m.Elif(bad_table):
@@ -493,23 +500,25 @@ class Loader(wiring.Component):
                 m.d.comb += scatter.finish.eq(decoder.done)
                 with m.If(have_word):
                     m.d.sync += have_word.eq(~decoder.i.ready)
-                with m.Elif(payload_left != 0), payload_word():
+                with m.Elif(~payload_done), payload_word():
                     m.d.sync += [data_word.eq(word), have_word.eq(1)]
                 with m.If(scatter.outside):
                     fail(EngineError.POSITION)
-                with m.Elif(decoder.starved & (payload_left == 0)):
+                with m.Elif(decoder.starved & payload_done):
                     fail(EngineError.DATA)
                 with m.Elif(scatter.done):
                     m.next = "padding"
 
             with state("padding"):
-                with m.If(payload_left == 0):
+                with m.If(payload_done):
                     m.next = "section CRC"
                 with m.Else(), payload_word():
                     pass
             with state("section CRC"), word_taken():
+                m.next = "commit"
+            with state("commit"):
                 is_layer = kind == words.SECTION_LAYER
-                with m.If(word != crc.crc):
+                with m.If(wrong_crc):
                     fail(EngineError.SECTION_CRC)
                 with m.Elif(is_layer & self.overflow):
                     fail(EngineError.CAPACITY, Resource.ENTRIES)

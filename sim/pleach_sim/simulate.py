@@ -104,8 +104,9 @@ def simulate(
 ) -> SimulationResult:
     """Load a model into a simulated engine, run images, compare every output bit.
 
-    After a mismatch the first wrong layer is searched: the network cut short after each layer runs
-    on the image concerned.
+    After a mismatch the first wrong layer is searched, by running the network cut short after each
+    layer on the image concerned, and without `wave` that image is run once more with a waveform,
+    ``NAME.mismatch.vcd`` beside the file (or ``model.mismatch.vcd`` here).
 
     Args:
         model: a model or the path of a ``.pleach`` file.
@@ -122,15 +123,24 @@ def simulate(
         ModelError: the images are not what the model takes.
         ToolError: the simulation did not end well; names its log.
     """
+    beside = Path("model")
     if not isinstance(model, CompressedModel):
+        beside = Path(model).with_suffix("")
         model = pleach.format.load(model)
     config = config or EngineConfig().grown(model)
     job = Job("model", model, images, *patterns)
     (found,) = simulate_jobs([job], config, simulator=simulator, seed=seed, wave=wave)
-    if found.mismatch is not None and len(model.layers) > 1:
+    if found.mismatch is None:
+        return found
+    if len(model.layers) > 1:
         layer, first = _first_wrong_layer(job, found.mismatch, config, simulator, seed)
         found = replace(found, mismatch=replace(first, layer=layer))
-    return found
+    if wave is None:
+        wave = beside.with_name(f"{beside.name}.mismatch.vcd")
+        image = slice(found.mismatch.image, found.mismatch.image + 1)
+        again = replace(job, inputs=images[image])
+        simulate_jobs([again], config, simulator=simulator, seed=seed, wave=wave)
+    return replace(found, wave=Path(wave))
 
 
 def simulate_jobs(

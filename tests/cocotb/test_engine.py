@@ -135,3 +135,27 @@ def test_icarus_agrees():
     icarus = simulate(model, inputs, config, simulator="icarus")
     assert icarus.bit_exact
     assert icarus.latency_cycles == simulate(model, inputs, config).latency_cycles
+
+
+def test_a_mismatch_names_the_layer_and_leaves_a_waveform(tmp_path, monkeypatch):
+    """One output of the reference is falsified: image, layer, row and both values are told."""
+    model = network()
+    inputs = images(model, 3)
+    path = model.save(tmp_path / "network.pleach")
+    honest = Reference.trace
+    wanted = int(honest(Reference(model), inputs)[-1].outputs[1, 2])
+
+    def falsified(self, inputs):
+        trace = honest(self, inputs)
+        if len(self.model.layers) == len(model.layers):
+            trace[-1].outputs[-1 if len(inputs) == 1 else 1, 2] ^= 1
+        return trace
+
+    monkeypatch.setattr(Reference, "trace", falsified)
+    result = simulate(path, inputs, small_engine(4), seed=5)
+    found = result.mismatch
+    assert not result.bit_exact
+    assert (found.image, found.layer, found.row, found.rows) == (1, len(model.layers) - 1, 2, 1)
+    assert (found.expected, found.got) == (wanted ^ 1, wanted)
+    assert result.wave == tmp_path / "network.mismatch.vcd"
+    assert "$enddefinitions" in result.wave.read_text()

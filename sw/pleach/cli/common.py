@@ -118,7 +118,8 @@ def progress(description: str) -> Iterator[Any]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     error_console = Console(stderr=True)
-    with Progress(*columns, console=error_console, transient=True) as bars:
+    hidden = not error_console.is_terminal
+    with Progress(*columns, console=error_console, transient=True, disable=hidden) as bars:
         task = bars.add_task(description, total=None)
 
         def update(what: str, done: int | None = None, total: int | None = None) -> None:

@@ -95,7 +95,7 @@ def show(summary: dict) -> None:
     from pleach.report import LayerReport
 
     out = console()
-    table = new_table("Stage by stage, error on the test images", "stage", "error", "kept", "time")
+    table = new_table("Stages and their test error", "stage", "error", "kept", "time")
     for stage in summary["stages"]:
         error = "" if stage["error"] is None else f"{stage['error']:.2f} %"
         table.add_row(

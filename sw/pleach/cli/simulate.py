@@ -100,7 +100,7 @@ def show(result) -> None:
     from statistics import mean
 
     out = console()
-    title = f"Cycles at {result.config.pes} PEs, means over {result.images} images"
+    title = f"{result.config.pes} PEs, means of {result.images} images"
     table = new_table(title, "layer", "cycles", "MACs", "utilisation")
     for layer in result.layers:
         table.add_row(

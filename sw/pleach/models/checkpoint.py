@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +37,9 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
                 if keys is None or sorted(keys) != sorted(file.keys()):
                     keys = sorted(file.keys(), key=_natural)
                 return {key: file.get_tensor(key) for key in keys}
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd pickle protocols: what matters is refused
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{path} holds pickled objects, which are never run; save model.state_dict() instead"
