@@ -280,6 +280,7 @@ class Loader(wiring.Component):
         last_count = Signal()
         number = Signal(9)  # of a gap class or codebook value
         seen = Signal(gaps.CLASSES)
+        bad_class = Signal()
         low_byte = Signal(8)
         have_low = Signal()
         with m.If(next_byte):
@@ -473,7 +474,7 @@ class Loader(wiring.Component):
             with state("next table"):
                 m.d.comb += table.start.eq(1)
                 m.d.sync += [coding_gaps.eq(1), number.eq(0), seen.eq(0), have_low.eq(0)]
-                m.d.sync += last_count.eq(0)
+                m.d.sync += [last_count.eq(0), bad_class.eq(0)]
                 m.next = "counts"
                 with m.If(coding_gaps):
                     m.next = "classes"
@@ -482,8 +483,12 @@ class Loader(wiring.Component):
                 m.d.sync += [seen.eq(seen | (Const(1) << byte[:5])), number.eq(number + 1)]
                 with m.If(number + 1 == tables.gap_symbols):
                     m.d.sync += number.eq(0)
-                    m.next = "codebook"
+                    m.next = "classes read"
                 with m.If((byte >= gaps.CLASSES) | seen.bit_select(byte[:5], 1)):
+                    m.d.sync += bad_class.eq(1)
+            with state("classes read"):
+                m.next = "codebook"
+                with m.If(bad_class):
                     fail(EngineError.BAD_TABLE)
             with state("codebook"), byte_read():
                 m.d.sync += [low_byte.eq(byte), have_low.eq(~have_low)]

@@ -18,7 +18,7 @@ from tests.strategies import models, random_inputs, random_model
 SMALL = {"columns": 256, "entries": 1024, "codebook": 1024, "accumulators": 64, "layers": 4}
 
 
-def exchange(config, packets, *, seed=0, idle=0.0, stall=0.0, limit=60_000):
+def exchange(config, packets, *, seed=0, idle=0.0, stall=0.0, limit=15_000):
     """Send packets, lists of words, and return the answers to them."""
     dut = Engine(config)
     rng = np.random.default_rng(seed)
