@@ -1,7 +1,8 @@
 """What an engine takes of an ECP5, estimated without synthesis.
 
-Block RAMs and multipliers are counted exactly from the memories' shapes. LUT4 are fitted to the
-netlists of `bench/area.py`, within a tenth of them; `pleach synth` has the real figures.
+Block RAMs and multipliers are counted from the memories' shapes. LUT4 are fitted to the netlists of
+`bench/area.py`, within a tenth of them at 1, 4 and 16 PEs; placing adds about a sixth. `pleach
+synth` has the real figures.
 """
 
 from __future__ import annotations
@@ -43,4 +44,4 @@ def estimate(config: EngineConfig) -> dict[str, int]:
 
 
 # Host link, loader with its decoder, control, LNZD.
-BASE_LUT4 = 3800
+BASE_LUT4 = 4700

@@ -101,7 +101,7 @@ def test_evaluate(digits):
 def test_export(tmp_path):
     (tmp_path / "engine.toml").write_text("pes = 2\ncolumns = 64\nentries = 64\n")
     out = json.loads(
-        pleach("export", "--engine", tmp_path / "engine.toml", "--layers", 2, "-o",
+        pleach("export", "--engine", tmp_path / "engine.toml", "--set", "layers=2", "-o",
                tmp_path / "e.v", "--json")[0]
     )  # fmt: skip
     assert out["engine"]["columns"] == 64 and out["engine"]["layers"] == 2
@@ -133,9 +133,11 @@ def test_help_answers_at_once_and_has_examples():
         (["evaluate", "odd.pleach"], 1, "no data set has 7 inputs"),
         (["evaluate", "odd.pleach", "--dataset", "digits"], 1, "takes 7 inputs"),
         (["export", "--pes", "12"], 2, "power of two"),
-        (["export", "--columns", "100"], 2, "power of two"),
+        (["export", "--set", "columns=100"], 2, "power of two"),
         (["export", "--engine", "bad.toml"], 2, "did you mean 'columns'"),
-        (["simulate", "odd.pleach", "--entries", "2"], 1, "entries"),
+        (["simulate", "odd.pleach", "--set", "entries=2"], 1, "entries"),
+        (["export", "--set", "colums=64"], 2, "did you mean 'columns'"),
+        (["export", "--set", "columns"], 2, "NAME=VALUE"),
         (["simulate", "odd.pleach", "--simulator", "spice"], 2, "verilator or icarus"),
         (["synth", "--board", "abacus"], 2, "no board is called"),
         (["compress", "damaged.safetensors"], 1, "not a checkpoint"),

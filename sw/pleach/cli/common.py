@@ -35,41 +35,46 @@ EngineFile = Annotated[
 ]
 
 
-def _capacity(what: str) -> Any:
-    return typer.Option(help=what, rich_help_panel="Engine parameters", show_default=False)
-
-
-Layers = Annotated[int | None, _capacity("Layers it can hold.")]
-Columns = Annotated[int | None, _capacity("Columns of all layers together.")]
-Entries = Annotated[int | None, _capacity("Weights a PE can hold.")]
-Codebook = Annotated[int | None, _capacity("Codebook values of all layers together.")]
-Accumulators = Annotated[int | None, _capacity("Rows a PE can hold of two layers in a row.")]
-AccumulatorBits = Annotated[int | None, _capacity("Width of an accumulator.")]
-QueueDepth = Annotated[int | None, _capacity("Items in a PE's activation queue.")]
+EngineSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An engine parameter, over the file's: layers, columns, entries, codebook, "
+        "accumulators, accumulator_bits, queue_depth. Can be repeated.",
+    ),
+]
 
 
 def engine_config(
-    engine: Path | None, model: CompressedModel | None = None, **given: int | None
+    pes: int | None,
+    engine: Path | None,
+    settings: list[str] | None,
+    model: CompressedModel | None = None,
 ) -> EngineConfig:
-    """The engine of the options, or else of the file, or else of the defaults.
+    """The engine of the options, over the file's parameters, over the defaults.
 
     With a model and no capacity given, the default engine grows to hold it.
 
     Raises:
-        ConfigError: an unknown parameter in the file, or one out of range.
+        ConfigError: an unknown parameter, or one out of range.
         CapacityError: the capacities given do not hold the model.
     """
-    from dataclasses import replace
-
+    from pleach.errors import ConfigError
     from pleach.reference import EngineConfig
-    from pleach.settings import from_toml
+    from pleach.settings import from_dict, from_toml
 
-    given = {name: value for name, value in given.items() if value is not None}
-    default = EngineConfig() if engine is None else from_toml(EngineConfig(), engine)
-    config = replace(default, **given)
+    config = EngineConfig() if engine is None else from_toml(EngineConfig(), engine)
+    given = {}
+    for setting in settings or ():
+        name, _, value = setting.partition("=")
+        if not value.strip().isdecimal():
+            raise ConfigError(f"--set takes NAME=VALUE with an integer, not {setting!r}")
+        given[name.strip()] = int(value)
+    config = from_dict(config, given if pes is None else {**given, "pes": pes})
     if model is None:
         return config
-    if engine is None and set(given) <= {"pes"}:
+    if engine is None and not given:
         return config.grown(model)
     config.check(model)
     return config

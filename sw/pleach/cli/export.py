@@ -8,16 +8,10 @@ from typing import Annotated
 import typer
 
 from pleach.cli.common import (
-    AccumulatorBits,
-    Accumulators,
-    Codebook,
-    Columns,
     EngineFile,
-    Entries,
+    EngineSet,
     Json,
-    Layers,
     Pes,
-    QueueDepth,
     console,
     engine_config,
     print_json,
@@ -30,13 +24,7 @@ def command(
     ),
     pes: Pes = None,
     engine: EngineFile = None,
-    layers: Layers = None,
-    columns: Columns = None,
-    entries: Entries = None,
-    codebook: Codebook = None,
-    accumulators: Accumulators = None,
-    accumulator_bits: AccumulatorBits = None,
-    queue_depth: QueueDepth = None,
+    set_: EngineSet = None,
     json: Json = False,
 ) -> None:
     """Write the engine as Verilog for tools that know nothing of Amaranth.
@@ -50,10 +38,7 @@ def command(
     from pleach_hw.engine import Engine
     from pleach_hw.export import write_verilog
 
-    config = engine_config(
-        engine, pes=pes, layers=layers, columns=columns, entries=entries, codebook=codebook,
-        accumulators=accumulators, accumulator_bits=accumulator_bits, queue_depth=queue_depth,
-    )  # fmt: skip
+    config = engine_config(pes, engine, set_)
     write_verilog(Engine(config), output, "engine")
     if json:
         print_json({"file": str(output), "module": "engine", "engine": asdict(config)})

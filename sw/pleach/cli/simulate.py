@@ -8,18 +8,12 @@ from typing import Annotated
 import typer
 
 from pleach.cli.common import (
-    AccumulatorBits,
-    Accumulators,
-    Codebook,
-    Columns,
     DatasetOption,
     EngineFile,
-    Entries,
+    EngineSet,
     Json,
-    Layers,
     ModelFile,
     Pes,
-    QueueDepth,
     console,
     dataset_for,
     engine_config,
@@ -37,13 +31,7 @@ def command(
     simulator: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
     wave: Annotated[Path | None, typer.Option(help="Waveform to write.", dir_okay=False)] = None,
     engine: EngineFile = None,
-    layers: Layers = None,
-    columns: Columns = None,
-    entries: Entries = None,
-    codebook: Codebook = None,
-    accumulators: Accumulators = None,
-    accumulator_bits: AccumulatorBits = None,
-    queue_depth: QueueDepth = None,
+    set_: EngineSet = None,
     json: Json = False,
 ) -> None:
     """Load a bitstream into the RTL engine under cocotb, run images, compare every output bit.
@@ -60,11 +48,7 @@ def command(
     if simulator not in ("verilator", "icarus"):
         raise ConfigError(f"--simulator is verilator or icarus, not {simulator!r}")
     model = load(file)
-    config = engine_config(
-        engine, model, pes=pes, layers=layers, columns=columns, entries=entries,
-        codebook=codebook, accumulators=accumulators, accumulator_bits=accumulator_bits,
-        queue_depth=queue_depth,
-    )  # fmt: skip
+    config = engine_config(pes, engine, set_, model)
     found = dataset_for(dataset, model.inputs)
     chosen = model.quantise(found.test_images[:images])
     with progress(f"building and running {config.pes} PEs in {simulator}"):

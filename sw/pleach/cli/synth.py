@@ -7,16 +7,10 @@ from typing import Annotated
 import typer
 
 from pleach.cli.common import (
-    AccumulatorBits,
-    Accumulators,
-    Codebook,
-    Columns,
     EngineFile,
-    Entries,
+    EngineSet,
     Json,
-    Layers,
     Pes,
-    QueueDepth,
     console,
     engine_config,
     new_table,
@@ -30,13 +24,7 @@ def command(
     pes: Pes = None,
     seed: Annotated[int, typer.Option(help="Of the placer.")] = 1,
     engine: EngineFile = None,
-    layers: Layers = None,
-    columns: Columns = None,
-    entries: Entries = None,
-    codebook: Codebook = None,
-    accumulators: Accumulators = None,
-    accumulator_bits: AccumulatorBits = None,
-    queue_depth: QueueDepth = None,
+    set_: EngineSet = None,
     json: Json = False,
 ) -> None:
     """Synthesise, place and route the engine for a board's chip with the open tools.
@@ -51,10 +39,7 @@ def command(
     from pleach_hw.synth import synth
 
     chip = find(board)
-    config = engine_config(
-        engine, pes=pes, layers=layers, columns=columns, entries=entries, codebook=codebook,
-        accumulators=accumulators, accumulator_bits=accumulator_bits, queue_depth=queue_depth,
-    )  # fmt: skip
+    config = engine_config(pes, engine, set_)
     with progress("synthesising") as update:
         result = synth(config, board, seed=seed, progress=update)
     if json:
