@@ -23,8 +23,6 @@ class BitReader(wiring.Component):
         word, take: a word, and the strobe that takes it.
         count, consume: bits to pass over, bit `n` set for `n` of them, and the strobe that does it.
         clear: forget all bits.
-
-    Cost: about 110 flip-flops and 12 LUT4 a bit of `width`.
     """
 
     def __init__(self, *, width: int):
@@ -95,8 +93,6 @@ class HuffmanDecoder(wiring.Component):
         clear: forget the table.
         write, write_length, write_upper, write_offset: sets the table for one length, 1 upwards.
         single: the alphabet has one symbol, whose code has length 0.
-
-    Cost: about ``max_length²/2`` LUT4 in comparators, as many flip-flops in ``upper``.
     """
 
     def __init__(self, *, max_length: int, size: int):

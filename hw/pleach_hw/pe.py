@@ -19,7 +19,7 @@ class ProcessingElement(wiring.Component):
     nothing.
 
     Broadcast: with `column_valid`, `column` (layer base added) and `activation` are taken; it may
-    come only while `ready`, a register that falls when the queue may be full.
+    come only while `ready`, or in the cycle after: it falls when one place may be left.
 
     Drain: with `drain_valid`, `drained` shows `drain_latency` cycles later, with `drained_valid`,
     the sum of `drain_row` over every MAC issued before, and the row begins again at 0. Drains go

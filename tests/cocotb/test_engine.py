@@ -18,7 +18,6 @@ from tests.cocotb.damage import bad_files, bit_flips, too_large
 
 ROOT = Path(__file__).parents[2]
 
-pytest.importorskip("pleach_hw.engine", reason="the engine is not there yet")
 pes = pytest.mark.parametrize("pes", [1, 4, 16])
 
 

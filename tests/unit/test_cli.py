@@ -98,6 +98,17 @@ def test_evaluate(digits):
     assert result["error_pct"] == pytest.approx(summary["stages"][-1]["error"])
 
 
+def test_demo_without_a_download(tmp_path):
+    """The README's first command, on digits; a second call trains nothing and says the same."""
+    call = ("demo", "--dataset", "digits", "--images", 2, "--json")
+    first = json.loads(pleach(*call, cwd=tmp_path)[0])
+    assert first["simulation"]["bit_exact"] and first["simulation"]["outputs_compared"] == 20
+    assert first["stages"][-1]["error"] < 12 and first["ratio"] > 10
+    written = (tmp_path / "build/demo/digits.pleach").stat()
+    assert json.loads(pleach(*call, cwd=tmp_path)[0]) == first
+    assert (tmp_path / "build/demo/digits.pleach").stat().st_mtime_ns == written.st_mtime_ns
+
+
 def test_export(tmp_path):
     (tmp_path / "engine.toml").write_text("pes = 2\ncolumns = 64\nentries = 64\n")
     out = json.loads(

@@ -55,7 +55,7 @@ def test_toml_reaches_every_level(tmp_path):
         ("[share.layers]\nfc1 = 0", r"layers\['fc1'\] must be an integer from 1 to 256, not 0"),
         ("[prune]\ndensity = 1.5", "density must be a number from 0 to 1, not 1.5"),
         ("[prune]\ndensity = nan", "density must be a number"),
-        ("[prune]\nramp = 30", "ramp is 30 epochs of 20"),
+        ("[prune]\nramp = 70", "ramp is 70 epochs of 60"),
     ],
 )
 def test_what_is_refused(tmp_path, text, words):

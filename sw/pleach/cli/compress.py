@@ -44,7 +44,7 @@ def command(
     """
     from dataclasses import replace
 
-    from pleach.compress import CompressConfig, compress
+    from pleach.compress import CompressConfig
     from pleach.models import from_state_dict, layers_of, load_checkpoint
 
     settings = CompressConfig.from_toml(config) if config else CompressConfig()
@@ -52,20 +52,28 @@ def command(
         settings = replace(settings, seed=seed)
     model = from_state_dict(load_checkpoint(checkpoint))
     found = dataset_for(dataset, layers_of(model)[0][1].in_features)
-    stages = []
     with progress("compressing") as update:
-        compressed = compress(
-            model, found.train_images, found.train_labels, settings,
-            validation=(found.test_images, found.test_labels), report=stages.append,
-            progress=lambda stage, epoch, epochs, loss: update(
-                f"{stage}, loss {loss:.4f}", epoch, epochs
-            ),
-        )  # fmt: skip
+        compressed, stages = compress_on(found, model, settings, update)
     summary = describe(compressed, output, stages)
     if json:
         print_json(summary)
     else:
         show(summary)
+
+
+def compress_on(found, model, settings, update) -> tuple:
+    """Compress on a data set, showing progress: the compressed network and its stages."""
+    from pleach.compress import compress
+
+    stages = []
+    compressed = compress(
+        model, found.train_images, found.train_labels, settings,
+        validation=(found.test_images, found.test_labels), report=stages.append,
+        progress=lambda stage, epoch, epochs, loss: update(
+            f"{stage}, loss {loss:.4f}", epoch, epochs
+        ),
+    )  # fmt: skip
+    return compressed, stages
 
 
 def describe(compressed, output: Path, stages) -> dict:

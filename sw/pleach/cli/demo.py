@@ -63,8 +63,8 @@ def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
     from dataclasses import asdict, replace
 
     import pleach
-    from pleach.cli.compress import describe
-    from pleach.compress import CompressConfig, TrainConfig, compress, lenet_recipe, train
+    from pleach.cli.compress import compress_on, describe
+    from pleach.compress import CompressConfig, TrainConfig, lenet_recipe, train
     from pleach.files import write_whole
     from pleach.models import lenet_300_100, mlp, save_checkpoint
 
@@ -82,7 +82,6 @@ def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
         if before["recipe"] == recipe:
             return file, before["summary"]
 
-    stages = []
     start = time.monotonic()
     with progress("training") as update:
         train(
@@ -91,13 +90,7 @@ def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
         )  # fmt: skip
         training = time.monotonic() - start
         save_checkpoint(model, folder / f"{found.name}.safetensors")
-        compressed = compress(
-            model, found.train_images, found.train_labels, config,
-            validation=(found.test_images, found.test_labels), report=stages.append,
-            progress=lambda stage, epoch, epochs, loss: update(
-                f"{stage}, loss {loss:.4f}", epoch, epochs
-            ),
-        )  # fmt: skip
+        compressed, stages = compress_on(found, model, config, update)
     stages[0] = replace(stages[0], seconds=training)
     summary = describe(compressed, file, stages)
     write_whole(description, json.dumps({"recipe": recipe, "summary": summary}, indent=2))

@@ -86,11 +86,11 @@ class PruneConfig:
         train: the retraining.
     """
 
-    density: float = 0.1
+    density: float = 0.25
     quality: float | None = None
     layers: Mapping[str, float] = field(default_factory=dict)
-    ramp: int = 10
-    train: TrainConfig = TrainConfig(epochs=20, distillation=0.5)
+    ramp: int = 30
+    train: TrainConfig = TrainConfig(epochs=60, distillation=0.5)
 
     def __post_init__(self):
         high = 1 if self.quality is None else 100
@@ -121,7 +121,7 @@ class ShareConfig:
     clusters: int = 16
     layers: Mapping[str, int] = field(default_factory=dict)
     initialisation: str = "linear"
-    train: TrainConfig = TrainConfig(epochs=5, learning_rate=3e-4, distillation=0.5)
+    train: TrainConfig = TrainConfig(epochs=10, learning_rate=3e-4, distillation=0.5)
 
     def __post_init__(self):
         _check(self, "clusters", 1, 256, int)
