@@ -48,12 +48,104 @@ class InputType(IntEnum):
         return 4 if self is InputType.UINT8 else 2
 
 
+@dataclass(frozen=True)
+class Convolution:
+    """How a layer's weight matrix is laid over feature maps; max pooling follows its activation.
+
+    A map is channel-major, ``channels × height × width``. Row ``r`` of the matrix is output channel
+    ``r``; column ``(c · kernel_height + y) · kernel_width + x`` is the weight of channel ``c`` of
+    the row's group at ``(y, x)`` of the kernel. So a torch weight ``(outputs, channels / groups,
+    kernel_height, kernel_width)`` is the matrix, flattened. Sizes round down, as torch's do.
+
+    Args:
+        channels, height, width: of the input map, 1 to 65535 each.
+        kernel_height, kernel_width: 1 to 255.
+        stride: of the kernel both ways, 1 to 15.
+        padding: zeros on every side, 0 to 15.
+        groups: the channels in and out fall into that many groups, 1 to 255.
+        pool: side of the max pooling window, 1 to 15; 1 pools nothing.
+        pool_stride: 1 to 15.
+
+    Raises:
+        ModelError: a value out of range, or a map smaller than the kernel or the window.
+
+    >>> conv = Convolution(channels=1, height=28, width=28, kernel_height=5, kernel_width=5, pool=2,
+    ...     pool_stride=2)
+    >>> conv.columns, conv.map, conv.pooled
+    (25, (24, 24), (12, 12))
+    """
+
+    channels: int
+    height: int
+    width: int
+    kernel_height: int
+    kernel_width: int
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    pool: int = 1
+    pool_stride: int = 1
+
+    def __post_init__(self):
+        for name, low, high in (
+            ("channels", 1, 65535),
+            ("height", 1, 65535),
+            ("width", 1, 65535),
+            ("kernel_height", 1, 255),
+            ("kernel_width", 1, 255),
+            ("stride", 1, 15),
+            ("padding", 0, 15),
+            ("groups", 1, 255),
+            ("pool", 1, 15),
+            ("pool_stride", 1, 15),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ModelError(
+                    f"convolution: {name} is {getattr(self, name)}, must be {low} to {high}"
+                )
+        if self.channels % self.groups:
+            raise ModelError(f"convolution: {self.channels} channels in {self.groups} groups")
+        if min(self.map) < 1 or min(self.pooled) < 1:
+            raise ModelError(
+                f"convolution: a map of {self.height} × {self.width} is smaller than its kernel or "
+                "its pooling window"
+            )
+
+    @property
+    def inputs(self) -> int:
+        """Values in the input map."""
+        return self.channels * self.height * self.width
+
+    @property
+    def columns(self) -> int:
+        """Columns of the weight matrix, the bias column apart."""
+        return self.channels // self.groups * self.kernel_height * self.kernel_width
+
+    @property
+    def map(self) -> tuple[int, int]:
+        """Height and width of the output map before pooling."""
+        return (
+            (self.height + 2 * self.padding - self.kernel_height) // self.stride + 1,
+            (self.width + 2 * self.padding - self.kernel_width) // self.stride + 1,
+        )
+
+    @property
+    def pooled(self) -> tuple[int, int]:
+        """Height and width of the output map."""
+        height, width = self.map
+        return (
+            (height - self.pool) // self.pool_stride + 1,
+            (width - self.pool) // self.pool_stride + 1,
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class CompressedLayer:
-    """A pruned, weight-shared, fixed-point fully connected layer.
+    """A pruned, weight-shared, fixed-point layer, fully connected or convolutional.
 
     The weight matrix has ``outputs`` rows and ``columns = inputs + bias`` columns; the last column
-    is the bias. Position ``column * outputs + row`` numbers its elements column-major.
+    is the bias. Position ``column * outputs + row`` numbers its elements column-major. Of a
+    convolutional layer, ``outputs`` are channels and ``inputs`` are `Convolution.columns`.
 
     Args:
         name: qualified name in the network it came from.
@@ -66,6 +158,7 @@ class CompressedLayer:
         activation: function after it.
         bias_exponent: the bias column's activation is ``2**bias_exponent``, 0 to 14.
         output_fraction: fraction bits of the outputs, -128 to 127.
+        convolution: how the matrix is laid over feature maps; None where it is fully connected.
 
     Raises:
         ModelError: a value out of range; the message names the layer.
@@ -82,6 +175,7 @@ class CompressedLayer:
     activation: Activation
     bias_exponent: int
     output_fraction: int
+    convolution: Convolution | None = None
 
     def __post_init__(self):
         set_ = lambda name, dtype: object.__setattr__(  # noqa: E731
@@ -102,6 +196,17 @@ class CompressedLayer:
             if not low <= getattr(self, name) <= high:
                 raise ModelError(
                     f"layer {self.name!r}: {name} is {getattr(self, name)}, must be {low} to {high}"
+                )
+        if self.convolution is not None:
+            if self.inputs != self.convolution.columns:
+                raise ModelError(
+                    f"layer {self.name!r}: {self.inputs} columns, its kernel has "
+                    f"{self.convolution.columns}"
+                )
+            if self.outputs % self.convolution.groups:
+                raise ModelError(
+                    f"layer {self.name!r}: {self.outputs} output channels in "
+                    f"{self.convolution.groups} groups"
                 )
         if self.positions.shape != self.codes.shape or self.positions.ndim != 1:
             raise ModelError(
@@ -124,6 +229,19 @@ class CompressedLayer:
     @property
     def columns(self) -> int:
         return self.inputs + self.bias
+
+    @property
+    def values_in(self) -> int:
+        """Activations that the layer takes."""
+        return self.inputs if self.convolution is None else self.convolution.inputs
+
+    @property
+    def values_out(self) -> int:
+        """Activations that it gives, pooled."""
+        if self.convolution is None:
+            return self.outputs
+        height, width = self.convolution.pooled
+        return self.outputs * height * width
 
     @property
     def size(self) -> int:
@@ -170,10 +288,12 @@ class CompressedModel:
     """A network of compressed layers and the format of its inputs.
 
     Args:
-        layers: in the order in which the network runs, 1 to 255; each layer's inputs are the
-            outputs of the one before.
+        layers: in the order in which the network runs, 1 to 255; each takes as many values as the
+            one before gives.
         input_type: uint8 or int16.
         input_fraction: fraction bits of the inputs, -128 to 127.
+        original: weights and biases of the network that was compressed, where neurons were removed
+            since; 0 where the layers have them all.
 
     Raises:
         ModelError: no layer, too many, or shapes that do not chain.
@@ -182,33 +302,39 @@ class CompressedModel:
     layers: tuple[CompressedLayer, ...]
     input_type: InputType = InputType.UINT8
     input_fraction: int = 8
+    original: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "layers", tuple(self.layers))
         object.__setattr__(self, "input_type", InputType(self.input_type))
         if not 1 <= len(self.layers) <= 255:
             raise ModelError(f"a model has 1 to 255 layers, not {len(self.layers)}")
+        present = sum(layer.size for layer in self.layers)
+        if self.original and self.original < present:
+            raise ModelError(
+                f"{present} weights and biases are more than the original's {self.original}"
+            )
         if not -128 <= self.input_fraction <= 127:
             raise ModelError(f"input_fraction is {self.input_fraction}, must be -128 to 127")
         for before, after in zip(self.layers, self.layers[1:], strict=False):
-            if after.inputs != before.outputs:
+            if after.values_in != before.values_out:
                 raise ModelError(
-                    f"layer {after.name!r} takes {after.inputs} inputs, "
-                    f"layer {before.name!r} before it gives {before.outputs}"
+                    f"layer {after.name!r} takes {after.values_in} inputs, "
+                    f"layer {before.name!r} before it gives {before.values_out}"
                 )
 
     @property
     def inputs(self) -> int:
-        return self.layers[0].inputs
+        return self.layers[0].values_in
 
     @property
     def outputs(self) -> int:
-        return self.layers[-1].outputs
+        return self.layers[-1].values_out
 
     @property
     def dense_bytes(self) -> int:
         """Bytes of the original network as float32, biases included where it had them."""
-        return 4 * sum(layer.size for layer in self.layers)
+        return 4 * (self.original or sum(layer.size for layer in self.layers))
 
     def input_fractions(self) -> list[int]:
         """Fraction bits of each layer's inputs."""
