@@ -1,4 +1,5 @@
-"""What a bitstream takes, layer by layer, in the columns of Deep Compression's tables."""
+"""What a bitstream takes, layer by layer, in the columns of Deep Compression's tables, and what it
+would take at least."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pleach.format import LayerSizes
 from pleach.format.gaps import relative_index
 from pleach.model import CompressedLayer, CompressedModel
 
-#: width of a relative index in the paper's fully connected layers (Deep Compression, section 2)
+#: width of a relative index in the paper's tables of LeNet and VGG-16
 PAPER_INDEX_BITS = 5
 
 
@@ -21,11 +22,13 @@ class LayerReport:
     ``weight_bits`` and ``index_bits`` are means per kept weight as coded in the file; ``bytes`` is
     the layer's section. ``rate`` is that in per cent of the dense float32 layer; the figures named
     ``fixed_`` are those before Huffman coding, codes and indexes of fixed width with the paper's
-    filler zeros.
+    filler zeros. ``shape`` is that of the torch weight: ``(outputs, inputs)`` or ``(outputs,
+    channels / groups, kernel_height, kernel_width)``. ``bound_bytes`` is the layer's part of
+    `entropy_bound`.
     """
 
     name: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     kept: int
     density: float
     codebook_size: int
@@ -36,11 +39,41 @@ class LayerReport:
     fixed_weight_bits: int
     fixed_index_bits: int
     fixed_rate: float
+    bound_bytes: float
 
 
 def layer_reports(model: CompressedModel, sizes: list[LayerSizes]) -> list[LayerReport]:
     """A row for each layer of a file as `pleach.format.parse` gives it."""
     return [_row(layer, size) for layer, size in zip(model.layers, sizes, strict=True)]
+
+
+def entropy_bound(model: CompressedModel) -> float:
+    """Bytes that no code of single symbols can undercut for these layers and codebooks.
+
+    The empirical zero-order entropy of each layer's codes and of its gaps, each number of positions
+    between two kept weights one symbol however large, column-major; and 16 bits for each value of
+    the codebooks. Headers, tables and what the symbols say about each other are left out.
+
+    >>> from pleach.model import Activation
+    >>> layer = CompressedLayer("fc1", inputs=4, outputs=2, bias=False, positions=[0, 2, 4, 6],
+    ...     codes=[0, 1, 0, 1], codebook=[-3, 5], shift=0, activation=Activation.NONE,
+    ...     bias_exponent=0, output_fraction=0)
+    >>> round(8 * entropy_bound(CompressedModel((layer,))), 2)  # 4 · 1 + 4 · 0.81 + 2 · 16
+    39.25
+    """
+    return sum(_bound(layer) for layer in model.layers)
+
+
+def _bound(layer: CompressedLayer) -> float:
+    gaps = np.diff(layer.positions, prepend=-1)
+    bits = _entropy_bits(layer.codes) + _entropy_bits(gaps) + 16 * len(layer.codebook)
+    return bits / 8
+
+
+def _entropy_bits(symbols: np.ndarray) -> float:
+    """Bits of all of `symbols` at their own zero-order entropy."""
+    _, counts = np.unique(symbols, return_counts=True)
+    return float(counts @ np.log2(len(symbols) / counts))
 
 
 def _row(layer: CompressedLayer, size: LayerSizes) -> LayerReport:
@@ -51,9 +84,13 @@ def _row(layer: CompressedLayer, size: LayerSizes) -> LayerReport:
     mask[layer.positions] = 1
     entries = len(relative_index(mask, PAPER_INDEX_BITS)[0])
     fixed_bits = entries * (code_bits + PAPER_INDEX_BITS) + 32 * len(layer.codebook)
+    shape, conv = (layer.outputs, layer.inputs), layer.convolution
+    if conv is not None:
+        channels = conv.channels // conv.groups
+        shape = (layer.outputs, channels, conv.kernel_height, conv.kernel_width)
     return LayerReport(
         name=layer.name,
-        shape=(layer.outputs, layer.inputs),
+        shape=shape,
         kept=layer.kept,
         density=layer.density,
         codebook_size=len(layer.codebook),
@@ -64,4 +101,5 @@ def _row(layer: CompressedLayer, size: LayerSizes) -> LayerReport:
         fixed_weight_bits=code_bits,
         fixed_index_bits=PAPER_INDEX_BITS,
         fixed_rate=100 * fixed_bits / dense_bits,
+        bound_bytes=_bound(layer),
     )

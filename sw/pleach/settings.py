@@ -37,6 +37,15 @@ def from_dict(default: T, table: Mapping[str, Any], where: str = "") -> T:
     for key, value in table.items():
         if key not in known:
             raise ConfigError(f"unknown setting {where}{key}: {nearest(key, known)}")
+        if isinstance(known[key], tuple) and known[key] and is_dataclass(known[key][0]):
+            # A list of tables, [[key]], or one alone; each begins with the defaults.
+            tables = value if isinstance(value, list) else [value]
+            if not tables or not all(isinstance(each, Mapping) for each in tables):
+                raise ConfigError(
+                    f"{where}{key} must be a table or a list of tables, not {value!r}"
+                )
+            known[key] = tuple(from_dict(known[key][0], each, f"{where}{key}.") for each in tables)
+            continue
         if is_dataclass(known[key]) or isinstance(known[key], Mapping):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{where}{key} must be a table, not {value!r}")

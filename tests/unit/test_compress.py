@@ -355,7 +355,7 @@ def test_a_network_of_ones_own_in_nested_form(digits):
 def test_bad_requests_fail_before_any_training(dense, digits):
     trained = []
     for model, config, error, words in (
-        (nn.Sequential(nn.Conv2d(1, 1, 3)), None, ModelError, "'0' is a Conv2d"),
+        (nn.Sequential(nn.Conv1d(1, 1, 3)), None, ModelError, "'0' is a Conv1d"),
         (dense, CompressConfig(share=ShareConfig(layers={"fx1": 4})), ConfigError, "'fx1'"),
     ):
         with pytest.raises(error, match=words):
@@ -369,7 +369,7 @@ def test_bad_requests_fail_before_any_training(dense, digits):
 def test_the_recipe_fits_its_network():
     _, config = lenet_recipe(seed=7)
     model = lenet_300_100()
-    prune_(model, config.prune)
+    prune_(model, config.prune[0])
     share_(model, config.share, seed=config.seed)
     kept = sum(nonzero(layer) for layer in model if isinstance(layer, nn.Linear))
     assert config.seed == 7

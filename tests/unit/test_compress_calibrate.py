@@ -4,13 +4,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from pleach.compress import calibrate
 from pleach.compress.calibrate import RealLayer, fraction_for
+from pleach.compress.pipeline import real_layers
 from pleach.errors import DataError, ModelError
-from pleach.model import Activation, InputType, accumulator_bits
+from pleach.model import Activation, Convolution, InputType, accumulator_bits
 from pleach.reference import Reference
 
 
@@ -82,6 +85,66 @@ def test_outputs_are_close_and_fractions_maximal(seed, bits, pixels):
     found = run * 2.0 ** -model.layers[-1].output_fraction
     expected = forward(layers, real)
     assert np.abs(found - expected).max() < 0.03 * max(1, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_convolutions_compute_what_torch_does(groups):
+    model = nn.Sequential(
+        nn.Conv2d(2, 6, 3, stride=2, padding=1, groups=groups),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(6, 4, (2, 1), groups=groups),
+        nn.MaxPool2d(2, 1),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    )
+    generator = torch.Generator().manual_seed(groups)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # Quarters, so that a codebook holds them all.
+            parameter.copy_(torch.randint(-8, 9, parameter.shape, generator=generator) / 4)
+    inputs = torch.rand(50, 2, 16, 13, generator=generator)
+    layers = real_layers(model, inputs.shape[1:])
+    fixed = calibrate(layers, inputs.numpy(), accumulator_bits=40)
+
+    real = inputs.flatten(1).numpy()
+    traces = Reference(fixed).trace(fixed.quantise(real))
+    with torch.no_grad():
+        for stop, trace, each, done in zip((3, 5, 7), traces, layers, fixed.layers, strict=True):
+            expected = model[:stop](inputs).flatten(1).numpy()
+            real = each.forward(real)
+            assert np.allclose(real, expected, rtol=1e-4, atol=1e-4)
+            assert done.output_fraction == fraction_for(float(np.abs(real).max()))
+            found = trace.outputs * 2.0**-done.output_fraction
+            assert np.abs(found - expected).max() < 0.01 * np.abs(expected).max()
+    assert np.abs(expected).max() > 1
+
+
+def test_batches_bound_the_memory_of_convolutions(monkeypatch):
+    conv = Convolution(1, 6, 6, 3, 3)
+    rng = np.random.default_rng(0)
+    weight = rng.choice([-0.5, 0.25, 1.0], (5, 9))
+    layers = [RealLayer("conv", weight, None, Activation.NONE, conv)]
+    inputs = rng.integers(0, 256, (30, 6, 6)).astype(np.uint8)
+    whole = calibrate(layers, inputs)
+    monkeypatch.setattr("pleach.reference.maps.VALUES", 9 * 16 * 4)
+    assert calibrate(layers, inputs) == whole
+    with pytest.raises(DataError, match="calibration inputs of shape .30, 35. do not fit"):
+        calibrate(layers, inputs.reshape(30, 36)[:, 1:])
+
+
+def test_narrow_codebooks():
+    layers = network(np.random.default_rng(1), [20, 12, 6])
+    inputs = np.random.default_rng(2).integers(0, 256, (40, 20)).astype(np.uint8)
+    model = calibrate(layers, inputs, codebook_bits=8)
+    for fixed, each in zip(model.layers, layers, strict=True):
+        assert 64 <= np.abs(fixed.codebook.astype(int)).max() <= 127
+        step = np.abs(each.weight).max() / 127
+        unit = 2.0 ** -(fixed.shift + fixed.output_fraction - model.input_fraction)
+        if each is layers[0]:
+            assert np.abs(fixed.dense()[:, :-1] * unit - each.weight).max() <= step
+    with pytest.raises(ModelError, match="64 is the least"):
+        calibrate(layers, inputs, codebook_bits=8, accumulator_bits=16)
 
 
 def test_nearby_values_merge_and_small_ones_are_dropped():

@@ -31,10 +31,10 @@ def test_toml_reaches_every_level(tmp_path):
     )
     config = CompressConfig.from_toml(path)
     assert config.accumulator_bits == 40 and config.seed == 3
-    assert config.prune.density == 0.2 and config.prune.layers == {"fc1": 0.05}
-    assert config.prune.train.epochs == 4
+    assert config.prune[0].density == 0.2 and config.prune[0].layers == {"fc1": 0.05}
+    assert config.prune[0].train.epochs == 4
     # What is not named keeps the default of its place, not of its class.
-    assert config.prune.train.distillation == PruneConfig().train.distillation
+    assert config.prune[0].train.distillation == PruneConfig().train.distillation
     assert config.share == ShareConfig(clusters=32, initialisation="optimal")
 
 
@@ -44,8 +44,8 @@ def test_toml_reaches_every_level(tmp_path):
         ("sed = 1", "unknown setting sed: did you mean 'seed'"),
         ("[prune]\ndensty = 0.1", "unknown setting prune.densty: did you mean 'density'"),
         ("[prune.train]\nepoch = 1", "unknown setting prune.train.epoch: did you mean 'epochs'"),
-        ("zzz = 1", "unknown setting zzz: there are accumulator_bits, prune, seed, share"),
-        ("prune = 3", "prune must be a table, not 3"),
+        ("zzz = 1", "unknown setting zzz: there are accumulator_bits, codebook_bits, order"),
+        ("prune = 3", "prune must be a table or a list of tables, not 3"),
         ("[share]\nlayers = 3", "share.layers must be a table"),
         ("seed =", "recipe.toml"),
         ("[share]\nclusters = 257", "clusters must be an integer from 1 to 256, not 257"),
@@ -56,6 +56,14 @@ def test_toml_reaches_every_level(tmp_path):
         ("[prune]\ndensity = 1.5", "density must be a number from 0 to 1, not 1.5"),
         ("[prune]\ndensity = nan", "density must be a number"),
         ("[prune]\nramp = 70", "ramp is 70 epochs of 60"),
+        ("[[prune]]\n[[prune]]\ndensty = 1", "unknown setting prune.densty"),
+        ("prune = []", "prune must be a table or a list of tables"),
+        ("[prune]\ncriterion = 'fisher'", "criterion must be one of magnitude, saliency"),
+        ("[prune]\nscope = 'network'\nlayers = {a = 1}", "takes one density, no layers"),
+        ("[prune]\ncriterion = 'saliency'\n[prune.train]\noptimizer = 'sgd'", "needs train.opt"),
+        ("[prune]\ncriterion = 'saliency'\nramp = 0", "needs a ramp"),
+        ("[prune]\ncriterion = 'saliency'\nquality = 1", "it needs criterion magnitude"),
+        ("codebook_bits = 7", "codebook_bits must be an integer from 8 to 16, not 7"),
     ],
 )
 def test_what_is_refused(tmp_path, text, words):
@@ -98,6 +106,7 @@ def test_the_documentation_shows_the_defaults():
     table = tomllib.loads(re.search(r"```toml\n(.*?)```", text, re.S).group(1))
     assert CompressConfig.from_dict(table) == CompressConfig()
     settings = json.loads(json.dumps(asdict(CompressConfig())))
+    settings["prune"] = settings["prune"][0]
     del settings["prune"]["quality"]  # TOML has no None
     assert table.keys() == settings.keys()
     assert table["prune"].keys() == settings["prune"].keys()

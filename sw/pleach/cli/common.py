@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -141,7 +142,7 @@ def layer_table(reports):
         "index\nbits\nP+Q", "\n\nP+Q+H", "rate\n%\nP+Q", "\n\nP+Q+H", "bytes",
     )  # fmt: skip
     for row in reports:
-        weights = round(row.kept / row.density) if row.density else row.shape[0] * row.shape[1]
+        weights = round(row.kept / row.density) if row.density else prod(row.shape)
         table.add_row(
             row.name, f"{weights:,}", f"{100 * row.density:.1f}", str(row.codebook_size),
             str(row.fixed_weight_bits), f"{row.weight_bits:.2f}",

@@ -51,7 +51,7 @@ def command(
     if seed is not None:
         settings = replace(settings, seed=seed)
     model = from_state_dict(load_checkpoint(checkpoint))
-    found = dataset_for(dataset, layers_of(model)[0][1].in_features)
+    found = dataset_for(dataset, layers_of(model)[0].values_in)
     with progress("compressing") as update:
         compressed, stages = compress_on(found, model, settings, update)
     summary = describe(compressed, output, stages)

@@ -13,9 +13,11 @@ from pleach.model import (
     Activation,
     CompressedLayer,
     CompressedModel,
+    Convolution,
     InputType,
     accumulator_bits,
 )
+from pleach.reference.maps import batch_size, max_pool, weighted_sums
 
 UINT8_FRACTION = 8
 LARGEST_FRACTION = 14  # 1.0 has to fit int16: it is the bias column's activation
@@ -31,26 +33,42 @@ class RealLayer:
 
     Args:
         name: qualified name.
-        weight: ``(outputs, inputs)``, zero where pruned.
+        weight: ``(outputs, columns)``, zero where pruned.
         bias: ``(outputs,)`` or None.
         activation: function after it.
+        convolution: how the weights are laid over maps; None where it is fully connected.
     """
 
     name: str
     weight: np.ndarray
     bias: np.ndarray | None
     activation: Activation
+    convolution: Convolution | None = None
+
+    @property
+    def values_in(self) -> int:
+        """Activations that it takes."""
+        return self.convolution.inputs if self.convolution else self.weight.shape[1]
 
     def forward(self, inputs: np.ndarray) -> np.ndarray:
-        """``(n, inputs)`` to ``(n, outputs)``."""
-        outputs = inputs @ self.weight.T
+        """``(n, values_in)`` to ``(n, values_out)``, pooled."""
+        outputs = weighted_sums(self.weight, inputs.T, self.convolution)
         if self.bias is not None:
-            outputs += self.bias
-        return np.maximum(outputs, 0) if self.activation == Activation.RELU else outputs
+            outputs += self.bias[:, None]
+        if self.activation == Activation.RELU:
+            outputs = np.maximum(outputs, 0)
+        if self.convolution is not None:
+            maps = outputs.reshape(len(self.weight), *self.convolution.map, len(inputs))
+            outputs = max_pool(maps, self.convolution)
+        return outputs.reshape(-1, len(inputs)).T
 
 
 def calibrate(
-    layers: Sequence[RealLayer], inputs: np.ndarray, *, accumulator_bits: int = 32
+    layers: Sequence[RealLayer],
+    inputs: np.ndarray,
+    *,
+    accumulator_bits: int = 32,
+    codebook_bits: int = 16,
 ) -> CompressedModel:
     """Choose the fractions and turn every layer into integers.
 
@@ -59,13 +77,14 @@ def calibrate(
         inputs: calibration inputs, ``(n, inputs)``. uint8 stands for value / 256 and makes a
             network with uint8 inputs; floats make one with int16 inputs.
         accumulator_bits: that no order of accumulation may overflow.
+        codebook_bits: that a codebook value takes, 8 to 16.
 
     Raises:
         ModelError: too many distinct values, or too few bits left for them; names the layer.
         DataError: inputs of another width or type, or not finite.
     """
     inputs = _rows(inputs)
-    if not layers or not inputs.size or inputs.shape[1] != layers[0].weight.shape[1]:
+    if not layers or not inputs.size or inputs.shape[1] != layers[0].values_in:
         raise DataError(f"calibration inputs of shape {inputs.shape} do not fit the network")
     if inputs.dtype == np.uint8:
         input_type, fraction = InputType.UINT8, UINT8_FRACTION
@@ -80,7 +99,7 @@ def calibrate(
     done: list[CompressedLayer] = []
     input_fraction, magnitude = fraction, input_type.magnitude
     for layer, peak in zip(layers, largest, strict=True):
-        fixed = _fix(layer, input_fraction, magnitude, peak, accumulator_bits)
+        fixed = _fix(layer, input_fraction, magnitude, peak, accumulator_bits, codebook_bits)
         done.append(fixed)
         input_fraction = fixed.output_fraction
         magnitude = 32767 if layer.activation == Activation.RELU else 32768
@@ -106,10 +125,11 @@ def _rows(inputs: np.ndarray) -> np.ndarray:
 
 
 def _largest_outputs(layers: Sequence[RealLayer], inputs: np.ndarray) -> list[float]:
-    """The largest magnitude that each layer puts out."""
+    """The largest magnitude that each layer puts out, pooled."""
     largest = [0.0] * len(layers)
-    for start in range(0, len(inputs), BATCH):
-        batch = inputs[start : start + BATCH].astype(np.float32)
+    step = batch_size(((len(layer.weight), layer.convolution) for layer in layers), BATCH)
+    for start in range(0, len(inputs), step):
+        batch = inputs[start : start + step].astype(np.float32)
         if inputs.dtype == np.uint8:
             batch /= 1 << UINT8_FRACTION
         for index, layer in enumerate(layers):
@@ -122,7 +142,12 @@ def _largest_outputs(layers: Sequence[RealLayer], inputs: np.ndarray) -> list[fl
 
 
 def _fix(
-    layer: RealLayer, input_fraction: int, magnitude: int, peak: float, bits: int
+    layer: RealLayer,
+    input_fraction: int,
+    magnitude: int,
+    peak: float,
+    bits: int,
+    codebook_bits: int,
 ) -> CompressedLayer:
     """The layer in integers, with the largest weight fraction that the accumulator allows."""
     bias_exponent = min(max(input_fraction, 0), 14)
@@ -161,27 +186,30 @@ def _fix(
             codebook=codebook,
             shift=weight_fraction + input_fraction - fraction,
             activation=layer.activation,
+            convolution=layer.convolution,
             bias_exponent=bias_exponent,
             output_fraction=fraction,
         )
 
     if not len(values):
         return at(output_fraction - input_fraction)
-    # As large as int16 allows, and as a shift of 47 does where all weights are tiny.
+    # As large as the codebook's width allows, and as a shift of 47 does where all weights are tiny.
     largest = float(np.abs(values).max())
-    weight_fraction = math.floor(math.log2(32767.5 / largest))
-    if np.rint(np.ldexp(largest, weight_fraction)) > 32767:
+    most = 2 ** (codebook_bits - 1) - 1
+    least = min(LEAST_MAGNITUDE, (most + 1) // 2)
+    weight_fraction = math.floor(math.log2((most + 0.5) / largest))
+    if np.rint(np.ldexp(largest, weight_fraction)) > most:
         weight_fraction -= 1
     weight_fraction = min(weight_fraction, LARGEST_SHIFT + output_fraction - input_fraction)
     start = weight_fraction
     while (fixed := at(weight_fraction)).kept and accumulator_bits(fixed, magnitude) > bits:
         weight_fraction -= 1
     reached = round(math.ldexp(largest, weight_fraction))
-    if reached < LEAST_MAGNITUDE:
+    if reached < least:
         raise ModelError(
             f"layer {layer.name!r}: {bits}-bit accumulators leave its largest weight "
             f"{largest:.4g} the integer {reached} (weight fraction {weight_fraction}, {start} "
-            f"without the limit), {LEAST_MAGNITUDE} is the least allowed: use wider accumulators "
+            f"without the limit), {least} is the least allowed: use wider accumulators "
             "or smaller activations"
         )
     return fixed

@@ -42,10 +42,16 @@ class TrainConfig:
             three quarters) or ``constant``.
         optimizer: ``adam`` or ``sgd`` (momentum 0.9).
         weight_decay: L2 penalty (Han 2015, section 3.1).
+        l1: L1 penalty, the loss for a weight of magnitude 1 (same section).
         dropout: share of each hidden activation vector that is dropped.
+        rescale_dropout: whether `dropout` is the dense network's and each layer of a pruned one
+            takes ``dropout·√(C_ir / C_io)`` of it, with the counts of its connections now and
+            before (Han 2015, equation 2).
         input_dropout: the same of the inputs.
         distillation: weight of the dense network's soft targets in the loss, 0 to 1.
         temperature: of those targets.
+        freeze: qualified names of layers that are not trained, for instance the convolutions while
+            the fully connected layers are (Han 2015, section 3.4).
     """
 
     epochs: int = 20
@@ -54,10 +60,13 @@ class TrainConfig:
     schedule: str = "cosine"
     optimizer: str = "adam"
     weight_decay: float = 0.0
+    l1: float = 0.0
     dropout: float = 0.0
+    rescale_dropout: bool = False
     input_dropout: float = 0.0
     distillation: float = 0.0
     temperature: float = 4.0
+    freeze: tuple[str, ...] = ()
 
     def __post_init__(self):
         _check(self, "epochs", 0, 100_000, int)
@@ -66,30 +75,49 @@ class TrainConfig:
         _check_choice(self, "schedule", ("cosine", "step", "constant"))
         _check_choice(self, "optimizer", ("adam", "sgd"))
         _check(self, "weight_decay", 0, 1)
+        _check(self, "l1", 0, 1)
         _check(self, "dropout", 0, 0.95)
         _check(self, "input_dropout", 0, 0.95)
         _check(self, "distillation", 0, 1)
         _check(self, "temperature", 0.1, 100)
+        object.__setattr__(self, "freeze", tuple(self.freeze))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneConfig:
-    """Magnitude pruning, gradual, with retraining (Han 2015, section 3).
+    """A stage of pruning with retraining (Han 2015, section 3).
 
     Args:
-        density: share of a layer's weights and biases that is kept.
+        density: share of the weights and biases that is kept.
         quality: if set, the threshold is ``quality`` standard deviations of the layer's weights
             before pruning (Han 2015, section 3.1), and `density` is not used.
         layers: either setting per layer, by qualified name.
+        criterion: ``magnitude``, or ``saliency``: what the loss would lose with the weight, to
+            second order (LeCun 1990, with the Fisher information for the curvature); it wants
+            ``train.optimizer = "adam"``.
+        scope: ``layer``, the density holds for each layer, or ``network``, for all together, and
+            the criterion says how much of it each layer gets.
+        splice: whether what was pruned goes on learning and may come back while the ramp lasts
+            (dynamic network surgery, Guo et al. 2016).
+        start: the density when the stage begins.
         ramp: epochs of `train` over which the density falls, by a cubic law; after them the mask
             is fixed. 0 prunes at once.
+        every: epochs between two prunings on the ramp: the prune-and-retrain rounds of Han 2015
+            with several, gradual pruning (Zhu and Gupta 2017) with a small part of one.
+        remove: whether neurons that have no input or no output left are removed when it ends.
         train: the retraining.
     """
 
     density: float = 0.25
     quality: float | None = None
     layers: Mapping[str, float] = field(default_factory=dict)
-    ramp: int = 30
+    criterion: str = "magnitude"
+    scope: str = "layer"
+    splice: bool = False
+    start: float = 1.0
+    ramp: float = 30.0
+    every: float = 1.0
+    remove: bool = True
     train: TrainConfig = TrainConfig(epochs=60, distillation=0.5)
 
     def __post_init__(self):
@@ -99,11 +127,25 @@ class PruneConfig:
             _check(self, "quality", 0, high)
         for name, value in self.layers.items():
             _check_value(f"PruneConfig.layers[{name!r}]", value, 0, high, float)
-        _check(self, "ramp", 0, 100_000, int)
+        _check_choice(self, "criterion", ("magnitude", "saliency"))
+        _check_choice(self, "scope", ("layer", "network"))
+        _check(self, "start", 0, 1)
+        _check(self, "ramp", 0, 100_000)
+        _check(self, "every", 1e-4, 100_000)
         if self.ramp > self.train.epochs:
             raise ConfigError(
                 f"PruneConfig.ramp is {self.ramp} epochs of {self.train.epochs} of retraining"
             )
+        if self.scope == "network" and (self.layers or self.quality is not None):
+            raise ConfigError(
+                "PruneConfig.scope = 'network' takes one density, no layers and no quality"
+            )
+        if self.criterion == "saliency" and self.train.optimizer != "adam":
+            raise ConfigError("PruneConfig.criterion = 'saliency' needs train.optimizer = 'adam'")
+        if self.criterion == "saliency" and self.quality is not None:
+            raise ConfigError("PruneConfig.quality is in deviations: it needs criterion magnitude")
+        if self.criterion == "saliency" and not self.ramp:
+            raise ConfigError("PruneConfig.criterion = 'saliency' needs a ramp to be measured on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,18 +157,23 @@ class ShareConfig:
         layers: the same per layer, by qualified name.
         initialisation: ``linear``, ``density``, ``random`` (Deep Compression, section 3.2) or
             ``optimal`` (the least sum of squares there is).
+        reassign: epochs between two reassignments of the weights to the shared values during the
+            first two thirds of the fine-tuning; 0 leaves them where k-means put them, as Deep
+            Compression does.
         train: the fine-tuning.
     """
 
     clusters: int = 16
     layers: Mapping[str, int] = field(default_factory=dict)
     initialisation: str = "linear"
+    reassign: float = 0.0
     train: TrainConfig = TrainConfig(epochs=10, learning_rate=3e-4, distillation=0.5)
 
     def __post_init__(self):
         _check(self, "clusters", 1, 256, int)
         for name, value in self.layers.items():
             _check_value(f"ShareConfig.layers[{name!r}]", value, 1, 256, int)
+        _check(self, "reassign", 0, 100_000)
         _check_choice(self, "initialisation", ("linear", "density", "random", "optimal"))
 
 
@@ -135,7 +182,10 @@ class CompressConfig:
     """The whole path.
 
     Args:
-        prune, share: its steps.
+        prune: its stages, one or more; each begins with what the one before left.
+        share: the step after them.
+        codebook_bits: of the fixed-point codebooks, 8 to 16; of 8 they take a byte a value.
+        order: whether hidden neurons are put in the order that makes the file smallest.
         accumulator_bits: width for which the compiler proves that nothing overflows.
         seed: of everything random.
 
@@ -144,12 +194,17 @@ class CompressConfig:
     pleach.errors.ConfigError: unknown setting share.cluster: did you mean 'clusters'?
     """
 
-    prune: PruneConfig = PruneConfig()
+    prune: tuple[PruneConfig, ...] = (PruneConfig(),)
     share: ShareConfig = ShareConfig()
+    codebook_bits: int = 16
+    order: bool = True
     accumulator_bits: int = 32
     seed: int = 0
 
     def __post_init__(self):
+        if isinstance(self.prune, PruneConfig):
+            object.__setattr__(self, "prune", (self.prune,))
+        _check(self, "codebook_bits", 8, 16, int)
         _check(self, "accumulator_bits", 16, 64, int)
         _check(self, "seed", 0, (1 << 63) - 1, int)
 

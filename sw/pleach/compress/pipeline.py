@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
 from pleach.compress.calibrate import RealLayer, calibrate
-from pleach.compress.config import CompressConfig, TrainConfig
+from pleach.compress.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
+from pleach.compress.order import ordered
 from pleach.compress.prune import per_layer, prune_
-from pleach.compress.share import share_
+from pleach.compress.remove import remove_neurons_
+from pleach.compress.share import reassign_, share_
 from pleach.compress.train import as_floats, error_percent, predict, train
 from pleach.model import CompressedModel
 from pleach.models import layers_of
@@ -28,7 +31,7 @@ class Stage:
     Args:
         name: ``dense``, ``pruned``, ``shared`` or ``fixed point``.
         error: per cent wrong of the validation inputs; None without them.
-        kept: share of weights and biases that are not zero.
+        kept: share of the network's weights and biases that are not zero.
         seconds: that the step took.
     """
 
@@ -48,7 +51,7 @@ def compress(
     report: Callable[[Stage], None] | None = None,
     progress: Callable[[str, int, int, float], None] | None = None,
 ) -> CompressedModel:
-    """Compress a trained nn.Sequential of Linear and ReLU; `model` itself is not changed.
+    """Compress a trained network, as `layers_of` takes it; `model` itself is not changed.
 
     Args:
         calibration: training inputs, ``(n, …)``, for retraining and for the choice of fractions.
@@ -69,16 +72,18 @@ def compress(
     _check_names(model, config)
     student = copy.deepcopy(model).to("cpu", torch.float32).requires_grad_(True)
     inputs = as_floats(student, calibration)
+    original = sum(parameter.numel() for parameter in student.parameters())
     start = time.monotonic()
 
     def done(name: str, fixed: CompressedModel | None = None) -> None:
         nonlocal start
         if report is not None:
             seconds = time.monotonic() - start
-            report(Stage(name, _error(student, fixed, validation), _kept(student, fixed), seconds))
+            kept = _kept(student, fixed) / original
+            report(Stage(name, _error(student, fixed, validation), kept, seconds))
         start = time.monotonic()
 
-    def retrain(stage: str, settings: TrainConfig, before_epoch=None) -> None:
+    def retrain(stage: str, settings: TrainConfig, before_step=None) -> None:
         train(
             student,
             inputs,
@@ -86,50 +91,84 @@ def compress(
             settings,
             seed=config.seed,
             teacher=teacher,
-            before_epoch=before_epoch,
+            before_step=before_step,
             progress=progress and (lambda *epoch: progress(stage, *epoch)),
         )
 
     done("dense")
     teacher = predict(student, inputs)
 
-    ramp = config.prune.ramp
-
-    def narrow(epoch: int) -> None:
-        if epoch < ramp:
-            prune_(student, config.prune, progress=(epoch + 1) / ramp)
-
-    if not ramp:
-        prune_(student, config.prune)
-    retrain("pruned", config.prune.train, narrow)
-    done("pruned")
+    for number, stage in enumerate(config.prune, start=1):
+        name = "pruned" if len(config.prune) == 1 else f"pruned {number}"
+        retrain(name, stage.train, _schedule(student, stage))
+        if stage.remove:
+            remove_neurons_(student)
+        done(name)
 
     share_(student, config.share, seed=config.seed)
-    retrain("shared", config.share.train)
+    retrain("shared", config.share.train, _reassignment(student, config.share))
     done("shared")
 
-    fixed = calibrate(real_layers(student), calibration, accumulator_bits=config.accumulator_bits)
+    fixed = calibrate(
+        real_layers(student, inputs.shape[1:]),
+        calibration,
+        accumulator_bits=config.accumulator_bits,
+        codebook_bits=config.codebook_bits,
+    )
+    fixed = replace(fixed, original=original)
+    if config.order:
+        fixed = ordered(fixed)
     done("fixed point", fixed)
     return fixed
 
 
-def real_layers(model: nn.Module) -> list[RealLayer]:
-    """The layers of `model`, dense, pruned or shared, as plain arrays."""
+def _schedule(student: nn.Module, stage: PruneConfig) -> Callable:
+    """What is to be done before each step of a stage: prune when a round of its ramp is over."""
+    rounds = max(1, math.ceil(stage.ramp / stage.every))
+    done = 0
+
+    def narrow(epochs: float, optimizer: torch.optim.Optimizer) -> None:
+        nonlocal done
+        due = rounds if epochs >= stage.ramp else int(epochs / stage.every)
+        if due > done:
+            prune_(student, stage, progress=due / rounds, optimizer=optimizer)
+            done = due
+
+    return narrow
+
+
+def _reassignment(student: nn.Module, share: ShareConfig) -> Callable:
+    """What is to be done before each step of the fine-tuning."""
+    end = share.train.epochs * 2 / 3
+    done = 0
+
+    def reassign(epochs: float, optimizer: torch.optim.Optimizer) -> None:
+        nonlocal done
+        if share.reassign and epochs < end and int(epochs / share.reassign) > done:
+            done = int(epochs / share.reassign)
+            reassign_(student)
+
+    return reassign
+
+
+def real_layers(model: nn.Module, shape: Sequence[int] | None = None) -> list[RealLayer]:
+    """The layers of `model`, dense, pruned or shared, as plain arrays; `shape` is an input's."""
     return [
         RealLayer(
-            name,
-            layer.weight.detach().cpu().numpy(),
-            None if layer.bias is None else layer.bias.detach().cpu().numpy(),
-            activation,
+            layer.name,
+            layer.module.weight.detach().cpu().flatten(1).numpy(),
+            None if layer.module.bias is None else layer.module.bias.detach().cpu().numpy(),
+            layer.activation,
+            layer.convolution,
         )
-        for name, layer, activation in layers_of(model)
+        for layer in layers_of(model, shape)
     ]
 
 
 def _check_names(model: nn.Module, config: CompressConfig) -> None:
-
-    names = [name for name, _, _ in layers_of(model)]
-    per_layer(names, 0, config.prune.layers)
+    names = [layer.name for layer in layers_of(model)]
+    for stage in config.prune:
+        per_layer(names, 0, stage.layers)
     per_layer(names, 0, config.share.layers)
 
 
@@ -142,8 +181,10 @@ def _error(student, fixed, validation) -> float | None:
     return wrong_percent(Reference(fixed).run(fixed.quantise(inputs)), labels)
 
 
-def _kept(student, fixed) -> float:
+def _kept(student, fixed) -> int:
+    """Weights and biases that are not zero."""
     if fixed is not None:
-        return sum(layer.kept for layer in fixed.layers) / (fixed.dense_bytes // 4)
-    arrays = [a for real in real_layers(student) for a in (real.weight, real.bias) if a is not None]
-    return sum(int(np.count_nonzero(a)) for a in arrays) / sum(a.size for a in arrays)
+        return sum(layer.kept for layer in fixed.layers)
+    modules = [layer.module for layer in layers_of(student)]
+    tensors = [t for module in modules for t in (module.weight, module.bias) if t is not None]
+    return sum(int(t.count_nonzero()) for t in tensors)

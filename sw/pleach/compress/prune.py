@@ -1,4 +1,4 @@
-"""Magnitude pruning: masks as torch parametrizations, so that any training loop works unchanged."""
+"""Pruning: masks as torch parametrizations, so that any training loop works unchanged."""
 
 from __future__ import annotations
 
@@ -22,34 +22,51 @@ class Mask(nn.Module):
     Args:
         tensor: what is masked; the mask is all ones at first.
         deviation: standard deviation of the layer's weights before any was pruned.
+
+    Attributes:
+        splice: whether masked elements go on learning: they are zero in the forward pass and get
+            the gradient as if they were not (Guo et al. 2016, equation 3).
     """
 
     def __init__(self, tensor: Tensor, deviation: float):
         super().__init__()
         self.register_buffer("mask", torch.ones_like(tensor))
         self.deviation = deviation
+        self.splice = False
 
     def forward(self, tensor: Tensor) -> Tensor:
-        return tensor * self.mask
+        masked = tensor * self.mask
+        return tensor + (masked - tensor).detach() if self.splice else masked
 
     def right_inverse(self, tensor: Tensor) -> Tensor:
         return tensor
 
 
-def prune_(model: nn.Module, config: PruneConfig | None = None, *, progress: float = 1.0) -> None:
-    """Mask the weights and biases of least magnitude in each Linear layer of `model`.
+def prune_(
+    model: nn.Module,
+    config: PruneConfig | None = None,
+    *,
+    progress: float = 1.0,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> None:
+    """Mask the weights and biases of least importance in each Linear and Conv2d layer of `model`.
 
     Weights that survive keep their values. One that is masked stays masked, its gradient is zero,
-    so the user's training loop needs no change. The bias is one more input column: it is ranked
-    with the weights of its layer.
+    so the user's training loop needs no change; with ``config.splice`` it goes on learning behind
+    its mask and may come back. The bias is one more input column: it is ranked with the weights of
+    its layer.
 
     Args:
         progress: 0 to 1, how far the schedule has come; 1 is the target. At `t` the density is
-            ``target + (1 − target)·(1 − t)³`` (Zhu and Gupta 2017, equation 1), a threshold is
+            ``target + (start − target)·(1 − t)³`` (Zhu and Gupta 2017, equation 1), a threshold is
             the target's times ``1 − (1 − t)³``.
+        optimizer: what trains the model; ``config.criterion = "saliency"`` takes the mean square
+            of each gradient from its state (Adam's second moment). Before its first step nothing
+            is known, and nothing is masked.
 
     Raises:
-        ConfigError: a layer in ``config.layers`` that the model does not have.
+        ConfigError: a layer in ``config.layers`` that the model does not have, or a saliency
+            without an optimiser that knows it.
         ModelError: a layer that is not supported, or whose weights are shared already.
 
     >>> model = nn.Sequential(nn.Linear(9, 1))
@@ -58,30 +75,77 @@ def prune_(model: nn.Module, config: PruneConfig | None = None, *, progress: flo
     3
     """
     config = config or PruneConfig()
-    layers = layers_of(model)
-    target = per_layer(
-        [name for name, _, _ in layers],
-        config.density if config.quality is None else config.quality,
-        config.layers,
-    )
+    layers = [(layer.name, layer.module) for layer in layers_of(model)]
+    names = [name for name, _ in layers]
+    setting = config.density if config.quality is None else config.quality
+    if config.scope == "network":
+        per_layer(names, setting, config.layers)
+        groups = [(setting, layers)]
+    else:
+        target = per_layer(names, setting, config.layers)
+        groups = [(target[name], [(name, layer)]) for name, layer in layers]
     remaining = (1 - min(max(progress, 0.0), 1.0)) ** 3
-    for name, layer, _ in layers:
-        masks = _masks(name, layer)
-        with torch.no_grad():
-            magnitudes = [getattr(layer, part).abs().flatten() for part in masks]
-            joined = torch.cat(magnitudes)
+    with torch.no_grad():
+        for target, members in groups:
+            parts = [
+                (layer, part, mask)
+                for name, layer in members
+                for part, mask in _masks(name, layer, splice=config.splice).items()
+            ]
+            scores = [_score(layer, part, config, optimizer) for layer, part, _ in parts]
+            if any(score is None for score in scores):
+                continue
+            if not config.splice:  # what was masked before stays so
+                scores = [
+                    score * mask.mask for score, (*_, mask) in zip(scores, parts, strict=True)
+                ]
             if config.quality is None:
-                density = target[name] + (1 - target[name]) * remaining
-                kept = torch.zeros_like(joined)
-                kept[joined.topk(round(density * len(joined))).indices] = 1
+                kept = _largest(scores, target + (config.start - target) * remaining)
             else:
-                deviation = next(iter(masks.values())).deviation
-                kept = (joined >= target[name] * (1 - remaining) * deviation).to(joined.dtype)
-            kept *= joined > 0  # what was masked before stays so
-            for mask, part in zip(
-                masks.values(), kept.split([len(m) for m in magnitudes]), strict=True
-            ):
-                mask.mask.copy_(part.view_as(mask.mask))
+                kept = [
+                    score >= target * (1 - remaining) * mask.deviation * _hysteresis(mask)
+                    for score, (*_, mask) in zip(scores, parts, strict=True)
+                ]
+            for (*_, mask), score, kept_part in zip(parts, scores, kept, strict=True):
+                mask.mask.copy_(kept_part & (score > 0))
+
+
+def _score(layer: nn.Module, part: str, config: PruneConfig, optimizer) -> Tensor | None:
+    """Importance of each element: its magnitude, or what the loss would lose with it.
+
+    To second order, with the Fisher information in place of the curvature, removing ``w`` costs
+    ``w²·E[g²] / 2`` (LeCun 1990, equation 5); its root is returned. None where ``E[g²]`` is not
+    known yet.
+    """
+    tensor = layer.parametrizations[part].original
+    if config.criterion == "magnitude":
+        return tensor.abs()
+    if optimizer is None:
+        raise ConfigError("the criterion saliency needs the optimiser: prune_(…, optimizer=…)")
+    state = optimizer.state.get(tensor)
+    if not state:
+        return None
+    if "exp_avg_sq" not in state:
+        raise ConfigError(
+            f"the criterion saliency needs Adam or AdamW, {type(optimizer).__name__} keeps no mean "
+            "square of the gradients"
+        )
+    return tensor.abs() * state["exp_avg_sq"].sqrt()
+
+
+def _largest(scores: list[Tensor], density: float) -> list[Tensor]:
+    """Where the largest scores are, the share `density` of all."""
+    joined = torch.cat([score.flatten() for score in scores])
+    kept = torch.zeros_like(joined, dtype=torch.bool)
+    kept[joined.topk(round(density * len(joined))).indices] = True
+    split = kept.split([score.numel() for score in scores])
+    return [part.view_as(score) for part, score in zip(split, scores, strict=True)]
+
+
+def _hysteresis(mask: Mask) -> Tensor | float:
+    """A spliced weight leaves a tenth below the threshold and comes back a tenth above it, so that
+    none flickers (Guo et al. 2016, equation 3: its two thresholds)."""
+    return 1.1 - 0.2 * mask.mask if mask.splice else 1.0
 
 
 def per_layer(names: list[str], default: float, settings: Mapping[str, float]) -> dict[str, float]:
@@ -96,12 +160,23 @@ def per_layer(names: list[str], default: float, settings: Mapping[str, float]) -
     return {name: settings.get(name, default) for name in names}
 
 
-def parts_of(layer: nn.Linear) -> list[str]:
+def parts_of(layer: nn.Module) -> list[str]:
     """``weight`` and, where there is one, ``bias``."""
     return [part for part in PARTS if getattr(layer, part) is not None]
 
 
-def _masks(name: str, layer: nn.Linear) -> dict[str, Mask]:
+def masks_of(layer: nn.Module) -> dict[str, Mask]:
+    """The masks of a layer, none where it was not pruned."""
+    if not parametrize.is_parametrized(layer):
+        return {}
+    return {
+        part: list_[0]
+        for part, list_ in layer.parametrizations.items()
+        if isinstance(list_[0], Mask)
+    }
+
+
+def _masks(name: str, layer: nn.Module, *, splice: bool) -> dict[str, Mask]:
     """The masks of a layer; they are put on at the first call."""
     deviation = None
     for part in parts_of(layer):
@@ -110,7 +185,9 @@ def _masks(name: str, layer: nn.Linear) -> dict[str, Mask]:
                 deviation = float(layer.weight.detach().std())
             mask = Mask(getattr(layer, part), deviation)
             parametrize.register_parametrization(layer, part, mask)
-    masks = {part: layer.parametrizations[part][0] for part in parts_of(layer)}
-    if not all(isinstance(mask, Mask) for mask in masks.values()):
+    masks = masks_of(layer)
+    if len(masks) != len(parts_of(layer)):
         raise ModelError(f"layer {name!r} is parametrized already: prune before weights are shared")
+    for mask in masks.values():
+        mask.splice = splice
     return masks

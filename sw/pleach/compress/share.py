@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch.nn.utils import parametrize
 from pleach.compress.config import ShareConfig
 from pleach.compress.kmeans import kmeans
 from pleach.compress.prune import parts_of, per_layer
+from pleach.errors import ModelError
 from pleach.models import layers_of
 
 
@@ -17,34 +20,41 @@ class Shared(nn.Module):
     """Parametrization that lays a codebook out as a tensor, zero where nothing was kept.
 
     The gradient of a codebook value is the sum of its members' (Deep Compression, equation 3).
+    For `reassign_`, a weight may also have a value of its own, which gets the weight's own gradient
+    and decides where it is put next; it is no part of the tensor.
 
     Args:
         codebook: float, ``(values,)``, the values at the start.
         positions: int64, flat positions of the weights kept.
         codes: int64, the codebook index of each.
+        own: float, the value of each before sharing; None where the assignment is for good.
         shape: of the tensor.
     """
 
-    def __init__(self, codebook: Tensor, positions: Tensor, codes: Tensor, shape: torch.Size):
+    def __init__(self, codebook, positions, codes, own, shape: torch.Size):
         super().__init__()
-        self.initial = codebook
+        self.initial = codebook if own is None else (codebook, own)
         self.shape = shape
         self.register_buffer("positions", positions)
         self.register_buffer("codes", codes)
 
-    def forward(self, codebook: Tensor) -> Tensor:
+    def forward(self, codebook: Tensor, own: Tensor | None = None) -> Tensor:
         flat = codebook.new_zeros(self.shape.numel())
-        return flat.index_put((self.positions,), codebook[self.codes]).view(self.shape)
+        shared = codebook[self.codes]
+        if own is not None:
+            shared = shared + (own - own.detach())
+        return flat.index_put((self.positions,), shared).view(self.shape)
 
-    def right_inverse(self, tensor: Tensor) -> Tensor:
-        return self.initial.clone()
+    def right_inverse(self, tensor: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        return copy.deepcopy(self.initial)
 
 
 def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0) -> None:
-    """Cluster the non-zero weights and biases of each Linear layer and share one value a cluster.
+    """Cluster the non-zero weights and biases of each layer and share one value a cluster.
 
     A layer's bias shares the codebook of its weights. Zeros stay zeros: pruning is for good. The
     parameters of the model are the codebooks from here on, so make a new optimiser; any will do.
+    With ``config.reassign`` the weights' own values are parameters too, for `reassign_`.
 
     Args:
         seed: of the initialisation ``random``.
@@ -60,8 +70,8 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
     """
     config = config or ShareConfig()
     layers = layers_of(model)
-    clusters = per_layer([name for name, _, _ in layers], config.clusters, config.layers)
-    for name, layer, _ in layers:
+    clusters = per_layer([layer.name for layer in layers], config.clusters, config.layers)
+    for name, layer in ((layer.name, layer.module) for layer in layers):
         tensors = {part: getattr(layer, part).detach().clone() for part in parts_of(layer)}
         flat = {part: tensor.flatten() for part, tensor in tensors.items()}
         kept = {part: values.nonzero().flatten() for part, values in flat.items()}
@@ -78,9 +88,39 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
         for part, members in zip(flat, split, strict=True):
             if parametrize.is_parametrized(layer, part):
                 parametrize.remove_parametrizations(layer, part)
-            shared = Shared(codebook, kept[part], members, tensors[part].shape)
+            own = flat[part][kept[part]] if config.reassign else None
+            shared = Shared(codebook, kept[part], members, own, tensors[part].shape)
             parametrize.register_parametrization(layer, part, shared)
+            parameters = layer.parametrizations[part]
+            name = "original0" if config.reassign else "original"
             # One parameter in both places: deepcopy, optimisers and state dicts know how to.
             if original is None:
-                original = layer.parametrizations[part].original
-            layer.parametrizations[part].original = original
+                original = getattr(parameters, name)
+            setattr(parameters, name, original)
+
+
+def reassign_(model: nn.Module) -> None:
+    """Give each shared weight the codebook value nearest to its own value.
+
+    Deep Compression leaves the assignment as k-means made it. Between two steps of fine-tuning a
+    weight that has learned away from its centroid may change over.
+
+    Raises:
+        ModelError: weights that were shared for good.
+
+    >>> model = nn.Sequential(nn.Linear(20, 5))
+    >>> share_(model, ShareConfig(clusters=4, reassign=1))
+    >>> _ = model[0].parametrizations.weight.original1.data.fill_(9.0)
+    >>> reassign_(model)
+    >>> len(model[0].weight.unique())
+    1
+    """
+    with torch.no_grad():
+        for layer in layers_of(model):
+            for part in parts_of(layer.module):
+                parameters = layer.module.parametrizations[part]
+                if not hasattr(parameters, "original1"):
+                    raise ModelError(f"layer {layer.name!r} was not shared with reassign > 0")
+                codebook, rank = parameters.original0.sort()
+                middles = (codebook[1:] + codebook[:-1]) / 2
+                parameters[0].codes.copy_(rank[torch.bucketize(parameters.original1, middles)])

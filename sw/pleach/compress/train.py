@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pleach.compress.config import TrainConfig
+from pleach.compress.prune import per_layer
 from pleach.errors import DataError
-from pleach.models import layers_of
+from pleach.models import channels_last, layers_of, sample_shape
 from pleach.reference import wrong_percent
 
 UINT8_FRACTION = 8
@@ -28,19 +30,20 @@ Progress = Callable[[int, int, float], None]
 
 
 def as_floats(model: nn.Module, inputs: np.ndarray | Tensor) -> Tensor:
-    """What the network sees: ``(inputs, features)`` float32; uint8 is taken as value / 256.
+    """What the network sees, float32: ``(inputs, features)``, or ``(inputs, channels, height,
+    width)`` where it starts with a Conv2d; uint8 is taken as value / 256.
 
     Raises:
         DataError: wrong width, not numbers, or not finite.
     """
     array = np.asarray(inputs)
-    name, first, _ = layers_of(model)[0]
-    if array.ndim < 2 or not len(array) or math.prod(array.shape[1:]) != first.in_features:
+    first, shape = layers_of(model, array.shape[1:])[0], sample_shape(model, array.shape[1:])
+    if array.ndim < 2 or not len(array) or math.prod(array.shape[1:]) != first.values_in:
         raise DataError(
-            f"inputs of shape {array.shape}: layer {name!r} takes {first.in_features} a sample, "
-            "and one sample at least is needed"
+            f"inputs of shape {array.shape}: layer {first.name!r} takes {first.values_in} a "
+            "sample, and one sample at least is needed"
         )
-    floats = array.reshape(len(array), -1).astype(np.float32)
+    floats = array.reshape(len(array), *shape).astype(np.float32)
     if array.dtype == np.uint8:
         floats /= 1 << UINT8_FRACTION
     elif not np.issubdtype(array.dtype, np.floating):
@@ -55,8 +58,8 @@ def predict(model: nn.Module, inputs: np.ndarray | Tensor) -> Tensor:
     inputs = as_floats(model, inputs)
     training = model.training
     model.eval()
-    with pinned_threads(), torch.no_grad():
-        outputs = torch.cat([model(batch) for batch in inputs.split(EVALUATION_BATCH)])
+    with pinned_threads(), channels_last(model), torch.no_grad():
+        outputs = torch.cat([model(batch).flatten(1) for batch in inputs.split(EVALUATION_BATCH)])
     model.train(training)
     return outputs
 
@@ -74,7 +77,7 @@ def train(
     *,
     seed: int = 0,
     teacher: Tensor | None = None,
-    before_epoch: Callable[[int], None] | None = None,
+    before_step: Callable[[float, torch.optim.Optimizer], None] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Train `model` in place.
@@ -88,20 +91,23 @@ def train(
         inputs: uint8 or float, ``(inputs, features)``.
         labels: class of each input.
         teacher: outputs of another network for the same inputs, ``(inputs, outputs)``.
-        before_epoch: called with the number of epochs done.
+        before_step: called with the epochs done, a fraction, and the optimiser; also after the last
+            step.
         progress: called after each epoch.
 
     Raises:
+        ConfigError: a name in ``config.freeze`` that is no layer.
         DataError: neither labels nor a teacher, or arrays that do not match.
     """
     config = config or TrainConfig()
+    frozen = _frozen(model, config.freeze)
     inputs = as_floats(model, inputs)
     if labels is None and teacher is None:
         raise DataError("training needs labels or a teacher")
     for name, array in (("labels", labels), ("teacher outputs", teacher)):
         if array is not None and len(array) != len(inputs):
             raise DataError(f"{len(array)} {name} for {len(inputs)} inputs")
-    classes = layers_of(model)[-1][1].out_features
+    classes = layers_of(model, inputs.shape[1:])[-1].values_out
     if labels is not None:
         labels = np.asarray(labels)
         if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
@@ -110,7 +116,7 @@ def train(
         if int(labels.min()) < 0 or int(labels.max()) >= classes:
             raise DataError(f"labels {int(labels.min())} to {int(labels.max())}, {classes} outputs")
     generator = torch.Generator().manual_seed(seed)
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in frozen]
     if config.optimizer == "adam":
         optimizer = torch.optim.Adam(
             parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -124,32 +130,37 @@ def train(
     model.train()
     with (
         pinned_threads(),
-        _dropout(model, config.dropout, generator),
+        channels_last(model),
+        _dropout(model, config, generator),
         torch.random.fork_rng(devices=[]),
     ):
         torch.manual_seed(seed)  # for Dropout modules of the model's own
         for epoch in range(config.epochs):
-            if before_epoch is not None:
-                before_epoch(epoch)
             order = torch.randperm(len(inputs), generator=generator)
             total = 0.0
             for step, chosen in enumerate(order.split(config.batch_size)):
+                if before_step is not None:
+                    before_step(epoch + step / steps, optimizer)
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * _rate(
                         config.schedule, (epoch + step / steps) / config.epochs
                     )
                 loss = _loss(
-                    model(_drop(inputs[chosen], config.input_dropout, generator)),
+                    model(_drop(inputs[chosen], config.input_dropout, generator)).flatten(1),
                     None if labels is None else labels[chosen],
                     None if teacher is None else teacher[chosen],
                     config,
                 )
+                if config.l1:
+                    loss = loss + config.l1 * sum(p.abs().sum() for p in parameters)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
                 total += loss.item() * len(chosen)
             if progress is not None:
                 progress(epoch + 1, config.epochs, total / len(inputs))
+        if before_step is not None:
+            before_step(float(config.epochs), optimizer)
     model.train(training)
 
 
@@ -188,15 +199,29 @@ def _loss(outputs: Tensor, labels: Tensor | None, soft: Tensor | None, config) -
     return (1 - config.distillation) * loss + config.distillation * heat * heat * distance
 
 
+def _frozen(model: nn.Module, names: tuple[str, ...]) -> set[int]:
+    """The ids of the parameters of the layers called `names`."""
+    layers = {layer.name: layer.module for layer in layers_of(model)}
+    per_layer(list(layers), 0, dict.fromkeys(names, 0))
+    return {id(p) for name in names for p in layers[name].parameters()}
+
+
 @contextmanager
-def _dropout(model: nn.Module, share: float, generator: torch.Generator) -> Iterator[None]:
-    """Drop hidden activations during training, without a change to the model."""
-    *hidden, last = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.ReLU))]
-    hooks = [
-        module.register_forward_hook(lambda _, args, output: _drop(output, share, generator))
-        for module in hidden
-        if isinstance(module, nn.ReLU) and module is not last
-    ]
+def _dropout(model: nn.Module, config: TrainConfig, generator: torch.Generator) -> Iterator[None]:
+    """Drop what hidden layers pass to Linear ones, without a change to the model."""
+    hooks = []
+    modules = [layer.module for layer in layers_of(model)]
+    for before, module in pairwise(modules) if config.dropout else ():
+        if isinstance(module, nn.Linear):
+            size = before.weight.numel()
+
+            def drop(_, args, before=before, size=size):
+                share = config.dropout
+                if config.rescale_dropout:
+                    share *= math.sqrt(int(before.weight.count_nonzero()) / size)
+                return (_drop(args[0], share, generator),)
+
+            hooks.append(module.register_forward_pre_hook(drop))
     try:
         yield
     finally:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from pleach.errors import DataError, ModelError
 from pleach.files import write_whole
-from pleach.models.mlp import layers_of
+from pleach.models.layers import layers_of
+from pleach.models.networks import lenet_5
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -60,19 +61,21 @@ def save_checkpoint(model: nn.Module, path: str | Path) -> Path:
     """
     path = Path(path)
     state = {}
-    for name, layer, _ in layers_of(model):
+    for layer in layers_of(model):
         for part in ("weight", "bias"):
-            if (tensor := getattr(layer, part)) is not None:
-                state[f"{name}.{part}"] = tensor.detach().cpu().contiguous()
+            if (tensor := getattr(layer.module, part)) is not None:
+                state[f"{layer.name}.{part}"] = tensor.detach().cpu().contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_whole(path, save(state, metadata={"order": json.dumps(list(state))}))
 
 
 def from_state_dict(state: Mapping[str, Tensor]) -> nn.Sequential:
-    """The network of Linear layers in `state`, in its order, with ReLU between them.
+    """The network of Linear layers in `state`, in its order, with ReLU between them; or LeNet-5.
 
     Keys are ``<layer>.weight``, ``(outputs, inputs)``, and optionally ``<layer>.bias``,
-    ``(outputs,)``. Layers keep their names, dots become underscores.
+    ``(outputs,)``. Layers keep their names, dots become underscores. Tensors with the names and
+    shapes of `lenet_5` are taken for that network. Of other convolutions a state dict does not say
+    how they stride, pad and pool: make such a network yourself and load the state dict into it.
 
     Raises:
         ModelError: a tensor that is no part of such a network; names it.
@@ -85,13 +88,22 @@ def from_state_dict(state: Mapping[str, Tensor]) -> nn.Sequential:
     )
     """
     names = [key.removesuffix(".weight") for key in state if key.endswith(".weight")]
+    lenet = lenet_5()
+    known = {key: tensor.shape for key, tensor in lenet.state_dict().items()}
+    convolutions = known == {key: tensor.shape for key, tensor in state.items()}
     for key, tensor in state.items():
         name, _, part = key.rpartition(".")
         if part not in ("weight", "bias") or name not in names:
             raise ModelError(f"{key!r} is neither weight nor bias of a Linear layer")
-        if part == "weight" and tensor.ndim != 2:
-            convolution = ", a convolution: not supported yet" if tensor.ndim == 4 else ""
-            raise ModelError(f"layer {name!r}: weight of shape {tuple(tensor.shape)}{convolution}")
+        if part == "weight" and tensor.ndim != 2 and not convolutions:
+            why = (
+                "; how a convolution strides, pads and pools is not in a state dict: make the "
+                "network in Python, load_state_dict, then pleach.compress"
+            )
+            shape = tuple(tensor.shape)
+            raise ModelError(
+                f"layer {name!r}: weight of shape {shape}{why if tensor.ndim == 4 else ''}"
+            )
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"{key!r} holds {tensor.dtype} values that are not all finite reals")
         outputs = state[f"{name}.weight"].shape[0]
@@ -99,6 +111,9 @@ def from_state_dict(state: Mapping[str, Tensor]) -> nn.Sequential:
             raise ModelError(f"layer {name!r}: bias {tuple(tensor.shape)} for {outputs} outputs")
     if not names:
         raise ModelError("the checkpoint holds no Linear weight")
+    if convolutions:
+        lenet.load_state_dict(state)
+        return lenet
     for before, after in pairwise(names):
         gives, takes = state[f"{before}.weight"].shape[0], state[f"{after}.weight"].shape[1]
         if gives != takes:

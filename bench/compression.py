@@ -1,0 +1,200 @@
+"""Train and compress the networks of Deep Compression from seeds, into bench/models/.
+
+    python bench/compression.py                           # all four, for hours
+    python bench/compression.py lenet_5_small             # one
+    python bench/compression.py lenet_5_small --hold-out 10000
+
+A recipe is a file in bench/recipes: the network, how it is trained, how it is compressed, and what
+is asked of the result. It is chosen with `--hold-out`, which keeps that many of the 60,000 training
+images back, trains on the others, prints the error on those kept back and writes no model. Without
+it the network is trained on all 60,000 and the 10,000 test images are looked at once, at the end,
+through the fixed-point reference and the file as it was written.
+
+The dense network is trained once for all recipes that begin with it, and kept in build/. The same
+seed gives the same bytes on the same kind of processor.
+"""
+
+import argparse
+import json
+import time
+import tomllib
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import pleach
+from pleach import models
+from pleach.compress import CompressConfig, TrainConfig, compress, error_percent, train
+from pleach.data import load
+from pleach.errors import ConfigError
+from pleach.files import write_whole
+from pleach.format import parse
+from pleach.reference import Reference, wrong_percent
+from pleach.report import entropy_bound, layer_reports
+from pleach.settings import from_dict
+
+FOLDER = Path(__file__).parent
+RECIPES, MODELS = FOLDER / "recipes", FOLDER / "models"
+BUILD = FOLDER.parent / "build/compression"
+
+# Deep Compression, tables 2 and 3: kept %, weight bits and index bits after Huffman, rate %.
+PAPER = {
+    "lenet_300_100": {
+        "fc1": (8, 4.4, 3.7, 2.32), "fc2": (9, 4.4, 4.3, 3.04), "fc3": (26, 4.3, 3.2, 12.70),
+    },
+    "lenet_5": {
+        "conv1": (66, 7.2, 1.5, 67.45), "conv2": (12, 7.2, 3.9, 5.28),
+        "fc1": (8, 4.5, 4.5, 2.45), "fc2": (19, 5.2, 3.7, 6.13),
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a file in bench/recipes says.
+
+    Args:
+        network: a function of `pleach.models`.
+        most_error: per cent of the test images, of the fixed-point reference.
+        least_ratio: float32 bytes of the dense network over bytes of the file.
+        seed: of the dense network and its training.
+        dense, compress: their settings.
+    """
+
+    network: str = "lenet_300_100"
+    most_error: float = 100.0
+    least_ratio: float = 1.0
+    seed: int = 0
+    dense: TrainConfig = field(default_factory=TrainConfig)
+    compress: CompressConfig = field(default_factory=CompressConfig)
+
+
+def read(name: str) -> Recipe:
+    """The recipe called `name`.
+
+    Raises:
+        ConfigError: no such recipe, or a setting that is wrong.
+    """
+    path = RECIPES / f"{name}.toml"
+    if not path.exists():
+        there = ", ".join(sorted(each.stem for each in RECIPES.glob("*.toml")))
+        raise ConfigError(f"no recipe is called {name!r}: there are {there}")
+    return from_dict(Recipe(), tomllib.loads(path.read_text("utf-8")))
+
+
+def dense_network(recipe: Recipe, images, labels, say):
+    """The trained dense network, from build/ if it was trained before, and the seconds it took."""
+    settings = {"network": recipe.network, "seed": recipe.seed, "train": asdict(recipe.dense)}
+    key = json.dumps(settings | {"images": sha256(images.tobytes()).hexdigest()}, sort_keys=True)
+    path = BUILD / f"{recipe.network}-{sha256(key.encode()).hexdigest()[:16]}.safetensors"
+    model = getattr(models, recipe.network)(seed=recipe.seed)
+    seconds = path.with_suffix(".json")
+    if not seconds.exists():
+        start = time.monotonic()
+        train(
+            model, images, labels, recipe.dense, seed=recipe.seed,
+            progress=lambda epoch, epochs, loss: say("dense", epoch, epochs, loss),
+        )  # fmt: skip
+        models.save_checkpoint(model, path)
+        write_whole(seconds, json.dumps(time.monotonic() - start))
+    model.load_state_dict(models.load_checkpoint(path))
+    return model, json.loads(seconds.read_text())
+
+
+def run(name: str, hold_out: int, console: Console) -> dict:
+    """Train, compress and measure one recipe."""
+    recipe = read(name)
+    data = load("mnist")
+    order = np.random.default_rng(0).permutation(len(data.train_images))
+    kept_back, chosen = order[:hold_out], np.sort(order[hold_out:])
+    images, labels = data.train_images[chosen], data.train_labels[chosen]
+    held = (data.train_images[kept_back], data.train_labels[kept_back]) if hold_out else None
+
+    def say(stage, epoch, epochs, loss):
+        print(f"{name}: {stage}, epoch {epoch} of {epochs}, loss {loss:.4f}", flush=True)
+
+    model, dense_seconds = dense_network(recipe, images, labels, say)
+    stages = []
+
+    def report(stage):
+        stages.append(stage)
+        if stage.error is not None:
+            print(f"{name}: {stage.name} {stage.error:.2f} %, {100 * stage.kept:.2f} % kept")
+
+    start = time.monotonic()
+    compressed = compress(
+        model, images, labels, recipe.compress, validation=held, report=report, progress=say
+    )
+    seconds = time.monotonic() - start
+    path = (BUILD if hold_out else MODELS) / f"{name}.pleach"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    compressed.save(path)
+    file = path.read_bytes()
+    loaded, sizes = parse(file)
+    inputs, answers = held or (data.test_images, data.test_labels)
+    error = wrong_percent(Reference(loaded).run(loaded.quantise(inputs)), answers)
+    result = {
+        "recipe": name,
+        "network": recipe.network,
+        "error_of": f"{hold_out} training images kept back" if hold_out else "10,000 test images",
+        "dense_error_pct": error_percent(model, inputs, answers),
+        "error_pct": error,
+        "most_error_pct": recipe.most_error,
+        "bytes": len(file),
+        "ratio": loaded.dense_bytes / len(file),
+        "least_ratio": recipe.least_ratio,
+        "entropy_bound_bytes": entropy_bound(loaded),
+        "over_bound": len(file) / entropy_bound(loaded),
+        "sha256": sha256(file).hexdigest(),
+        "dense_seconds": dense_seconds,
+        "compress_seconds": seconds,
+        "layers": [asdict(row) for row in layer_reports(loaded, sizes)],
+        "pleach": pleach.__version__,
+    }
+    show(result, console)
+    return result
+
+
+def show(result: dict, console: Console) -> None:
+    """The figures of a file beside the paper's."""
+    table = Table(title=f"{result['recipe']} beside Deep Compression's rows (in brackets)")
+    table.add_column("layer")
+    for column in ("shape", "kept %", "weight bits", "index bits", "rate %", "bytes"):
+        table.add_column(column, justify="right")
+    for row in result["layers"]:
+        paper = PAPER[result["network"]].get(row["name"], ("", "", "", ""))
+        cells = (100 * row["density"], row["weight_bits"], row["index_bits"], row["rate"])
+        cells = [f"{ours:.2f} ({theirs})" for ours, theirs in zip(cells, paper, strict=True)]
+        shape = "×".join(map(str, row["shape"]))
+        table.add_row(row["name"], shape, *cells, f"{row['bytes']:,}")
+    console.print(table)
+    console.print(
+        f"{result['recipe']}: {result['bytes']:,} bytes, {result['ratio']:.1f}× (asked "
+        f"{result['least_ratio']:g}×), error {result['error_pct']:.2f} % of "
+        f"{result['error_of']} (at most {result['most_error_pct']:.2f} %), dense "
+        f"{result['dense_error_pct']:.2f} %; {result['over_bound']:.3f} of the entropy bound; "
+        f"{result['dense_seconds']:.0f} s dense, {result['compress_seconds']:.0f} s compression"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipes", nargs="*", help="names; all without one")
+    parser.add_argument("--hold-out", type=int, default=0, metavar="N")
+    parser.add_argument("--json", type=Path, help="file to write")
+    args = parser.parse_args()
+    names = args.recipes or sorted(path.stem for path in RECIPES.glob("*.toml"))
+    console = Console(width=110)
+    results = [run(name, args.hold_out, console) for name in names]
+    if args.json:
+        write_whole(args.json, json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""How much each layer can lose: the scan by which thresholds are chosen."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from pleach.compress.config import PruneConfig
+from pleach.compress.prune import prune_
+from pleach.compress.train import error_percent
+from pleach.errors import ConfigError
+from pleach.models import layers_of
+
+DENSITIES = (0.8, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02)
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """A layer's curve.
+
+    Args:
+        layer: qualified name.
+        densities: shares kept of this layer alone.
+        errors: per cent wrong at each, without retraining.
+    """
+
+    layer: str
+    densities: tuple[float, ...]
+    errors: tuple[float, ...]
+
+    def least(self, most_error: float) -> float:
+        """The least density whose error, and that of all above it, is at most `most_error`; 1
+        where there is none."""
+        least = 1.0
+        for density, error in sorted(zip(self.densities, self.errors, strict=True), reverse=True):
+            if error > most_error:
+                break
+            least = density
+        return least
+
+
+def sensitivity(
+    model: nn.Module,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    densities: Sequence[float] = DENSITIES,
+    *,
+    progress: Callable[[str, float, float], None] | None = None,
+) -> list[Sensitivity]:
+    """Prune each layer alone, by magnitude and without retraining (Han 2015, figure 6).
+
+    Choose inputs that are neither trained on nor kept for the final figure.
+
+    Args:
+        inputs, labels: what the error is measured on.
+        densities: shares of a layer's weights and biases to keep.
+        progress: called with layer, density and error as each is measured.
+
+    Raises:
+        ConfigError: no densities, or one outside 0 to 1.
+        ModelError: a layer that is not supported.
+
+    >>> from pleach.models import mlp
+    >>> inputs, labels = np.eye(4, dtype=np.float32), np.arange(4)
+    >>> [curve.layer for curve in sensitivity(mlp([4, 5, 4]), inputs, labels, [0.5])]
+    ['fc1', 'fc2']
+    """
+    densities = tuple(densities)
+    if not densities:
+        raise ConfigError("a sensitivity scan needs one density at least")
+    curves = []
+    for layer in layers_of(model):
+        errors = []
+        for density in densities:
+            pruned = copy.deepcopy(model)
+            # Only this layer is masked at all: the others are kept whole.
+            others = {other.name: 1.0 for other in layers_of(model)}
+            prune_(pruned, PruneConfig(density=density, layers=others | {layer.name: density}))
+            errors.append(error_percent(pruned, inputs, labels))
+            if progress is not None:
+                progress(layer.name, density, errors[-1])
+        curves.append(Sensitivity(layer.name, densities, tuple(errors)))
+    return curves
+
+
+def plot(curves: Sequence[Sensitivity], path: str, *, dense: float | None = None) -> None:
+    """Draw the curves into an image file; wants matplotlib.
+
+    Args:
+        dense: error of the network as it was, drawn as a line.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("a plot needs matplotlib: pip install matplotlib") from error
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for curve in curves:
+        axes.plot([100 * d for d in curve.densities], curve.errors, marker="o", label=curve.layer)
+    if dense is not None:
+        axes.axhline(dense, color="grey", linestyle=":", label="dense")
+    axes.set(xscale="log", yscale="log", xlabel="kept, %", ylabel="error, %")
+    axes.legend()
+    figure.savefig(path)

@@ -1,0 +1,64 @@
+"""Networks to start from."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from pleach.errors import ModelError
+
+
+def mlp(widths: Sequence[int], *, seed: int = 0) -> nn.Sequential:
+    """Linear layers ``fc1``, ``fc2`` … with ReLU between them; the same seed, the same weights.
+
+    Args:
+        widths: inputs, the width of each hidden layer, outputs.
+
+    >>> [name for name, _ in mlp([4, 3, 2]).named_children()]
+    ['fc1', 'relu1', 'fc2']
+    """
+    if len(widths) < 2 or min(widths) < 1:
+        raise ModelError(f"a network needs two or more widths, each at least 1, not {widths}")
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for index, (inputs, outputs) in enumerate(pairwise(widths), start=1):
+            modules[f"fc{index}"] = nn.Linear(inputs, outputs)
+            if index < len(widths) - 1:
+                modules[f"relu{index}"] = nn.ReLU()
+    return nn.Sequential(modules)
+
+
+def lenet_300_100(*, seed: int = 0) -> nn.Sequential:
+    """LeNet-300-100 (LeCun 1998; Deep Compression, table 2): 266,610 weights and biases."""
+    return mlp([784, 300, 100, 10], seed=seed)
+
+
+def lenet_5(*, seed: int = 0) -> nn.Sequential:
+    """Caffe's LeNet-5 (Deep Compression, table 3): 431,080 weights and biases.
+
+    It takes rows, ``(n, 784)``. ReLU stands after both convolutions too, where Caffe's has none.
+
+    >>> lenet_5()(torch.zeros(3, 784)).shape
+    torch.Size([3, 10])
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        modules = OrderedDict(
+            image=nn.Unflatten(1, (1, 28, 28)),
+            conv1=nn.Conv2d(1, 20, 5),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(20, 50, 5),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(800, 500),
+            relu3=nn.ReLU(),
+            fc2=nn.Linear(500, 10),
+        )
+    return nn.Sequential(modules)

@@ -1,0 +1,169 @@
+"""The reference against loops that follow docs/numerics.md word by word."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from pleach.errors import ModelError
+from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution, InputType
+from pleach.reference import Reference
+from tests.strategies import models, random_inputs, random_layer
+
+
+def convolved(layer: CompressedLayer, image: np.ndarray) -> tuple[list, list, int]:
+    """Accumulators, pooled outputs and MACs of one image, element by element."""
+    conv, weights = layer.convolution, layer.dense().astype(int)
+    kept = np.zeros(layer.size, bool)
+    kept[layer.positions] = True
+    kept = kept.reshape(layer.columns, layer.outputs).T
+    image = image.astype(int).reshape(conv.channels, conv.height, conv.width)
+    height, width = conv.map
+    inside, macs = conv.channels // conv.groups, 0
+    sums = np.zeros((layer.outputs, height, width), int)
+    for row, i, j in np.ndindex(sums.shape):
+        group = row // (layer.outputs // conv.groups)
+        for c, y, x in np.ndindex(inside, conv.kernel_height, conv.kernel_width):
+            column = (c * conv.kernel_height + y) * conv.kernel_width + x
+            at = i * conv.stride + y - conv.padding, j * conv.stride + x - conv.padding
+            if 0 <= at[0] < conv.height and 0 <= at[1] < conv.width:
+                value = image[group * inside + c, at[0], at[1]]
+                sums[row, i, j] += weights[row, column] * value
+                macs += bool(kept[row, column] and value)
+        if layer.bias:
+            sums[row, i, j] += weights[row, -1] << layer.bias_exponent
+            macs += bool(kept[row, -1])
+    half = (1 << layer.shift) // 2
+    values = np.clip((sums + half) // (1 << layer.shift), -32768, 32767)
+    if layer.activation == Activation.RELU:
+        values = np.maximum(values, 0)
+    pooled = np.zeros((layer.outputs, *conv.pooled), int)
+    for row, i, j in np.ndindex(pooled.shape):
+        top, left = i * conv.pool_stride, j * conv.pool_stride
+        pooled[row, i, j] = values[row, top : top + conv.pool, left : left + conv.pool].max()
+    return sums.ravel().tolist(), pooled.ravel().tolist(), int(macs)
+
+
+@st.composite
+def geometries(draw) -> Convolution:
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    sizes = st.integers(1, 7)
+    try:
+        return Convolution(
+            channels=groups * draw(st.integers(1, 3)),
+            height=draw(sizes),
+            width=draw(sizes),
+            kernel_height=draw(st.integers(1, 4)),
+            kernel_width=draw(st.integers(1, 4)),
+            stride=draw(st.integers(1, 3)),
+            padding=draw(st.integers(0, 2)),
+            groups=groups,
+            pool=draw(st.integers(1, 3)),
+            pool_stride=draw(st.integers(1, 3)),
+        )
+    except ModelError:
+        assume(False)
+
+
+@st.composite
+def convolutional_models(draw) -> CompressedModel:
+    """A convolution, and a fully connected layer after it."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    conv = draw(geometries())
+    layer = random_layer(
+        rng,
+        conv.columns,
+        conv.groups * draw(st.integers(1, 3)),
+        density=draw(st.sampled_from([0.0, 0.3, 1.0])),
+        bias=draw(st.booleans()),
+        activation=draw(st.sampled_from(Activation)),
+        name="conv1",
+    )
+    layer = replace(layer, convolution=conv)
+    last = random_layer(rng, layer.values_out, 3, density=0.5, activation=Activation.NONE)
+    return CompressedModel((layer, last), draw(st.sampled_from(InputType)), 8)
+
+
+@settings(max_examples=120, deadline=None)
+@given(convolutional_models(), st.integers(0, 2**32 - 1))
+def test_a_convolution_is_the_loop_over_its_pixels(model, seed):
+    inputs = random_inputs(np.random.default_rng(seed), model, 3)
+    first, last = Reference(model).trace(inputs)
+    for index, image in enumerate(inputs):
+        sums, outputs, macs = convolved(model.layers[0], image)
+        assert first.accumulators[index].tolist() == sums
+        assert first.outputs[index].tolist() == outputs
+        assert first.macs[index] == macs
+    assert np.array_equal(last.inputs, first.outputs)
+    assert np.array_equal(Reference(model).run(inputs), last.outputs)
+
+
+@settings(max_examples=50, deadline=None)
+@given(models(), st.integers(0, 2**32 - 1))
+def test_a_fully_connected_layer_is_a_convolution_of_one_pixel(model, seed):
+    """Sparse and dense products, and both kinds of layer, give the same."""
+    inputs = random_inputs(np.random.default_rng(seed), model, 4)
+    as_maps = [
+        replace(layer, convolution=Convolution(layer.inputs, 1, 1, 1, 1)) for layer in model.layers
+    ]
+    expected = Reference(replace(model, layers=tuple(as_maps))).trace(inputs)
+    for found, wanted in zip(Reference(model).trace(inputs), expected, strict=True):
+        for part in ("inputs", "accumulators", "outputs", "macs"):
+            assert np.array_equal(getattr(found, part), getattr(wanted, part))
+
+
+def layer(**changes) -> CompressedLayer:
+    values = {
+        "name": "a", "inputs": 1, "outputs": 1, "bias": False, "positions": [0], "codes": [0],
+        "codebook": [-32768], "shift": 0, "activation": Activation.NONE, "bias_exponent": 0,
+        "output_fraction": 0,
+    }  # fmt: skip
+    return CompressedLayer(**(values | changes))
+
+
+@pytest.mark.parametrize("kept", [65535, 9001])  # a dense product, and a sparse one
+def test_the_largest_sums_are_exact(kept):
+    # Odd numbers near 2^46: float32 would lose them, and saturation hides nothing here.
+    column = np.r_[np.zeros(kept - 1, np.uint8), 1]
+    wide = layer(
+        inputs=65535, positions=np.arange(kept), codes=column, codebook=[-32768, -32767], shift=47
+    )
+    inputs = np.full((1, 65535), -32768, np.int16)
+    inputs[0, kept - 1] = -32767
+    trace = Reference(CompressedModel((wide,), InputType.INT16)).trace(inputs)[0]
+    assert trace.accumulators.tolist() == [[(kept - 1) * 2**30 + 32767**2]]
+    assert trace.macs.tolist() == [kept]
+
+
+def test_pooling_drops_what_no_window_covers():
+    conv = Convolution(1, 5, 5, 1, 1, pool=2, pool_stride=2)
+    model = CompressedModel((layer(codebook=[1], convolution=conv),))
+    image = np.arange(25, dtype=np.uint8)[None]
+    assert Reference(model).run(image).tolist() == [[6, 8, 16, 18]]
+
+
+def test_batches_make_no_difference(monkeypatch):
+    rng = np.random.default_rng(5)
+    conv = Convolution(2, 9, 9, 3, 3, pool=2, pool_stride=2)
+    first = replace(random_layer(rng, 18, 4, density=0.6), convolution=conv)
+    model = CompressedModel((first, random_layer(rng, 36, 3, activation=Activation.NONE)))
+    inputs = random_inputs(rng, model, 20)
+    whole = Reference(model)
+    monkeypatch.setattr("pleach.reference.maps.VALUES", 18 * 49 * 3)
+    parts = Reference(model)
+    assert (whole._batch, parts._batch) == (1000, 3)
+    assert np.array_equal(whole.run(inputs), parts.run(inputs))
+    for one, other in zip(whole.trace(inputs), parts.trace(inputs), strict=True):
+        assert np.array_equal(one.accumulators, other.accumulators)
+        assert np.array_equal(one.macs, other.macs)
+    assert parts.run(inputs[:0]).shape == (0, 3)
+    assert [x.accumulators.shape for x in parts.trace(inputs[:0])] == [(0, 4 * 49), (0, 3)]
+
+
+def test_inputs_of_the_wrong_kind():
+    reference = Reference(CompressedModel((layer(),)))
+    for inputs in (np.zeros((1, 2), np.uint8), np.zeros((1, 1), np.int16), np.zeros(1, np.uint8)):
+        with pytest.raises(ModelError, match=r"the model takes uint8 of shape \(n, 1\)"):
+            reference.run(inputs)

@@ -1,0 +1,47 @@
+"""What the report says of a layer, and the entropy bound."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pleach.format import LayerSizes, dumps, parse
+from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution
+from pleach.report import entropy_bound, layer_reports
+from tests.strategies import random_layer, random_model
+
+
+def test_shapes_are_those_of_the_torch_weights():
+    conv = Convolution(4, 8, 8, 3, 2, groups=2)
+    rng = np.random.default_rng(0)
+    layer = replace(random_layer(rng, conv.columns, 6, bias=True), convolution=conv)
+    model = CompressedModel((layer, random_layer(rng, 6 * 6 * 7, 5)))
+    rows = layer_reports(model, [LayerSizes(400, 800, 900), LayerSizes(4000, 8000, 9000)])
+    assert [row.shape for row in rows] == [(6, 2, 3, 2), (5, 252)]
+    assert rows[0].density == layer.kept / (6 * 13)
+    assert rows[0].rate == 100 * 400 / (4 * 6 * 13)
+    assert rows[0].weight_bits == 800 / layer.kept
+
+
+def test_the_bound_counts_codes_gaps_and_codebook():
+    # Gaps 70000 (no skip is counted), 1, 1, 1: 4 · (¼·log2 4 + ¾·log2 4/3) bits; codes a, a, a, b
+    # the same.
+    layer = CompressedLayer(
+        name="a", inputs=400, outputs=200, bias=False, positions=[70000, 70002, 70004, 70006],
+        codes=[0, 0, 0, 1], codebook=[3, 9], shift=0, activation=Activation.NONE,
+        bias_exponent=0, output_fraction=0,
+    )  # fmt: skip
+    each = 2 + 3 * math.log2(4 / 3)
+    assert entropy_bound(CompressedModel((layer,))) == pytest.approx((2 * each + 32) / 8)
+    empty = replace(layer, positions=[], codes=[], codebook=[])
+    assert entropy_bound(CompressedModel((empty,))) == 0
+
+
+def test_no_file_is_below_the_bound():
+    for seed, density in enumerate((0.02, 0.2, 0.9)):
+        model = random_model(np.random.default_rng(seed), [300, 200, 10], density=density)
+        parsed, sizes = parse(dumps(model))
+        rows = layer_reports(parsed, sizes)
+        assert all(row.bound_bytes < row.bytes < 1.4 * row.bound_bytes + 100 for row in rows)
+        assert sum(row.bound_bytes for row in rows) == pytest.approx(entropy_bound(model))
