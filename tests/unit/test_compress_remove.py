@@ -105,6 +105,18 @@ def test_training_goes_on():
     )
 
 
+def test_a_later_stage_counts_from_the_whole_network():
+    """Densities are of the network that was given, not of what removal has left of it."""
+    model = mlp([12, 40, 15, 4])
+    whole = sum(p.numel() for p in model.parameters())
+    for density in (0.4, 0.2):
+        prune_(model, PruneConfig(density=density, scope="network"))
+        kept = sum(int(p.count_nonzero()) for m in model[::2] for p in (m.weight, m.bias))
+        assert kept == round(density * whole)
+        remove_neurons_(model)
+    assert sum(p.numel() for p in model.parameters()) < whole
+
+
 def test_shared_weights_are_refused():
     model = mlp([6, 8, 3])
     share_(model, ShareConfig(clusters=2))

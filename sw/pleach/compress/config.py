@@ -88,7 +88,8 @@ class PruneConfig:
     """A stage of pruning with retraining (Han 2015, section 3).
 
     Args:
-        density: share of the weights and biases that is kept.
+        density: share of the weights and biases that is kept, of those that there were before any
+            neuron was removed.
         quality: if set, the threshold is ``quality`` standard deviations of the layer's weights
             before pruning (Han 2015, section 3.1), and `density` is not used.
         layers: either setting per layer, by qualified name.

@@ -24,6 +24,7 @@ class Mask(nn.Module):
         deviation: standard deviation of the layer's weights before any was pruned.
 
     Attributes:
+        size: elements that the tensor had before neurons were removed.
         splice: whether masked elements go on learning: they are zero in the forward pass and get
             the gradient as if they were not (Guo et al. 2016, equation 3).
     """
@@ -31,6 +32,7 @@ class Mask(nn.Module):
     def __init__(self, tensor: Tensor, deviation: float):
         super().__init__()
         self.register_buffer("mask", torch.ones_like(tensor))
+        self.size = tensor.numel()
         self.deviation = deviation
         self.splice = False
 
@@ -100,7 +102,8 @@ def prune_(
                     score * mask.mask for score, (*_, mask) in zip(scores, parts, strict=True)
                 ]
             if config.quality is None:
-                kept = _largest(scores, target + (config.start - target) * remaining)
+                density = target + (config.start - target) * remaining
+                kept = _largest(scores, round(density * sum(mask.size for *_, mask in parts)))
             else:
                 kept = [
                     score >= target * (1 - remaining) * mask.deviation * _hysteresis(mask)
@@ -133,11 +136,11 @@ def _score(layer: nn.Module, part: str, config: PruneConfig, optimizer) -> Tenso
     return tensor.abs() * state["exp_avg_sq"].sqrt()
 
 
-def _largest(scores: list[Tensor], density: float) -> list[Tensor]:
-    """Where the largest scores are, the share `density` of all."""
+def _largest(scores: list[Tensor], count: int) -> list[Tensor]:
+    """Where the `count` largest of all scores are."""
     joined = torch.cat([score.flatten() for score in scores])
     kept = torch.zeros_like(joined, dtype=torch.bool)
-    kept[joined.topk(round(density * len(joined))).indices] = True
+    kept[joined.topk(min(count, len(joined))).indices] = True
     split = kept.split([score.numel() for score in scores])
     return [part.view_as(score) for part, score in zip(split, scores, strict=True)]
 
