@@ -73,6 +73,7 @@ class Engine(wiring.Component):
             host.load_done.eq(loader.done),
             host.load_error.eq(loader.error),
             host.load_detail.eq(loader.detail),
+            host.convolutional.eq(loader.convolutional),
             control.layer_write.eq(loader.layer_write),
             control.layer_index.eq(loader.layer_index),
             control.layer.eq(loader.layer),

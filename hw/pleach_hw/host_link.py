@@ -26,7 +26,7 @@ class HostLink(wiring.Component):
 
     Ports:
         i, o: packets in and answers out.
-        load, load_start, load_done, load_error, load_detail: the loader.
+        load, load_start, load_done, load_error, load_detail, convolutional: the loader.
         inputs, run_start, inputs_done, wrong_length: the words of a RUN and their unpacker.
         outputs: the words of a run's outputs, `last` on the last.
         busy: the engine cannot start a run yet.
@@ -45,6 +45,7 @@ class HostLink(wiring.Component):
                 "load_done": In(1),
                 "load_error": In(EngineError),
                 "load_detail": In(16),
+                "convolutional": In(1),
                 "inputs": Out(packet),
                 "run_start": Out(1),
                 "inputs_done": In(1),
@@ -145,6 +146,8 @@ class HostLink(wiring.Component):
                     with m.Elif(command_word.command == Command.RUN):
                         with m.If(~model_held):
                             refuse(EngineError.NO_MODEL, ended=last)
+                        with m.Elif(self.convolutional):
+                            refuse(EngineError.UNSUPPORTED, ended=last)
                         with m.Elif(last):
                             refuse(EngineError.INPUT_LENGTH, ended=last)
                         with m.Else():

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
@@ -13,6 +13,7 @@ from pleach.reference.protocol import EngineError, Resource
 from pleach_hw.entry_decoder import EntryDecoder
 from pleach_hw.layouts import layout
 from pleach_hw.primitives.delay import delays
+from pleach_hw.primitives.memory import LutRam
 from pleach_hw.scatter import Scatter
 from pleach_hw.weight_read import entry_layout
 
@@ -123,6 +124,7 @@ class Loader(wiring.Component):
         i: its words after the command word.
         done: strobe, the packet was taken; `error` and `detail` stand until the next start.
         layers, input_type: of the header, once done without an error.
+        convolutional: a layer that was loaded is a convolution.
         layer_write, layer_index, layer: write port of the layer table.
         load_clear … codebook_data: for all PEs; `entry_valid` has a bit for each.
         overflow: a PE had no room for an entry.
@@ -139,6 +141,7 @@ class Loader(wiring.Component):
                 "detail": Out(16),
                 "layers": Out(range(config.layers + 1)),
                 "input_type": Out(1),
+                "convolutional": Out(1),
                 "layer_write": Out(1),
                 "layer_index": Out(range(config.layers)),
                 "layer": Out(layer_layout(config)),
@@ -195,7 +198,12 @@ class Loader(wiring.Component):
         payload_done = Signal()  # none is left
         payload_length = Signal(24)
         layers_read = Signal(range(config.layers + 1))
+        layer_words = words.LAYER_WORDS + words.CONV_WORDS
         fields = [Signal(layout(w), name=f"layer_{i}") for i, w in enumerate(words.LAYER_WORDS)]
+        convolution = Signal()  # the layer is one, …
+        convolution_before = Signal()  # … the one before was
+        bad_geometry = Signal()
+        word_count = Signal(range(len(layer_words) + 1))  # fields of the layer, in words
         shape, count, scale, tables = fields
         columns = Signal(17)
         column_base = Signal(range(config.columns + 1))
@@ -205,6 +213,8 @@ class Loader(wiring.Component):
         local_before = Signal(17)
         m.d.comb += [
             columns.eq(shape.inputs + scale.bias),
+            convolution.eq(kind == words.SECTION_CONV),
+            word_count.eq(Mux(convolution, len(layer_words), len(fields))),
             local.eq((shape.outputs + (config.pes - 1)) >> (config.pes - 1).bit_length()),
         ]
         reserved = [
@@ -216,6 +226,7 @@ class Loader(wiring.Component):
             & (tables.code_length == 0)
             & (tables.gap_symbols == 0)
             & (tables.gap_length == 0)
+            & ~tables.narrow
         )
         fits = {
             Resource.COLUMNS: column_base + columns <= config.columns,
@@ -230,6 +241,7 @@ class Loader(wiring.Component):
         m.d.sync += [
             bad_field.eq(
                 Cat(*reserved).any()
+                | bad_geometry
                 | (shape.inputs == 0)
                 | (shape.outputs == 0)
                 | columns[16]
@@ -243,7 +255,7 @@ class Loader(wiring.Component):
                 | (tables.gap_length > words.MAX_GAP_LENGTH)
                 | Mux(
                     count.entries == 0,
-                    ~no_tables | (payload_length != len(fields)),
+                    ~no_tables | (payload_length != word_count),
                     (tables.codebook_size == 0) | (tables.gap_symbols == 0),
                 )
             ),
@@ -254,7 +266,11 @@ class Loader(wiring.Component):
                     | ((tables.gap_symbols == 1) != (tables.gap_length == 0))
                 )
             ),
-            bad_shape.eq((layers_read != 0) & (shape.inputs != outputs_before)),
+            bad_shape.eq(
+                (layers_read != 0)
+                & ~(convolution | convolution_before)
+                & (shape.inputs != outputs_before)
+            ),
             short_of.eq(Cat(~fit for fit in fits.values())),
         ]
         m.d.comb += [
@@ -278,9 +294,14 @@ class Loader(wiring.Component):
         next_byte = Signal()
         coding_gaps = Signal()  # the table being read: weight codes first, then gap classes
         last_count = Signal()
-        number = Signal(9)  # of a gap class or codebook value
-        seen = Signal(gaps.CLASSES)
-        bad_class = Signal()
+        number = Signal(9)  # of a codebook value, or of a byte or symbol of the gap table
+        # The lengths of the gap codes, two a byte. They are passed over once for each length, so
+        # that the classes come out in the order of their codes.
+        m.submodules.gap_lengths = gap_lengths = LutRam(shape=8, depth=16)
+        gap_class = Signal(range(gaps.CLASSES))
+        gap_length = Signal(range(words.MAX_GAP_LENGTH + 1))
+        of_length = Signal(range(gaps.CLASSES + 1))
+        coded = Signal(range(gaps.CLASSES + 1))  # lengths that are not zero
         low_byte = Signal(8)
         have_low = Signal()
         with m.If(next_byte):
@@ -288,18 +309,23 @@ class Loader(wiring.Component):
         m.d.comb += [
             table.size.eq(Mux(coding_gaps, tables.gap_symbols, tables.codebook_size)),
             table.longest.eq(Mux(coding_gaps, tables.gap_length, tables.code_length)),
-            table.count.eq(byte),
+            table.count.eq(Mux(coding_gaps, of_length, byte)),
             decoder.code_length.eq(tables.code_length),
             decoder.gap_length.eq(tables.gap_length),
             decoder.code_write.eq(table.write & ~coding_gaps),
             decoder.gap_write.eq(table.write & coding_gaps),
             decoder.class_addr.eq(number),
-            decoder.class_data.eq(byte),
+            decoder.class_data.eq(gap_class),
+            gap_lengths.write_addr.eq(number),
+            gap_lengths.write_data.eq(byte),
+            gap_lengths.read_addr.eq(gap_class[1:]),
         ]
         m.d.sync += [
             self.codebook_write.eq(0),
             self.codebook_addr.eq(codebook_base + number),
-            self.codebook_data.eq(Cat(low_byte, byte)),
+            self.codebook_data.eq(
+                Mux(tables.narrow, byte.as_signed(), Cat(low_byte, byte).as_signed())
+            ),
         ]
         for prefix in ("gap", "code"):
             for name in ("write_length", "write_upper", "write_offset"):
@@ -373,6 +399,7 @@ class Loader(wiring.Component):
                         known.eq(0),
                         wrong_end.eq(0),
                         layers_read.eq(0),
+                        self.convolutional.eq(0),
                         column_base.eq(0),
                         codebook_base.eq(0),
                         local_before.eq(0),
@@ -393,6 +420,9 @@ class Loader(wiring.Component):
             with state("size"), word_taken():
                 m.d.comb += crc.valid.eq(1)
                 m.d.sync += [left.eq(word - 3), known.eq(1)]
+                m.next = "original"
+            with state("original"), word_taken():
+                m.d.comb += crc.valid.eq(1)
                 m.next = "header CRC"
             with state("header CRC"), word_taken():
                 m.next = "header"
@@ -425,16 +455,26 @@ class Loader(wiring.Component):
                     fail(EngineError.LENGTH)
                 with m.Elif(kind[7]):
                     m.next = "padding"
-                with m.Elif((kind != words.SECTION_LAYER) | (layers_read == info.layers)):
+                with m.Elif(
+                    ((kind != words.SECTION_LAYER) & ~convolution) | (layers_read == info.layers)
+                ):
                     fail(EngineError.SECTION_TYPE)
-                with m.Elif(payload_length < len(fields)):
+                with m.Elif(payload_length < word_count):
                     fail(EngineError.BAD_FIELD)
                 with m.Else():
                     m.next = "field 0"
-            for index, field in enumerate(fields):
+            for index, layer_word in enumerate(layer_words):
                 with state(f"field {index}"), payload_word():
-                    m.d.sync += field.eq(word)
-                    m.next = f"field {index + 1}" if field is not fields[-1] else "check"
+                    m.next = f"field {index + 1}" if index + 1 < len(layer_words) else "check"
+                    if index < len(fields):
+                        m.d.sync += [fields[index].eq(word), bad_geometry.eq(0)]
+                    else:  # of the geometry the engine knows only that it must be sound
+                        m.d.sync += bad_geometry.eq(
+                            bad_geometry | ((word & layer_word.reserved()) != 0)
+                        )
+                    if index + 1 == len(fields):
+                        with m.If(~convolution):
+                            m.next = "check"
             with state("check"):  # the checks are registered in this cycle
                 m.next = "judge"
             with state("judge"):
@@ -473,25 +513,50 @@ class Loader(wiring.Component):
                         fail(EngineError.BAD_TABLE)
             with state("next table"):
                 m.d.comb += table.start.eq(1)
-                m.d.sync += [coding_gaps.eq(1), number.eq(0), seen.eq(0), have_low.eq(0)]
-                m.d.sync += [last_count.eq(0), bad_class.eq(0)]
-                m.next = "counts"
-                with m.If(coding_gaps):
-                    m.next = "classes"
-            with state("classes"), byte_read():
-                m.d.comb += decoder.class_write.eq(1)
-                m.d.sync += [seen.eq(seen | (Const(1) << byte[:5])), number.eq(number + 1)]
-                with m.If(number + 1 == tables.gap_symbols):
+                m.d.sync += [coding_gaps.eq(1), number.eq(0), coded.eq(0)]
+                m.next = "gap lengths"
+            with state("gap lengths"), byte_read():
+                m.d.comb += gap_lengths.write_en.eq(1)
+                m.d.sync += [
+                    coded.eq(coded + byte[:4].any() + byte[4:].any()),
+                    number.eq(number + 1),
+                    gap_class.eq(0),
+                    gap_length.eq(1),
+                    of_length.eq(0),
+                ]
+                with m.If(number == words.GAP_TABLE_BYTES - 1):
                     m.d.sync += number.eq(0)
-                    m.next = "classes read"
-                with m.If((byte >= gaps.CLASSES) | seen.bit_select(byte[:5], 1)):
-                    m.d.sync += bad_class.eq(1)
-            with state("classes read"):
+                    m.next = "gap classes"
+            with state("gap classes"):
+                m.d.sync += gap_class.eq(gap_class + 1)
+                with m.If(gap_lengths.read_data.word_select(gap_class[0], 4) == gap_length):
+                    m.d.comb += decoder.class_write.eq(1)
+                    m.d.sync += [number.eq(number + 1), of_length.eq(of_length + 1)]
+                with m.If(gap_class == gaps.CLASSES - 1):
+                    m.d.sync += gap_class.eq(0)
+                    m.next = "gap classes of a length"
+            with state("gap classes of a length"):
+                m.d.sync += last_count.eq(table.at_longest)
+                m.next = "gap count"
+                with m.If(tables.gap_length == 0):
+                    m.next = "gap table read"
+                with m.Else():
+                    m.d.comb += table.step.eq(1)
+            with state("gap count"):
+                with m.If(table.done):
+                    m.d.sync += [gap_length.eq(gap_length + 1), of_length.eq(0)]
+                    m.next = "gap classes"
+                    with m.If(last_count):
+                        m.next = "gap table read"
+                    with m.If(table.broken):
+                        fail(EngineError.BAD_TABLE)
+            with state("gap table read"):
+                m.d.sync += [number.eq(0), have_low.eq(tables.narrow)]
                 m.next = "codebook"
-                with m.If(bad_class):
+                with m.If((number != tables.gap_symbols) | (coded != tables.gap_symbols)):
                     fail(EngineError.BAD_TABLE)
             with state("codebook"), byte_read():
-                m.d.sync += [low_byte.eq(byte), have_low.eq(~have_low)]
+                m.d.sync += [low_byte.eq(byte), have_low.eq(~have_low | tables.narrow)]
                 with m.If(have_low):
                     m.d.sync += [self.codebook_write.eq(1), number.eq(number + 1)]
                     with m.If(number + 1 == tables.codebook_size):
@@ -522,7 +587,7 @@ class Loader(wiring.Component):
             with state("section CRC"), word_taken():
                 m.next = "commit"
             with state("commit"):
-                is_layer = kind == words.SECTION_LAYER
+                is_layer = ~kind[7]
                 with m.If(wrong_crc):
                     fail(EngineError.SECTION_CRC)
                 with m.Elif(is_layer & self.overflow):
@@ -536,6 +601,8 @@ class Loader(wiring.Component):
                             column_base.eq(column_base + columns),
                             codebook_base.eq(codebook_base + tables.codebook_size),
                             outputs_before.eq(shape.outputs),
+                            convolution_before.eq(convolution),
+                            self.convolutional.eq(self.convolutional | convolution),
                             local_before.eq(local),
                         ]
             with state("next"):

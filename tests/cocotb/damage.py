@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pleach.format import dumps
-from pleach.format.words import HEADER_WORDS
+from pleach.format.words import GAP_TABLE_BYTES, HEADER_WORDS
 from pleach.model import Activation, CompressedLayer, CompressedModel, InputType
 from pleach.reference import EngineConfig
 from pleach.reference.protocol import EngineError, Resource
@@ -37,7 +37,7 @@ def words_of(data: bytes) -> np.ndarray:
 def resealed(words: np.ndarray) -> bytes:
     """The file with every CRC put right, as far as its sections can be followed."""
     words = words.copy()
-    words[3] = zlib.crc32(words[:3].tobytes())
+    words[4] = zlib.crc32(words[:4].tobytes())
     at = SECTION
     while at < len(words):
         end = at + 1 + (int(words[at]) >> 8)
@@ -97,17 +97,17 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
 
     return [
         file("magic", field(0, 0, 8, 0x51), error.BAD_HEADER),
-        file("version", field(1, 0, 8, 2), error.BAD_HEADER),
+        file("version", field(1, 0, 8, 1), error.BAD_HEADER),
         file("reserved bit of the header", field(1, 20, 1, 1), error.BAD_HEADER),
         file("no layers", field(1, 8, 8, 0), error.BAD_HEADER),
-        BadFile("header CRC", flipped(3, 7), error.HEADER_CRC),
+        BadFile("header CRC", flipped(4, 7), error.HEADER_CRC),
         BadFile("one word short", good[:-4], error.LENGTH),
-        BadFile("header only", good[:16], error.LENGTH),
+        BadFile("header only", good[:20], error.LENGTH),
         BadFile("half a header", good[:8], error.LENGTH),
         BadFile("cut in the data", good[: 4 * (LAYER + length // 2)], error.LENGTH),
         BadFile("one word more", good + b"\0\0\0\0", error.LENGTH),
         file("a section past the end", field(SECTION, 8, 24, 1 << 20), error.LENGTH),
-        file("section type 2", field(SECTION, 0, 8, 2), error.SECTION_TYPE),
+        file("section type 3", field(SECTION, 0, 8, 3), error.SECTION_TYPE),
         file("a layer too many", field(1, 8, 8, len(model.layers) - 1), error.SECTION_TYPE),
         file("a layer too few", field(1, 8, 8, len(model.layers) + 1), error.SECTION_TYPE),
         BadFile("CRC of a section", flipped(LAYER + length, 31), error.SECTION_CRC),
@@ -137,28 +137,39 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
             1,
         ),
         file("Kraft sum", field(tables, 0, 8, 3), error.BAD_TABLE, 0),
-        file("a gap class twice", _repeat_gap_class, error.BAD_TABLE, 0),
-        file("gap class 26", lambda w: _set_gap_class(w, 0, 26), error.BAD_TABLE, 0),
+        file("a gap class more", _gap_lengths(_code_another), error.BAD_TABLE, 0),
+        file("a gap class less", _gap_lengths(_forget_one), error.BAD_TABLE, 0),
+        file("a gap code too long", _gap_lengths(_lengthen), error.BAD_TABLE, 0),
         file("data run out", shortened, error.DATA, 0),
         # One row less: the last weights fall out of the layer.
         file("a position outside", field(LAYER, 0, 16, layer.inputs // 2), error.POSITION, 0),
     ]
 
 
-def _gap_classes_at(words: np.ndarray) -> int:
-    """Byte of the file at which the first layer's gap classes start."""
-    fields = int(words[LAYER + 3])
-    code_length, gap_length = fields >> 9 & 15, fields >> 18 & 15
-    return 4 * (LAYER + 4) + max(0, code_length - 1) + max(0, gap_length - 1)
+def _gap_lengths(change: Callable[[np.ndarray], None]) -> Callable[[np.ndarray], None]:
+    """An edit of the lengths of the first layer's gap codes, uint8 ``[26]``."""
+
+    def edit(words: np.ndarray) -> None:
+        code_length = int(words[LAYER + 3]) >> 9 & 15
+        at = 4 * (LAYER + 4) + max(0, code_length - 1)
+        table = words.view(np.uint8)[at : at + GAP_TABLE_BYTES]
+        lengths = np.stack([table & 15, table >> 4], axis=1).ravel()
+        change(lengths)
+        table[:] = lengths[0::2] | lengths[1::2] << 4
+
+    return edit
 
 
-def _set_gap_class(words: np.ndarray, number: int, value: int) -> None:
-    words.view(np.uint8)[_gap_classes_at(words) + number] = value
+def _code_another(lengths: np.ndarray) -> None:
+    lengths[np.flatnonzero(lengths == 0)[0]] = lengths.max()
 
 
-def _repeat_gap_class(words: np.ndarray) -> None:
-    at = _gap_classes_at(words)
-    _set_gap_class(words, 1, int(words.view(np.uint8)[at]))
+def _forget_one(lengths: np.ndarray) -> None:
+    lengths[np.flatnonzero(lengths)[0]] = 0
+
+
+def _lengthen(lengths: np.ndarray) -> None:
+    lengths[lengths.argmax()] += 1
 
 
 def too_large(config: EngineConfig) -> list[BadFile]:

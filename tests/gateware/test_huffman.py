@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleach.format import HuffmanTable, gaps, interleave
+from pleach.format import HuffmanTable, interleave
+from pleach.format.bitstream import Coding
 from pleach_hw.entry_decoder import EntryDecoder
 from pleach_hw.huffman import BitReader, HuffmanDecoder
 from tests.gateware.streams import receive, send, simulate
@@ -40,7 +41,8 @@ def test_every_window_decodes(first, second):
             table, _ = HuffmanTable.build(np.array(frequencies), limit=12)
             await load_table(ctx, dut, table)
             ctx.set(dut.single, table.size == 1)
-            numbers, lengths = table.lookup()
+            lookup = table.lookup(np.arange(table.size))
+            numbers, lengths = lookup & 255, lookup >> 8
             for window in range(0, len(numbers), max(1, len(numbers) // 40)):
                 ctx.set(dut.window, window << (12 - table.length))
                 await ctx.delay(1e-9)
@@ -85,24 +87,16 @@ def test_bit_reader(counts, seed):
 
 def decode_in_hardware(layer, *, idle=0.0, stall=0.0, seed=0, stamps=None):
     """The entries of a layer, encoded by the software and read by the hardware."""
-    classes, extras = gaps.symbols(layer.positions)
-    gap_table, gap_order = HuffmanTable.build(np.bincount(classes, minlength=26), limit=8)
-    code_table, code_order = HuffmanTable.build(np.bincount(layer.codes), limit=12)
-    gap_codes, gap_lengths = (array[np.argsort(gap_order)] for array in gap_table.codes())
-    gap_numbers = np.searchsorted(np.sort(gap_order), classes)
-    codes, lengths = (array[np.argsort(code_order)] for array in code_table.codes())
-    code_numbers = np.searchsorted(np.sort(code_order), layer.codes)
-    data = interleave.encode(
-        classes, extras, gap_codes[gap_numbers], gap_lengths[gap_numbers], gap_table.length,
-        codes[code_numbers], lengths[code_numbers], code_table.length,
-    ).tolist()  # fmt: skip
+    coding = Coding.of(layer)
+    gap_table, code_table = coding.gap_table, coding.code_table
+    symbols = int(interleave.count(layer.positions).sum())
     dut = EntryDecoder()
     received = []
 
     async def control(ctx):
         await load_table(ctx, dut, gap_table, "gap_")
         await load_table(ctx, dut, code_table, "code_")
-        for number, gap_class in enumerate(gap_order):
+        for number, gap_class in enumerate(coding.gap_order):
             ctx.set(dut.class_addr, number)
             ctx.set(dut.class_data, int(gap_class))
             ctx.set(dut.class_write, 1)
@@ -114,24 +108,21 @@ def decode_in_hardware(layer, *, idle=0.0, stall=0.0, seed=0, stamps=None):
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
-        received.extend(
-            await receive(ctx, dut.o, len(classes), stall=stall, seed=seed, stamps=stamps)
-        )
+        received.extend(await receive(ctx, dut.o, symbols, stall=stall, seed=seed, stamps=stamps))
         for _ in range(8):
             await ctx.tick()
         assert ctx.get(dut.done) and not ctx.get(dut.o.valid)
 
     async def source(ctx):
-        await send(ctx, dut.i, data, idle=idle, seed=seed)
+        await send(ctx, dut.i, coding.data.tolist(), idle=idle, seed=seed)
 
     simulate(dut, control, source, checks=[dut.o], limit=60_000)
-    order = code_order
     position, positions, codes = -1, [], []
     for entry in received:
         position += entry["gap"] + (not entry["skip"])
         if not entry["skip"]:
             positions.append(position)
-            codes.append(int(order[entry["code"]]))
+            codes.append(int(coding.code_order[entry["code"]]))
     return np.array(positions), np.array(codes)
 
 

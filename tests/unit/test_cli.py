@@ -84,7 +84,7 @@ def test_info(digits):
     for key in ("file_bytes", "dense_bytes", "ratio", "sha256", "layers"):
         assert info[key] == summary[key]
     layer = info["layers"][0]
-    assert layer["shape"] == [24, 64]
+    assert layer["shape"][0] <= 24 and layer["shape"][1] == 64  # neurons may have been removed
     bits = sum(row["kept"] * (row["weight_bits"] + row["index_bits"]) for row in info["layers"])
     assert bits / 8 < info["file_bytes"] < bits / 8 + 600
     text = pleach("info", folder / "net.pleach")[0]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pleach.errors import FormatError, ModelError, PleachError
 from pleach.format import HuffmanTable, dumps, gaps, load, loads, parse, save
 from pleach.format.huffman import package_merge
+from pleach.format.words import HEADER_WORDS
 from pleach.model import Activation, CompressedLayer, CompressedModel, InputType
 from tests.strategies import models, random_layer, random_model
 
@@ -138,8 +139,8 @@ def patched(data: bytes, word: int, value: int, *, fix: bool = True) -> bytes:
     words = np.frombuffer(data, "<u4").copy()
     words[word] = value
     if fix:
-        words[3] = zlib.crc32(words[:3].tobytes())
-        at = 4
+        words[4] = zlib.crc32(words[:4].tobytes())
+        at = HEADER_WORDS
         while at < len(words):
             end = at + 1 + int(words[at] >> 8)
             if end >= len(words):
@@ -153,22 +154,23 @@ def patched(data: bytes, word: int, value: int, *, fix: bool = True) -> bytes:
     ("word", "value", "says"),
     [
         (0, 0x12345678, "byte 0: not a Pleach bitstream"),
-        (1, 0x00000202, "version 2"),
-        (1, 0x08000001, "0 layers"),
-        (1, 0x08000101, "more than the 1 layers"),
-        (1, 0x08000301, "2 of the 3 layers"),
-        (1, 0x08800201, "reserved"),
+        (1, 0x00000201, "version 1"),
+        (1, 0x08000002, "0 layers"),
+        (1, 0x08000102, "more than the 1 layers"),
+        (1, 0x08000302, "2 of the 3 layers"),
+        (1, 0x08800202, "reserved"),
         (2, 0x00FFFFFF, "the header says"),
-        (4, 0xFFFFFF01, "past the end"),
-        (4, 0x00000402, "unknown section type 2|past the end|CRC"),
-        (5, 0x00000014, "a shape of"),
-        (5, 0xFFFFFFFF, "a shape of"),
-        (6, 0xFFFFFFFF, "entries in"),
-        (6, 12 * 21, "the data run out|entries in a payload|outside the layer"),
-        (7, 0xFFFFFFFF, "reserved"),
-        (7, 0x00000030, "out of range"),
-        (8, 0x0000FFFF, "longer than|codebook of|break the Kraft|tables|no Huffman"),
-        (8, 0x00400000, "reserved"),
+        (3, 7, "more than the original's 7"),
+        (5, 0xFFFFFF01, "past the end"),
+        (5, 0x00000403, "unknown section type 3|past the end|CRC"),
+        (6, 0x00000014, "a shape of"),
+        (6, 0xFFFFFFFF, "a shape of"),
+        (7, 0xFFFFFFFF, "entries in"),
+        (7, 12 * 21, "the data run out|entries in a payload|outside the layer"),
+        (8, 0xFFFFFFFF, "reserved"),
+        (8, 0x00000030, "out of range"),
+        (9, 0x0000FFFF, "longer than|codebook of|break the Kraft|tables|no Huffman"),
+        (9, 0x00800000, "reserved"),
     ],
 )  # fmt: skip
 def test_refused(data, word, value, says):
@@ -193,7 +195,7 @@ def test_every_truncation_is_found(data):
 def test_layers_that_do_not_chain(data):
     inputs, outputs = 20, 11
     with pytest.raises(FormatError, match="takes 12 inputs|outside|entries in"):
-        loads(patched(data, 5, inputs | outputs << 16))
+        loads(patched(data, 6, inputs | outputs << 16))
 
 
 @settings(deadline=None, max_examples=300)
@@ -217,11 +219,11 @@ def test_lies_with_right_checksums(data, choice):
 def test_accumulator_claim_is_checked():
     model = random_model(np.random.default_rng(3), [20, 12])
     data = dumps(model)
-    word = int.from_bytes(data[28:32], "little")
+    word = int.from_bytes(data[32:36], "little")
     need = model.accumulator_bits()[0]
     lie = word & ~(63 << 13) | (need - 1) << 13
     with pytest.raises(FormatError, match=f"it needs {need}"):
-        loads(patched(data, 7, lie))
+        loads(patched(data, 8, lie))
 
 
 def test_entries_without_bits_are_paid_for():

@@ -77,6 +77,7 @@ def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
     file = folder / f"{found.name}.pleach"
     description = file.with_suffix(".json")
     recipe = {"version": pleach.__version__, "train": asdict(dense), "compress": asdict(config)}
+    recipe = json.loads(json.dumps(recipe))  # as it comes out of the file
     if not fresh and file.exists() and description.exists():
         before = json.loads(description.read_text())
         if before["recipe"] == recipe:

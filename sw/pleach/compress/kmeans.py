@@ -2,7 +2,7 @@
 
 In one dimension clusters are intervals: with the values sorted and their prefix sums known, a
 step of Lloyd's algorithm is a search for the midpoints between centroids, whatever the count of
-values.
+values. What is left is a sort, a sum and a pass that assigns the values: three passes over them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pleach.errors import ConfigError
+from pleach.errors import ConfigError, DataError
 
 BINS = 4096
 
@@ -36,6 +36,7 @@ def kmeans(
 
     Raises:
         ConfigError: no cluster, or no such initialisation.
+        DataError: a value that is not finite, or a range that float64 cannot hold.
 
     A value half-way between two centroids belongs to the lower one.
 
@@ -45,10 +46,14 @@ def kmeans(
     if clusters < 1:
         raise ConfigError(f"k-means needs at least one cluster, not {clusters}")
     values = np.asarray(values)
+    # Sorted as they come: half the bytes of float32 take half the time.
     ordered = np.sort(values, axis=None).astype(np.float64, copy=False)
     if not len(ordered):
         return np.zeros(0), np.zeros(values.shape, np.int64)
-    sums = np.concatenate(([0.0], np.cumsum(ordered)))
+    if not np.isfinite(ordered[-1] - ordered[0]):
+        raise DataError("k-means over values that are not finite")
+    sums = np.zeros(len(ordered) + 1)
+    np.cumsum(ordered, out=sums[1:])
     centroids = _initial(ordered, sums, clusters, initialisation, seed)
     edges = None
     for _ in range(iterations):
@@ -61,7 +66,11 @@ def kmeans(
         # An empty cluster stays where it is: others may move its way.
         centroids = np.where(counts > 0, means, centroids)
     centroids = centroids[np.diff(_edges(ordered, centroids)) > 0]
-    return centroids, np.searchsorted(_midpoints(centroids), values, side="left")
+    midpoints, low = _midpoints(centroids), ordered[0]
+    scale = BINS / max(ordered[-1] - low, np.finfo(np.float64).tiny * BINS)
+    codes = np.empty(values.shape, np.int64)
+    _assign(values.reshape(-1), midpoints, low, scale, BINS, codes.reshape(-1))
+    return centroids, codes
 
 
 def _midpoints(centroids: np.ndarray) -> np.ndarray:
@@ -74,6 +83,27 @@ def _edges(ordered: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return np.concatenate(([0], inner, [len(ordered)]))
 
 
+@njit(cache=True)
+def _assign(values, midpoints, low, scale, bins, codes):  # pragma: no cover - compiled
+    """Into ``codes``: how many of the rising midpoints lie below each value.
+
+    A value's bin, ``(value - low) * scale`` rounded down, is 0 to `bins` and never falls as values
+    rise. So the midpoints of lower bins lie below it, and only those of its own bin are compared.
+    """
+    padded = np.full(len(midpoints) + 1, np.inf)
+    padded[:-1] = midpoints
+    below = np.zeros(bins + 2, np.int64)
+    for midpoint in midpoints:
+        below[np.int64((midpoint - low) * scale) + 1] += 1
+    below = np.cumsum(below)
+    for i in range(len(values)):
+        value = np.float64(values[i])
+        code = below[np.int64((value - low) * scale)]
+        while value > padded[code]:
+            code += 1
+        codes[i] = code
+
+
 def _initial(ordered, sums, clusters, how, seed) -> np.ndarray:
     """Rising initial centroids, at most `clusters`, none twice."""
     if how == "linear":
@@ -82,7 +112,7 @@ def _initial(ordered, sums, clusters, how, seed) -> np.ndarray:
         middle = (np.arange(clusters) + 0.5) / clusters
         return np.unique(ordered[(middle * len(ordered)).astype(np.int64)])
     if how == "random":
-        distinct = np.unique(ordered)
+        distinct = ordered[np.diff(ordered, prepend=-np.inf) > 0]
         drawn = np.random.default_rng(seed).permutation(len(distinct))[:clusters]
         return np.sort(distinct[drawn])
     if how == "optimal":

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 
-from pleach.format import gaps
+from pleach.format import gaps, interleave
 from pleach.model import CompressedLayer, CompressedModel
 
 MOST_ROWS = 8192  # to be clustered: the distances take 4 bytes a pair
@@ -39,8 +39,7 @@ def position_bits(layer: CompressedLayer) -> float:
     """Bits of the zero runs at the entropy of their classes, extra bits included."""
     if not layer.kept:
         return 0.0
-    classes, _ = gaps.symbols(layer.positions)
-    counts = np.bincount(classes, minlength=gaps.CLASSES)
+    counts = interleave.count(layer.positions)
     present = counts[counts > 0]
     entropy = -(present * np.log2(present / present.sum())).sum()
     return float(entropy + counts @ gaps.EXTRA_BITS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,14 @@ from pleach.errors import FormatError, ModelError
 from pleach.files import write_whole
 from pleach.format import gaps, words
 from pleach.format.huffman import HuffmanTable
-from pleach.model import Activation, CompressedLayer, CompressedModel, InputType, accumulator_bits
+from pleach.model import (
+    Activation,
+    CompressedLayer,
+    CompressedModel,
+    Convolution,
+    InputType,
+    accumulator_bits,
+)
 
 _WORD = np.dtype("<u4")
 
@@ -27,13 +35,15 @@ class LayerSizes:
     gap_bits: int
 
 
-def default_names(count: int) -> list[str]:
-    """The names of layers where a file gives none.
-
-    >>> default_names(3)
-    ['fc1', 'fc2', 'fc3']
-    """
-    return [f"fc{i + 1}" for i in range(count)]
+def default_names(layers: Sequence[CompressedLayer]) -> list[str]:
+    """The names of layers where a file gives none: conv1, conv2 … and fc1, fc2 …"""
+    counts: dict[str, int] = {}
+    names = []
+    for layer in layers:
+        kind = "fc" if layer.convolution is None else "conv"
+        counts[kind] = counts.get(kind, 0) + 1
+        names.append(f"{kind}{counts[kind]}")
+    return names
 
 
 # --- writing ---------------------------------------------------------------------------------
@@ -46,11 +56,14 @@ def dumps(model: CompressedModel) -> bytes:
         ModelError: a layer needs accumulators of more than 63 bits.
     """
     sections = [
-        _section(words.SECTION_LAYER, _layer_payload(layer, bits))
+        _section(
+            words.SECTION_LAYER if layer.convolution is None else words.SECTION_CONV,
+            _layer_payload(layer, bits),
+        )
         for layer, bits in zip(model.layers, model.accumulator_bits(), strict=True)
     ]
     names = [layer.name for layer in model.layers]
-    if names != default_names(len(names)):
+    if names != default_names(model.layers):
         text = json.dumps({"layers": names}, separators=(",", ":"), ensure_ascii=False).encode()
         sections.append(_section(words.SECTION_META, text + b" " * (-len(text) % 4)))
     body = b"".join(sections)
@@ -60,7 +73,8 @@ def dumps(model: CompressedModel) -> bytes:
         input_type=model.input_type,
         input_fraction=model.input_fraction & 0xFF,
     )
-    header = _bytes([words.MAGIC, info, words.HEADER_WORDS + len(body) // 4])
+    length = words.HEADER_WORDS + len(body) // 4
+    header = _bytes([words.MAGIC, info, length, model.original])
     return header + _bytes([zlib.crc32(header)]) + body
 
 
@@ -73,18 +87,52 @@ def _section(kind: int, payload: bytes) -> bytes:
     return checked + _bytes([zlib.crc32(checked)])
 
 
-def _layer_payload(layer: CompressedLayer, accumulator_bits: int) -> bytes:
-    from pleach.format import interleave
+@dataclass(frozen=True)
+class Coding:
+    """A layer's entries as they are coded: two Huffman tables, what their code numbers stand for,
+    and the data words."""
 
-    classes, extras = gaps.symbols(layer.positions)
-    gap_table, gap_order = HuffmanTable.build(
-        np.bincount(classes, minlength=gaps.CLASSES), limit=words.MAX_GAP_LENGTH
-    )
-    code_table, code_order = HuffmanTable.build(
-        np.bincount(layer.codes, minlength=len(layer.codebook)), limit=words.MAX_CODE_LENGTH
-    )
+    gap_table: HuffmanTable
+    gap_order: np.ndarray
+    code_table: HuffmanTable
+    code_order: np.ndarray
+    data: np.ndarray
+
+    @classmethod
+    def of(cls, layer: CompressedLayer) -> Coding:
+        """The best code of a layer that has entries."""
+        from pleach.format import interleave
+
+        gap_counts = interleave.count(layer.positions)
+        table, order = HuffmanTable.build(gap_counts, limit=words.MAX_GAP_LENGTH)
+        gap_table, gap_order = HuffmanTable.from_lengths(table.lengths(order, gaps.CLASSES))
+        gap_codes, gap_lengths = _by_symbol(gap_table, gap_order, gaps.CLASSES)
+        code_counts = np.bincount(layer.codes, minlength=256)
+        code_table, code_order = HuffmanTable.build(code_counts, limit=words.MAX_CODE_LENGTH)
+        codes, lengths = _by_symbol(code_table, code_order, 256)
+        data = interleave.encode(
+            layer.positions, layer.codes,
+            int(gap_counts @ (gap_lengths + gaps.EXTRA_BITS) + code_counts @ lengths),
+            gap_codes, gap_lengths, gap_table.length, codes, lengths, code_table.length,
+        )  # fmt: skip
+        return cls(gap_table, gap_order, code_table, code_order, data)
+
+
+def _layer_payload(layer: CompressedLayer, accumulator_bits: int) -> bytes:
     if accumulator_bits > 63:
         raise ModelError(f"layer {layer.name!r} needs accumulators of {accumulator_bits} bits")
+    tables = dict.fromkeys(words.LAYER_WORDS[3].fields, 0)
+    if layer.kept:
+        coding = Coding.of(layer)
+        codebook = layer.codebook[coding.code_order]
+        narrow = -128 <= codebook.min() and codebook.max() <= 127
+        tables = {
+            "codebook_size": coding.code_table.size,
+            "code_length": coding.code_table.length,
+            "gap_symbols": coding.gap_table.size,
+            "gap_length": coding.gap_table.length,
+            "narrow": narrow,
+        }
     head = [
         {"inputs": layer.inputs, "outputs": layer.outputs},
         {"entries": layer.kept},
@@ -96,41 +144,32 @@ def _layer_payload(layer: CompressedLayer, accumulator_bits: int) -> bytes:
             "accumulator_bits": accumulator_bits,
             "output_fraction": layer.output_fraction & 0xFF,
         },
-        {
-            "codebook_size": code_table.size,
-            "code_length": code_table.length,
-            "gap_symbols": gap_table.size,
-            "gap_length": gap_table.length,
-        },
+        tables,
     ]
-    payload = _bytes([w.pack(**f) for w, f in zip(words.LAYER_WORDS, head, strict=True)])
+    layout = words.LAYER_WORDS
+    if layer.convolution is not None:
+        geometry = asdict(layer.convolution)
+        layout += words.CONV_WORDS
+        head += [{name: geometry[name] for name in word.fields} for word in words.CONV_WORDS]
+    payload = _bytes([w.pack(**f) for w, f in zip(layout, head, strict=True)])
     if not layer.kept:
         return payload
-    tables = (
-        code_table.stored
-        + gap_table.stored
-        + gap_order.astype(np.uint8).tobytes()
-        + layer.codebook[code_order].astype("<i2").tobytes()
+    gap_lengths = coding.gap_table.lengths(coding.gap_order, gaps.CLASSES)
+    stored = (
+        coding.code_table.stored
+        + (gap_lengths[0::2] | gap_lengths[1::2] << 4).tobytes()
+        + codebook.astype("i1" if narrow else "<i2").tobytes()
     )
-    payload += tables + b"\0" * (-len(tables) % 4)
-    gap_bits, gap_lengths = gap_table.codes()
-    gap_number = _inverse(gap_order, gaps.CLASSES)[classes]
-    code_bits, code_lengths = code_table.codes()
-    code_number = _inverse(code_order, len(layer.codebook))[layer.codes]
-    data = interleave.encode(
-        classes, extras, gap_bits[gap_number], gap_lengths[gap_number], gap_table.length,
-        code_bits[code_number], code_lengths[code_number], code_table.length,
-    )  # fmt: skip
-    payload += data.astype(_WORD).tobytes()
+    payload += stored + b"\0" * (-len(stored) % 4) + coding.data.astype(_WORD).tobytes()
     # So that a reader can bound the entries by the section's length before it believes them.
     return payload.ljust(4 * -(-layer.kept // 32), b"\0")
 
 
-def _inverse(order: np.ndarray, size: int) -> np.ndarray:
-    """The code number of each symbol."""
-    number = np.zeros(size, np.int64)
-    number[order] = np.arange(len(order))
-    return number
+def _by_symbol(table: HuffmanTable, order: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Code and length of each symbol, int64 ``[size]``."""
+    by_symbol = np.zeros((2, size), np.int64)
+    by_symbol[:, order] = table.codes()
+    return by_symbol[0], by_symbol[1]
 
 
 def save(model: CompressedModel, path: str | Path) -> Path:
@@ -172,16 +211,16 @@ def parse(data: bytes) -> tuple[CompressedModel, list[LayerSizes]]:
     offset = 4 * words.HEADER_WORDS
     while offset < len(data):
         kind, payload = _read_section(data, offset)
-        if kind == words.SECTION_LAYER:
+        if kind in (words.SECTION_LAYER, words.SECTION_CONV):
             if len(layers) == info["layers"]:
                 raise FormatError(f"more than the {info['layers']} layers of the header", offset)
-            name = default_names(len(layers) + 1)[-1]
+            name = f"layer {len(layers) + 1}"
             magnitude = layers[-1].activation.magnitude if layers else input_type.magnitude
-            layer, code_bits, gap_bits = _read_layer(payload, name, offset + 4, magnitude)
-            if layers and layer.inputs != layers[-1].outputs:
+            layer, code_bits, gap_bits = _read_layer(kind, payload, name, offset + 4, magnitude)
+            if layers and layer.values_in != layers[-1].values_out:
                 raise FormatError(
-                    f"layer {name} takes {layer.inputs} inputs, "
-                    f"the one before gives {layers[-1].outputs}",
+                    f"{name} takes {layer.values_in} inputs, "
+                    f"the one before gives {layers[-1].values_out}",
                     offset + 4,
                 )
             layers.append(layer)
@@ -193,27 +232,28 @@ def parse(data: bytes) -> tuple[CompressedModel, list[LayerSizes]]:
         offset += len(payload) + 8
     if len(layers) != info["layers"]:
         raise FormatError(f"{len(layers)} of the {info['layers']} layers of the header", offset)
-    if names is not None:
-        if len(names) != len(layers):
-            raise FormatError(f"META names {len(names)} layers of {len(layers)}")
-        layers = [replace(layer, name=name) for layer, name in zip(layers, names, strict=True)]
-    return (
-        CompressedModel(tuple(layers), input_type, words.signed8(info["input_fraction"])),
-        sizes,
-    )
+    names = default_names(layers) if names is None else names
+    if len(names) != len(layers):
+        raise FormatError(f"META names {len(names)} layers of {len(layers)}")
+    layers = [replace(layer, name=name) for layer, name in zip(layers, names, strict=True)]
+    try:
+        fraction = words.signed8(info["input_fraction"])
+        return CompressedModel(tuple(layers), input_type, fraction, info["original"]), sizes
+    except ModelError as error:
+        raise FormatError(str(error), 12) from error
 
 
 def _read_header(data: bytes) -> dict[str, int]:
     if len(data) < 4 * words.HEADER_WORDS:
         raise FormatError(f"{len(data)} bytes are less than a header; is the file truncated?", 0)
-    magic, info, length, crc = np.frombuffer(data, _WORD, words.HEADER_WORDS).tolist()
+    magic, info, length, original, crc = np.frombuffer(data, _WORD, words.HEADER_WORDS).tolist()
     if magic != words.MAGIC:
         raise FormatError("not a Pleach bitstream: the file does not begin with PLCH", 0)
     version = info & 0xFF
     if version != words.VERSION:
         raise FormatError(f"version {version}; this reader knows version {words.VERSION}", 4)
-    if zlib.crc32(data[:12]) != crc:
-        raise FormatError("header CRC does not match; the file is damaged", 12)
+    if zlib.crc32(data[:16]) != crc:
+        raise FormatError("header CRC does not match; the file is damaged", 16)
     if info & words.HEADER_INFO.reserved():
         raise FormatError("reserved header bits are set", 4)
     if 4 * length != len(data):
@@ -223,7 +263,7 @@ def _read_header(data: bytes) -> dict[str, int]:
     fields = words.HEADER_INFO.unpack(info)
     if not fields["layers"]:
         raise FormatError("the header says 0 layers", 4)
-    return fields
+    return fields | {"original": original}
 
 
 def _read_section(data: bytes, offset: int) -> tuple[int, bytes]:
@@ -251,7 +291,7 @@ def _read_names(payload: bytes, offset: int) -> list[str]:
 
 
 def _read_layer(
-    payload: bytes, name: str, offset: int, magnitude: int
+    kind: int, payload: bytes, name: str, offset: int, magnitude: int
 ) -> tuple[CompressedLayer, int, int]:
     """One layer, the bits of its codes and of its gaps.
 
@@ -260,16 +300,17 @@ def _read_layer(
     from pleach.format import interleave
 
     def refuse(message: str, at: int = 0):
-        raise FormatError(f"layer {name}: {message}", offset + at)
+        raise FormatError(f"{name}: {message}", offset + at)
 
-    count = len(words.LAYER_WORDS)
+    layout = words.LAYER_WORDS + (words.CONV_WORDS if kind == words.SECTION_CONV else ())
+    count = len(layout)
     if len(payload) < 4 * count:
         refuse(f"a payload of {len(payload)} bytes")
     fields: dict[str, int] = {}
     for index, word in enumerate(np.frombuffer(payload, _WORD, count).tolist()):
-        if word & words.LAYER_WORDS[index].reserved():
+        if word & layout[index].reserved():
             refuse("reserved bits are set", 4 * index)
-        fields |= words.LAYER_WORDS[index].unpack(word)
+        fields |= layout[index].unpack(word)
     inputs, outputs, entries = fields["inputs"], fields["outputs"], fields["entries"]
     columns = inputs + fields["bias"]
     size = columns * outputs
@@ -283,7 +324,15 @@ def _read_layer(
         refuse("shift, activation or bias_exponent out of range", 8)
     if fields["code_length"] > words.MAX_CODE_LENGTH or fields["gap_length"] > words.MAX_GAP_LENGTH:
         refuse("a code longer than the format allows", 12)
-    table_sizes = [fields[f] for f in ("codebook_size", "code_length", "gap_symbols", "gap_length")]
+    convolution = None
+    if kind == words.SECTION_CONV:
+        try:
+            convolution = Convolution(**{f: fields[f] for f in Convolution.__dataclass_fields__})
+        except ModelError as error:
+            refuse(str(error), 16)
+        if inputs != convolution.columns or outputs % convolution.groups:
+            refuse(f"{inputs} columns and {outputs} channels for a kernel of {convolution}")
+    table_sizes = [fields[f] for f in words.LAYER_WORDS[3].fields]
     shape = {
         "name": name,
         "inputs": inputs,
@@ -293,6 +342,7 @@ def _read_layer(
         "activation": Activation(fields["activation"]),
         "bias_exponent": fields["bias_exponent"],
         "output_fraction": words.signed8(fields["output_fraction"]),
+        "convolution": convolution,
     }
     if not entries:
         if any(table_sizes) or len(payload) != 4 * count:
@@ -300,38 +350,39 @@ def _read_layer(
         nothing = np.zeros(0, np.int64)
         return CompressedLayer(positions=nothing, codes=nothing, codebook=nothing, **shape), 0, 0
 
-    codebook_size, code_length, gap_symbols, gap_length = table_sizes
+    codebook_size, code_length, gap_symbols, gap_length, narrow = table_sizes
     if not 1 <= codebook_size <= 256 or not 1 <= gap_symbols <= gaps.CLASSES:
         refuse(f"a codebook of {codebook_size} and {gap_symbols} gap symbols", 12)
 
     parts, at = [], 4 * count
-    for length in (max(code_length - 1, 0), max(gap_length - 1, 0), gap_symbols, 2 * codebook_size):
+    width = 1 if narrow else 2
+    for length in (max(code_length - 1, 0), words.GAP_TABLE_BYTES, width * codebook_size):
         parts.append(payload[at : at + length])
         at += length
     if at > len(payload):
         refuse("its tables reach past the section", 12)
-    code_counts, gap_counts, gap_order, codebook = parts
-    gap_classes = np.frombuffer(gap_order, np.uint8)
-    if gap_classes.max() >= gaps.CLASSES or len(set(gap_order)) != gap_symbols:
-        refuse("a gap class that does not exist or is there twice", 4 * count)
+    code_counts, gap_lengths, codebook = parts
+    nibbles = np.frombuffer(gap_lengths, np.uint8)
+    gap_lengths = np.stack([nibbles & 15, nibbles >> 4], axis=1).ravel()
     try:
         code_table = HuffmanTable.from_counts(codebook_size, code_length, code_counts)
-        gap_table = HuffmanTable.from_counts(gap_symbols, gap_length, gap_counts)
+        gap_table, gap_order = HuffmanTable.from_lengths(gap_lengths)
     except FormatError as error:
         refuse(str(error), 4 * count)
+    if (gap_table.size, gap_table.length) != (gap_symbols, gap_length):
+        refuse("its gap table is not of the size that it claims", 12)
     data = np.frombuffer(payload, _WORD)[-(-at // 4) :]
-    outcome, positions, codes, read = interleave.decode(
-        data, entries, size, *gap_table.lookup(), gap_length, gap_classes,
-        *code_table.lookup(), code_length,
+    outcome, positions, codes, gap_bits, code_bits = interleave.decode(
+        data, entries, size, gap_table.lookup(gap_order), gap_length,
+        code_table.lookup(np.arange(codebook_size)), code_length,
     )  # fmt: skip
     if outcome == interleave.OUT_OF_DATA:
         refuse("the data run out before the last entry", len(payload))
     if outcome == interleave.OUT_OF_LAYER:
         refuse("an entry outside the layer")
-    layer = CompressedLayer(
-        positions=positions, codes=codes, codebook=np.frombuffer(codebook, "<i2"), **shape
-    )
+    values = np.frombuffer(codebook, "i1" if narrow else "<i2")
+    layer = CompressedLayer(positions=positions, codes=codes, codebook=values, **shape)
     need = accumulator_bits(layer, magnitude)
     if fields["accumulator_bits"] < need:
         refuse(f"claims accumulators of {fields['accumulator_bits']} bits, it needs {need}", 8)
-    return layer, int(read[interleave.C]), int(read[interleave.G] + read[interleave.X])
+    return layer, code_bits, gap_bits

@@ -104,6 +104,39 @@ class HuffmanTable:
             raise FormatError(f"an alphabet of {size} symbols with codes of 0 bits")
         return cls((0, *counts, size - sum(counts)))
 
+    @classmethod
+    def from_lengths(cls, lengths: np.ndarray) -> tuple[HuffmanTable, np.ndarray]:
+        """From the length of each symbol's code, 0 where it has none; one alone has 1 for its 0.
+
+        Returns:
+            The table, and the symbols in the order of their code numbers: by rising length, then by
+            symbol.
+
+        Raises:
+            FormatError: no such code exists.
+
+        >>> table, order = HuffmanTable.from_lengths(np.array([0, 2, 1, 2]))
+        >>> table.counts, order.tolist()
+        ((0, 1, 2), [2, 1, 3])
+        """
+        lengths = np.asarray(lengths)
+        order = np.argsort(lengths, kind="stable")[np.count_nonzero(lengths == 0) :]
+        if len(order) < 2:
+            if np.any(lengths > 1):
+                raise FormatError("an alphabet of 1 symbol with a code of more than 1 bit")
+            return cls((len(order),)), order
+        return cls(tuple(np.bincount(lengths[order]).tolist())), order
+
+    def lengths(self, order: np.ndarray, size: int) -> np.ndarray:
+        """The inverse: uint8 ``[size]``, from the symbols in the order of their code numbers.
+
+        >>> HuffmanTable.from_lengths(np.array([0, 1]))[0].lengths(np.array([1]), 3).tolist()
+        [0, 1, 0]
+        """
+        lengths = np.zeros(size, np.uint8)
+        lengths[order] = self.codes()[1] if self.length else 1
+        return lengths
+
     @property
     def size(self) -> int:
         """Symbols in the alphabet."""
@@ -151,8 +184,13 @@ class HuffmanTable:
             lengths.astype(np.uint8),
         )
 
-    def lookup(self) -> tuple[np.ndarray, np.ndarray]:
-        """Decoding by table: ``(numbers, lengths)`` for every window of `length` bits."""
-        lengths = self.codes()[1]
-        windows = 1 << (self.length - lengths.astype(np.int64))
-        return np.repeat(np.arange(self.size, dtype=np.uint8), windows), np.repeat(lengths, windows)
+    def lookup(self, symbols: np.ndarray) -> np.ndarray:
+        """Decoding by table: for every window of `length` bits the symbol, below 256, and, times
+        256, the length of its code; uint16.
+
+        Args:
+            symbols: what the code numbers stand for.
+        """
+        lengths = self.codes()[1].astype(np.int64)
+        windows = 1 << (self.length - lengths)
+        return np.repeat(np.asarray(symbols) | lengths << 8, windows).astype(np.uint16)

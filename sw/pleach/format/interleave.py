@@ -1,7 +1,8 @@
 """The order of the data words: three bit readers fed from one sequence of words.
 
 The loops follow docs/bitstream.md, "The order of the data words", step by step; they are compiled
-because that order is inherently serial.
+because that order is inherently serial. A reader is two numbers: the bits that it holds, and how
+many; no symbol wants more than 15, so with a word more they stay below 64.
 """
 
 from __future__ import annotations
@@ -9,171 +10,224 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from pleach.format.gaps import BASE, EXTRA_BITS, SKIP, SKIP_POSITIONS
-
-G, X, C = 0, 1, 2
+from pleach.format.gaps import BASE, CLASSES, EXTRA_BITS, SKIP, SKIP_POSITIONS, classify
 
 # Outcomes of `decode`.
 OK, OUT_OF_DATA, OUT_OF_LAYER = 0, 1, 2
+
+_SMALL = 1 << 9  # gaps below are looked up; above, classes are octaves
+_CLASS = classify(np.arange(_SMALL)).astype(np.uint8)
+_EXTRA = EXTRA_BITS.astype(np.uint8)
+_BASE = BASE.astype(np.int64)
+_WORD_BITS = np.uint64(32)
+_WORD_MASK = np.uint64(0xFFFFFFFF)
 
 _jit = numba.njit(cache=True, nogil=True)
 
 
 @_jit
-def _take(need, held, current, following, taken, reader):
-    """The next word for a reader that holds fewer bits than it may need; returns words taken."""
-    if held[reader] < need:
-        if held[reader] == 0:
-            current[reader] = taken
+def _class(gap):
+    if gap < _SMALL:
+        return np.int64(_CLASS[gap])
+    gap_class = 18
+    gap >>= 10
+    while gap:
+        gap_class += 1
+        gap >>= 1
+    return gap_class
+
+
+@_jit
+def count(positions):
+    """How often each gap class occurs, skips included: int64 ``[26]``."""
+    counts = np.zeros(CLASSES, np.int64)
+    before = np.int64(-1)
+    for position in positions:
+        gap = position - before - 1
+        before = position
+        if gap >= SKIP_POSITIONS:
+            counts[SKIP] += gap // SKIP_POSITIONS
+            gap %= SKIP_POSITIONS
+        counts[_class(gap)] += 1
+    return counts
+
+
+@_jit
+def _reserve(need, free, filled, first, second, taken):
+    """A writer that has room for fewer bits than the next symbol may need gets the next word.
+
+    ``filled`` bits wait for the word ``first``, and then for ``second``; ``free`` more have room.
+    """
+    if free < need:
+        if filled == 0:
+            first = taken
         else:
-            following[reader] = taken
-        held[reader] += 32
-        return taken + 1
-    return taken
+            second = taken
+        return free + 32, first, second, taken + 1
+    return free, first, second, taken
 
 
 @_jit
-def _advance(count, held, current, following, reader):
-    """Account for ``count`` bits read; returns how many bits of the current word were left."""
-    left = held[reader] % 32 if held[reader] != 32 else 32
-    held[reader] -= count
-    if count >= left and held[reader] > 0:
-        current[reader] = following[reader]
-    return left
+def _put(words, value, length, bits, filled, free, first, second):
+    bits = (bits << np.uint64(length)) | np.uint64(value)
+    filled += length
+    if filled >= 32:
+        filled -= 32
+        words[first] = np.uint32(bits >> np.uint64(filled))
+        bits &= (np.uint64(1) << np.uint64(filled)) - np.uint64(1)
+        first = second
+    return bits, filled, free - length, first
 
 
 @_jit
-def _put(words, value, count, held, current, following, reader):
-    if count == 0:
-        return
-    first, second = current[reader], following[reader]
-    left = _advance(count, held, current, following, reader)
-    if count <= left:
-        words[first] |= np.uint32(value << (left - count))
-    else:
-        words[first] |= np.uint32(value >> (count - left))
-        words[second] |= np.uint32((value << (32 - (count - left))) & 0xFFFFFFFF)
-
-
-@_jit
-def _peek(words, count, held, current, following, reader):
-    """The next ``count`` bits as a number; the reader holds at least as many."""
-    if count == 0:
-        return 0
-    left = held[reader] % 32 if held[reader] != 32 else 32
-    first = np.int64(words[current[reader]]) & ((1 << left) - 1)
-    if count <= left:
-        return first >> (left - count)
-    second = np.int64(words[following[reader]])
-    return (first << (count - left)) | (second >> (32 - (count - left)))
-
-
-@_jit
-def encode(classes, extras, gap_codes, gap_lengths, gap_need, codes, code_lengths, code_need):
+def encode(positions, codes, size, gap_codes, gap_lengths, gap_need, value_codes, value_lengths,
+           value_need):  # fmt: skip
     """Data words of a layer.
 
     Args:
-        classes, extras: gap symbols, skips included.
-        gap_codes, gap_lengths: the code of each gap symbol; gap_need: the longest in the table.
-        codes, code_lengths: the weight code of each entry; code_need: the longest in the table.
+        positions, codes: its entries.
+        size: bits that they take, no less.
+        gap_codes, gap_lengths: the Huffman code of each gap class; gap_need: the longest.
+        value_codes, value_lengths: the same of each codebook index; value_need: the longest.
 
     Returns:
         uint32 words.
     """
-    bits = np.int64(0)
-    for length in gap_lengths:
-        bits += length
-    for length in code_lengths:
-        bits += length
-    for gap_class in classes:
-        bits += EXTRA_BITS[gap_class]
-    words = np.zeros(bits // 32 + 6, np.uint32)
-    held = np.zeros(3, np.int64)
-    current = np.zeros(3, np.int64)
-    following = np.zeros(3, np.int64)
+    words = np.zeros(size // 32 + 6, np.uint32)
     taken = 0
-    entry = 0
-    for step in range(len(classes) + 1):
-        if step < len(classes):
-            taken = _take(gap_need, held, current, following, taken, G)
-            _put(words, np.int64(gap_codes[step]), gap_lengths[step], held, current, following, G)
-        if step > 0:
-            before = classes[step - 1]
-            taken = _take(EXTRA_BITS[before], held, current, following, taken, X)
-            _put(words, extras[step - 1], EXTRA_BITS[before], held, current, following, X)
-            if before != SKIP:
-                taken = _take(code_need, held, current, following, taken, C)
-                _put(
-                    words, np.int64(codes[entry]), code_lengths[entry],
-                    held, current, following, C,
-                )  # fmt: skip
+    g_bits = x_bits = c_bits = np.uint64(0)
+    g_filled = g_free = g_first = g_second = 0
+    x_filled = x_free = x_first = x_second = 0
+    c_filled = c_free = c_first = c_second = 0
+    entries = len(positions)
+    entry = 0  # the one that G is at
+    done = 0  # the one that X and C are at
+    before_position = np.int64(-1)
+    gap = positions[0] if entries else np.int64(0)
+    before = -1
+    before_extra = np.int64(0)
+    while done < entries:
+        gap_class = -1
+        extra = np.int64(0)
+        if entry < entries:
+            if gap >= SKIP_POSITIONS:
+                gap_class = SKIP
+                gap -= SKIP_POSITIONS
+            else:
+                gap_class = _class(gap)
+                extra = gap - _BASE[gap_class]
+                before_position = positions[entry]
                 entry += 1
+                if entry < entries:
+                    gap = positions[entry] - before_position - 1
+            g_free, g_first, g_second, taken = _reserve(
+                gap_need, g_free, g_filled, g_first, g_second, taken
+            )
+            g_bits, g_filled, g_free, g_first = _put(
+                words, gap_codes[gap_class], gap_lengths[gap_class],
+                g_bits, g_filled, g_free, g_first, g_second,
+            )  # fmt: skip
+        if before >= 0:
+            length = np.int64(_EXTRA[before])
+            if length:
+                x_free, x_first, x_second, taken = _reserve(
+                    length, x_free, x_filled, x_first, x_second, taken
+                )
+                x_bits, x_filled, x_free, x_first = _put(
+                    words, before_extra, length, x_bits, x_filled, x_free, x_first, x_second
+                )
+            if before != SKIP:
+                code = codes[done]
+                c_free, c_first, c_second, taken = _reserve(
+                    value_need, c_free, c_filled, c_first, c_second, taken
+                )
+                c_bits, c_filled, c_free, c_first = _put(
+                    words, value_codes[code], value_lengths[code],
+                    c_bits, c_filled, c_free, c_first, c_second,
+                )  # fmt: skip
+                done += 1
+        before = gap_class
+        before_extra = extra
+    if g_filled:
+        words[g_first] = np.uint32((g_bits << np.uint64(32 - g_filled)) & _WORD_MASK)
+    if x_filled:
+        words[x_first] = np.uint32((x_bits << np.uint64(32 - x_filled)) & _WORD_MASK)
+    if c_filled:
+        words[c_first] = np.uint32((c_bits << np.uint64(32 - c_filled)) & _WORD_MASK)
     return words[:taken]
 
 
 @_jit
-def decode(
-    words, entries, size, gap_numbers, gap_lengths, gap_need, gap_classes,
-    code_numbers, code_lengths, code_need,
-):  # fmt: skip
+def _refill(words, need, bits, held, taken):
+    """A reader that holds fewer bits than it may need takes the next word; past the last one it
+    gets zeros, and ``taken`` tells."""
+    if held < need:
+        word = np.uint64(words[taken]) if taken < len(words) else np.uint64(0)
+        return (bits << _WORD_BITS) | word, held + 32, taken + 1
+    return bits, held, taken
+
+
+@_jit
+def _peek(bits, held, count):
+    mask = (np.uint64(1) << np.uint64(count)) - np.uint64(1)
+    return np.int64((bits >> np.uint64(held - count)) & mask)
+
+
+@_jit
+def decode(words, entries, size, gap_table, gap_need, value_table, value_need):
     """Entries of a layer from its data words.
 
     Args:
         words: uint32, the payload after the tables.
         entries: how many to read; size: positions in the layer.
-        gap_numbers, gap_lengths: lookup by a window of ``gap_need`` bits; gap_classes: the class of
-            each code number.
-        code_numbers, code_lengths: the same for windows of ``code_need`` bits.
+        gap_table: for each window of ``gap_need`` bits, the gap class and, times 256, the length of
+            its code.
+        value_table: the same for windows of ``value_need`` bits and codebook indexes.
 
     Returns:
-        ``(outcome, positions, codes, read)``: int64 and uint8 arrays of ``entries`` elements, and
-        the bits read by G, X and C.
+        ``(outcome, positions, codes, gap_bits, code_bits)``: int64 and uint8 arrays of ``entries``
+        elements, and the bits of G and X together and of C.
     """
     positions = np.empty(entries, np.int64)
     codes = np.empty(entries, np.uint8)
-    held = np.zeros(3, np.int64)
-    current = np.zeros(3, np.int64)
-    following = np.zeros(3, np.int64)
-    read = np.zeros(3, np.int64)
     taken = 0
-    started = 0
-    entry = 0
+    g_bits = x_bits = c_bits = np.uint64(0)
+    g_held = x_held = c_held = 0
+    gap_bits = code_bits = 0
+    started = entry = 0
     position = np.int64(-1)
     before = -1
     while entry < entries:
         gap_class = -1
         if started < entries:
-            taken = _take(gap_need, held, current, following, taken, G)
-            if taken > len(words):
-                return OUT_OF_DATA, positions, codes, read
-            window = _peek(words, gap_need, held, current, following, G)
-            _advance(gap_lengths[window], held, current, following, G)
-            read[G] += gap_lengths[window]
-            gap_class = gap_classes[gap_numbers[window]]
+            g_bits, g_held, taken = _refill(words, gap_need, g_bits, g_held, taken)
+            symbol = np.int64(gap_table[_peek(g_bits, g_held, gap_need)])
+            length = symbol >> 8
+            g_held -= length
+            gap_bits += length
+            gap_class = symbol & 255
             if gap_class != SKIP:
                 started += 1
         if before >= 0:
-            count = EXTRA_BITS[before]
-            taken = _take(count, held, current, following, taken, X)
-            if taken > len(words):
-                return OUT_OF_DATA, positions, codes, read
-            extra = _peek(words, count, held, current, following, X)
-            _advance(count, held, current, following, X)
-            read[X] += count
             if before == SKIP:
                 position += SKIP_POSITIONS
             else:
-                position += BASE[before] + extra + 1
-                taken = _take(code_need, held, current, following, taken, C)
-                if taken > len(words):
-                    return OUT_OF_DATA, positions, codes, read
-                window = _peek(words, code_need, held, current, following, C)
-                _advance(code_lengths[window], held, current, following, C)
-                read[C] += code_lengths[window]
+                length = np.int64(_EXTRA[before])
+                x_bits, x_held, taken = _refill(words, length, x_bits, x_held, taken)
+                position += _BASE[before] + _peek(x_bits, x_held, length) + 1
+                x_held -= length
+                gap_bits += length
+                c_bits, c_held, taken = _refill(words, value_need, c_bits, c_held, taken)
+                symbol = np.int64(value_table[_peek(c_bits, c_held, value_need)])
+                length = symbol >> 8
+                c_held -= length
+                code_bits += length
                 positions[entry] = position
-                codes[entry] = code_numbers[window]
+                codes[entry] = symbol & 255
                 entry += 1
-            if position >= size:
-                return OUT_OF_LAYER, positions, codes, read
+        if taken > len(words):
+            return OUT_OF_DATA, positions, codes, gap_bits, code_bits
+        if position >= size:
+            return OUT_OF_LAYER, positions, codes, gap_bits, code_bits
         before = gap_class
-    return OK, positions, codes, read
+    return OK, positions, codes, gap_bits, code_bits

@@ -50,12 +50,13 @@ class Word:
 
 
 MAGIC = int.from_bytes(b"PLCH", "little")
-VERSION = 1
-HEADER_WORDS = 4
+VERSION = 2
+HEADER_WORDS = 5
 HEADER_INFO = Word(version=8, layers=8, input_type=1, _=7, input_fraction=8)
 
 SECTION_HEAD = Word(type=8, length=24)
 SECTION_LAYER = 1
+SECTION_CONV = 2
 SECTION_META = 128
 
 LAYER_WORDS = (
@@ -70,8 +71,16 @@ LAYER_WORDS = (
         _=5,
         output_fraction=8,
     ),
-    Word(codebook_size=9, code_length=4, gap_symbols=5, gap_length=4),
+    Word(codebook_size=9, code_length=4, gap_symbols=5, gap_length=4, narrow=1),
 )
+#: after those of a convolution
+CONV_WORDS = (
+    Word(height=16, width=16),
+    Word(channels=16, groups=8),
+    Word(kernel_height=8, kernel_width=8, stride=4, padding=4, pool=4, pool_stride=4),
+)
+#: a nibble for each gap class: the length of its code
+GAP_TABLE_BYTES = 13
 
 MAX_CODE_LENGTH = 12
 MAX_GAP_LENGTH = 8

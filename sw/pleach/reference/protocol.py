@@ -44,6 +44,7 @@ class EngineError(IntEnum):
     POSITION = 12
     CAPACITY = 13
     INPUT_LENGTH = 14
+    UNSUPPORTED = 15
 
 
 class Resource(IntEnum):
