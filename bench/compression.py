@@ -36,6 +36,7 @@ from pleach.format import parse
 from pleach.reference import Reference, wrong_percent
 from pleach.report import entropy_bound, layer_reports
 from pleach.settings import from_dict
+from pleach_sim.readback import read_back
 
 FOLDER = Path(__file__).parent
 RECIPES, MODELS = FOLDER / "recipes", FOLDER / "models"
@@ -135,6 +136,7 @@ def run(name: str, hold_out: int, console: Console) -> dict:
     compressed.save(path)
     file = path.read_bytes()
     loaded, sizes = parse(file)
+    decoded = zip(read_back(file), loaded.layers, strict=True)
     inputs, answers = held or (data.test_images, data.test_labels)
     error = wrong_percent(Reference(loaded).run(loaded.quantise(inputs)), answers)
     result = {
@@ -150,6 +152,10 @@ def run(name: str, hold_out: int, console: Console) -> dict:
         "entropy_bound_bytes": entropy_bound(loaded),
         "over_bound": len(file) / entropy_bound(loaded),
         "sha256": sha256(file).hexdigest(),
+        "loader_exact": all(
+            np.array_equal(positions, layer.positions) and np.array_equal(values, layer.values)
+            for (positions, values), layer in decoded
+        ),
         "dense_seconds": dense_seconds,
         "compress_seconds": seconds,
         "layers": [asdict(row) for row in layer_reports(loaded, sizes)],
@@ -176,7 +182,8 @@ def show(result: dict, console: Console) -> None:
         f"{result['recipe']}: {result['bytes']:,} bytes, {result['ratio']:.1f}× (asked "
         f"{result['least_ratio']:g}×), error {result['error_pct']:.2f} % of "
         f"{result['error_of']} (at most {result['most_error_pct']:.2f} %), dense "
-        f"{result['dense_error_pct']:.2f} %; {result['over_bound']:.3f} of the entropy bound; "
+        f"{result['dense_error_pct']:.2f} %; {result['over_bound']:.3f} of the entropy bound; the "
+        f"RTL loader decodes {'the same weights' if result['loader_exact'] else 'OTHER weights'}; "
         f"{result['dense_seconds']:.0f} s dense, {result['compress_seconds']:.0f} s compression"
     )
 
