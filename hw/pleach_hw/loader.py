@@ -224,7 +224,7 @@ class Loader(wiring.Component):
         no_tables = (
             (tables.codebook_size == 0)
             & (tables.code_length == 0)
-            & (tables.gap_symbols == 0)
+            & (tables.gap_classes == 0)
             & (tables.gap_length == 0)
             & ~tables.narrow
         )
@@ -251,20 +251,16 @@ class Loader(wiring.Component):
                 | (scale.bias_exponent > 14)
                 | (tables.codebook_size > 256)
                 | (tables.code_length > words.MAX_CODE_LENGTH)
-                | (tables.gap_symbols > gaps.CLASSES)
+                | (tables.gap_classes > gaps.CLASSES)
                 | (tables.gap_length > words.MAX_GAP_LENGTH)
                 | Mux(
                     count.entries == 0,
                     ~no_tables | (payload_length != word_count),
-                    (tables.codebook_size == 0) | (tables.gap_symbols == 0),
+                    (tables.codebook_size == 0) | (tables.gap_classes == 0),
                 )
             ),
             bad_table.eq(
-                (count.entries != 0)
-                & (
-                    ((tables.codebook_size == 1) != (tables.code_length == 0))
-                    | ((tables.gap_symbols == 1) != (tables.gap_length == 0))
-                )
+                (count.entries != 0) & ((tables.codebook_size == 1) != (tables.code_length == 0))
             ),
             bad_shape.eq(
                 (layers_read != 0)
@@ -295,19 +291,23 @@ class Loader(wiring.Component):
         coding_gaps = Signal()  # the table being read: weight codes first, then gap classes
         last_count = Signal()
         number = Signal(9)  # of a codebook value, or of a byte or symbol of the gap table
-        # The lengths of the gap codes, two a byte. They are passed over once for each length, so
+        # The lengths of the gap codes, two a byte. They are gone through once for each length, so
         # that the classes come out in the order of their codes.
         m.submodules.gap_lengths = gap_lengths = LutRam(shape=8, depth=16)
         gap_class = Signal(range(gaps.CLASSES))
         gap_length = Signal(range(words.MAX_GAP_LENGTH + 1))
         of_length = Signal(range(gaps.CLASSES + 1))
         coded = Signal(range(gaps.CLASSES + 1))  # lengths that are not zero
+        last_class = Signal()
+        length = gap_lengths.read_data.word_select(gap_class[0], 4)
+        no_last_class = Signal()
+        m.d.comb += last_class.eq(gap_class + 1 == tables.gap_classes)
         low_byte = Signal(8)
         have_low = Signal()
         with m.If(next_byte):
             m.d.sync += [bytes_.eq(bytes_ >> 8), bytes_left.eq(bytes_left - 1)]
         m.d.comb += [
-            table.size.eq(Mux(coding_gaps, tables.gap_symbols, tables.codebook_size)),
+            table.size.eq(Mux(coding_gaps, coded, tables.codebook_size)),
             table.longest.eq(Mux(coding_gaps, tables.gap_length, tables.code_length)),
             table.count.eq(Mux(coding_gaps, of_length, byte)),
             decoder.code_length.eq(tables.code_length),
@@ -524,16 +524,16 @@ class Loader(wiring.Component):
                     gap_length.eq(1),
                     of_length.eq(0),
                 ]
-                with m.If(number == words.GAP_TABLE_BYTES - 1):
+                with m.If(number == (tables.gap_classes - 1) >> 1):
                     m.d.sync += number.eq(0)
                     m.next = "gap classes"
             with state("gap classes"):
                 m.d.sync += gap_class.eq(gap_class + 1)
-                with m.If(gap_lengths.read_data.word_select(gap_class[0], 4) == gap_length):
+                with m.If(length == gap_length):
                     m.d.comb += decoder.class_write.eq(1)
                     m.d.sync += [number.eq(number + 1), of_length.eq(of_length + 1)]
-                with m.If(gap_class == gaps.CLASSES - 1):
-                    m.d.sync += gap_class.eq(0)
+                with m.If(last_class):
+                    m.d.sync += [gap_class.eq(0), no_last_class.eq(length == 0)]
                     m.next = "gap classes of a length"
             with state("gap classes of a length"):
                 m.d.sync += last_count.eq(table.at_longest)
@@ -553,7 +553,9 @@ class Loader(wiring.Component):
             with state("gap table read"):
                 m.d.sync += [number.eq(0), have_low.eq(tables.narrow)]
                 m.next = "codebook"
-                with m.If((number != tables.gap_symbols) | (coded != tables.gap_symbols)):
+                with m.If(
+                    (number != coded) | no_last_class | ((tables.gap_length == 0) & (coded != 1))
+                ):
                     fail(EngineError.BAD_TABLE)
             with state("codebook"), byte_read():
                 m.d.sync += [low_byte.eq(byte), have_low.eq(~have_low | tables.narrow)]

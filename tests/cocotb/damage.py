@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pleach.format import dumps
-from pleach.format.words import GAP_TABLE_BYTES, HEADER_WORDS
+from pleach.format.words import HEADER_WORDS
 from pleach.model import Activation, CompressedLayer, CompressedModel, InputType
 from pleach.reference import EngineConfig
 from pleach.reference.protocol import EngineError, Resource
@@ -120,7 +120,7 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
         file("bias exponent 15", field(LAYER + 2, 9, 4, 15), error.BAD_FIELD, 0),
         file("code length 13", field(LAYER + 3, 9, 4, 13), error.BAD_FIELD, 0),
         file("257 codes", field(LAYER + 3, 0, 9, 257), error.BAD_FIELD, 0),
-        file("27 gap symbols", field(LAYER + 3, 13, 5, 27), error.BAD_FIELD, 0),
+        file("27 gap classes", field(LAYER + 3, 13, 5, 27), error.BAD_FIELD, 0),
         file("gap length 9", field(LAYER + 3, 18, 4, 9), error.BAD_FIELD, 0),
         file(
             "more entries than positions",
@@ -137,8 +137,9 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
             1,
         ),
         file("Kraft sum", field(tables, 0, 8, 3), error.BAD_TABLE, 0),
-        file("a gap class more", _gap_lengths(_code_another), error.BAD_TABLE, 0),
+        file("gap codes that overlap", _gap_lengths(_shorten), error.BAD_TABLE, 0),
         file("a gap class less", _gap_lengths(_forget_one), error.BAD_TABLE, 0),
+        file("a last gap class without a code", _gap_lengths(_forget_last), error.BAD_TABLE, 0),
         file("a gap code too long", _gap_lengths(_lengthen), error.BAD_TABLE, 0),
         file("data run out", shortened, error.DATA, 0),
         # One row less: the last weights fall out of the layer.
@@ -147,12 +148,12 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
 
 
 def _gap_lengths(change: Callable[[np.ndarray], None]) -> Callable[[np.ndarray], None]:
-    """An edit of the lengths of the first layer's gap codes, uint8 ``[26]``."""
+    """An edit of the lengths of the first layer's gap codes, two in a byte."""
 
     def edit(words: np.ndarray) -> None:
         code_length = int(words[LAYER + 3]) >> 9 & 15
         at = 4 * (LAYER + 4) + max(0, code_length - 1)
-        table = words.view(np.uint8)[at : at + GAP_TABLE_BYTES]
+        table = words.view(np.uint8)[at : at + (int(words[LAYER + 3]) >> 13 & 31) // 2]
         lengths = np.stack([table & 15, table >> 4], axis=1).ravel()
         change(lengths)
         table[:] = lengths[0::2] | lengths[1::2] << 4
@@ -160,12 +161,16 @@ def _gap_lengths(change: Callable[[np.ndarray], None]) -> Callable[[np.ndarray],
     return edit
 
 
-def _code_another(lengths: np.ndarray) -> None:
-    lengths[np.flatnonzero(lengths == 0)[0]] = lengths.max()
+def _shorten(lengths: np.ndarray) -> None:
+    lengths[lengths.argmax()] -= 1
 
 
 def _forget_one(lengths: np.ndarray) -> None:
     lengths[np.flatnonzero(lengths)[0]] = 0
+
+
+def _forget_last(lengths: np.ndarray) -> None:
+    lengths[np.flatnonzero(lengths)[-1]] = 0
 
 
 def _lengthen(lengths: np.ndarray) -> None:

@@ -108,7 +108,12 @@ class Coding:
         gap_table, gap_order = HuffmanTable.from_lengths(table.lengths(order, gaps.CLASSES))
         gap_codes, gap_lengths = _by_symbol(gap_table, gap_order, gaps.CLASSES)
         code_counts = np.bincount(layer.codes, minlength=256)
-        code_table, code_order = HuffmanTable.build(code_counts, limit=words.MAX_CODE_LENGTH)
+        code_table, code_order = min(
+            (HuffmanTable.build(code_counts, limit=limit) for limit in _limits(code_counts)),
+            key=lambda built: (
+                8 * len(built[0].stored) + built[0].codes()[1] @ code_counts[built[1]]
+            ),
+        )
         codes, lengths = _by_symbol(code_table, code_order, 256)
         data = interleave.encode(
             layer.positions, layer.codes,
@@ -116,6 +121,11 @@ class Coding:
             gap_codes, gap_lengths, gap_table.length, codes, lengths, code_table.length,
         )  # fmt: skip
         return cls(gap_table, gap_order, code_table, code_order, data)
+
+
+def _limits(counts: np.ndarray) -> range:
+    """Limits of the code length that an alphabet can have."""
+    return range((int(np.count_nonzero(counts)) - 1).bit_length() or 1, words.MAX_CODE_LENGTH + 1)
 
 
 def _layer_payload(layer: CompressedLayer, accumulator_bits: int) -> bytes:
@@ -129,7 +139,7 @@ def _layer_payload(layer: CompressedLayer, accumulator_bits: int) -> bytes:
         tables = {
             "codebook_size": coding.code_table.size,
             "code_length": coding.code_table.length,
-            "gap_symbols": coding.gap_table.size,
+            "gap_classes": int(coding.gap_order.max()) + 1,
             "gap_length": coding.gap_table.length,
             "narrow": narrow,
         }
@@ -154,7 +164,7 @@ def _layer_payload(layer: CompressedLayer, accumulator_bits: int) -> bytes:
     payload = _bytes([w.pack(**f) for w, f in zip(layout, head, strict=True)])
     if not layer.kept:
         return payload
-    gap_lengths = coding.gap_table.lengths(coding.gap_order, gaps.CLASSES)
+    gap_lengths = coding.gap_table.lengths(coding.gap_order, 2 * -(-tables["gap_classes"] // 2))
     stored = (
         coding.code_table.stored
         + (gap_lengths[0::2] | gap_lengths[1::2] << 4).tobytes()
@@ -350,13 +360,13 @@ def _read_layer(
         nothing = np.zeros(0, np.int64)
         return CompressedLayer(positions=nothing, codes=nothing, codebook=nothing, **shape), 0, 0
 
-    codebook_size, code_length, gap_symbols, gap_length, narrow = table_sizes
-    if not 1 <= codebook_size <= 256 or not 1 <= gap_symbols <= gaps.CLASSES:
-        refuse(f"a codebook of {codebook_size} and {gap_symbols} gap symbols", 12)
+    codebook_size, code_length, gap_classes, gap_length, narrow = table_sizes
+    if not 1 <= codebook_size <= 256 or not 1 <= gap_classes <= gaps.CLASSES:
+        refuse(f"a codebook of {codebook_size} and {gap_classes} gap classes", 12)
 
     parts, at = [], 4 * count
     width = 1 if narrow else 2
-    for length in (max(code_length - 1, 0), words.GAP_TABLE_BYTES, width * codebook_size):
+    for length in (max(code_length - 1, 0), -(-gap_classes // 2), width * codebook_size):
         parts.append(payload[at : at + length])
         at += length
     if at > len(payload):
@@ -369,7 +379,7 @@ def _read_layer(
         gap_table, gap_order = HuffmanTable.from_lengths(gap_lengths)
     except FormatError as error:
         refuse(str(error), 4 * count)
-    if (gap_table.size, gap_table.length) != (gap_symbols, gap_length):
+    if (gap_order.max(initial=-1) + 1, gap_table.length) != (gap_classes, gap_length):
         refuse("its gap table is not of the size that it claims", 12)
     data = np.frombuffer(payload, _WORD)[-(-at // 4) :]
     outcome, positions, codes, gap_bits, code_bits = interleave.decode(

@@ -71,7 +71,7 @@ LAYER_WORDS = (
         _=5,
         output_fraction=8,
     ),
-    Word(codebook_size=9, code_length=4, gap_symbols=5, gap_length=4, narrow=1),
+    Word(codebook_size=9, code_length=4, gap_classes=5, gap_length=4, narrow=1),
 )
 #: after those of a convolution
 CONV_WORDS = (
@@ -79,9 +79,6 @@ CONV_WORDS = (
     Word(channels=16, groups=8),
     Word(kernel_height=8, kernel_width=8, stride=4, padding=4, pool=4, pool_stride=4),
 )
-#: a nibble for each gap class: the length of its code
-GAP_TABLE_BYTES = 13
-
 MAX_CODE_LENGTH = 12
 MAX_GAP_LENGTH = 8
 
