@@ -7,23 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from pleach.cli import main
 from pleach.format import loads, save
 from pleach.reference import EngineConfig
 from tests.strategies import random_model
-
-
-@pytest.fixture
-def in_process(monkeypatch, capsys):
-    """`pleach` without a new process: returns exit code, standard output and error."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["pleach", *map(str, args)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code, *capsys.readouterr()
-
-    return call
 
 
 def pleach(*args, code=0, cwd=None):

@@ -124,6 +124,9 @@ def _initial(ordered, sums, clusters, how, seed) -> np.ndarray:
 
 def _optimal(ordered: np.ndarray, sums: np.ndarray, clusters: int) -> np.ndarray:
     """Centroids of the least sum of squares among clusterings that split no histogram bin."""
+    distinct = ordered[np.diff(ordered, prepend=-np.inf) > 0]
+    if len(distinct) <= clusters:
+        return distinct
     if len(ordered) <= BINS:
         edges = np.arange(len(ordered) + 1)
     else:

@@ -2,5 +2,27 @@
 
 from pleach.format.bitstream import LayerSizes, dumps, load, loads, parse, save
 from pleach.format.huffman import HuffmanTable
+from pleach.format.interchange import (
+    ALEXNET,
+    LayerShape,
+    PublishedLayer,
+    published_layers,
+    read_published,
+    write_published,
+)
 
-__all__ = ["HuffmanTable", "LayerSizes", "dumps", "load", "loads", "parse", "save"]
+__all__ = [
+    "ALEXNET",
+    "HuffmanTable",
+    "LayerShape",
+    "LayerSizes",
+    "PublishedLayer",
+    "dumps",
+    "load",
+    "loads",
+    "parse",
+    "published_layers",
+    "read_published",
+    "save",
+    "write_published",
+]

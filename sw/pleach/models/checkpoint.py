@@ -59,14 +59,17 @@ def save_checkpoint(model: nn.Module, path: str | Path) -> Path:
 
     Pruned and shared layers are written as the plain tensors that they amount to.
     """
-    path = Path(path)
     state = {}
     for layer in layers_of(model):
         for part in ("weight", "bias"):
             if (tensor := getattr(layer.module, part)) is not None:
                 state[f"{layer.name}.{part}"] = tensor.detach().cpu().contiguous()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return write_whole(path, save(state, metadata={"order": json.dumps(list(state))}))
+    return save_state_dict(state, path)
+
+
+def save_state_dict(state: Mapping[str, Tensor], path: str | Path) -> Path:
+    """Write named tensors as safetensors, their order in the metadata."""
+    return write_whole(path, save(dict(state), metadata={"order": json.dumps(list(state))}))
 
 
 def from_state_dict(state: Mapping[str, Tensor]) -> nn.Sequential:
