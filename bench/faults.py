@@ -1,0 +1,132 @@
+"""Damaged files through the software decoder.
+
+    python bench/faults.py                # 100,000 files
+    python bench/faults.py --count 1000 --seed 7
+
+Bits are flipped, files cut, words and sections swapped, header and layer fields made to lie; in
+half of the files every CRC is put right again, so that the damage gets past it. The decoder must
+refuse with an error of ours, or give a model whose own file says the same.
+"""
+
+import argparse
+import resource
+import time
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from pleach.errors import FormatError
+from pleach.format import dumps, loads
+from pleach.format.words import HEADER_WORDS
+
+MODELS = Path(__file__).parent / "models"
+
+
+def sections(words: np.ndarray) -> list[tuple[int, int]]:
+    """First word and end of each section, as far as they can be followed."""
+    found, at = [], HEADER_WORDS
+    while at < len(words):
+        end = at + 2 + (int(words[at]) >> 8)
+        if end > len(words):
+            break
+        found.append((at, end))
+        at = end
+    return found
+
+
+def resealed(words: np.ndarray) -> bytes:
+    """The file with its CRCs right again."""
+    words = words.copy()
+    words[4] = zlib.crc32(words[:4].tobytes())
+    for start, end in sections(words):
+        words[end - 1] = zlib.crc32(words[start : end - 1].tobytes())
+    return words.tobytes()
+
+
+def damaged(good: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
+    """One damaged version of a file and how it was damaged."""
+    words = np.frombuffer(good, "<u4").copy()
+    kind = ("bits", "cut", "swap", "section", "header", "layer")[rng.integers(6)]
+    if kind == "bits":
+        for _ in range(rng.integers(1, 9)):
+            words[rng.integers(len(words))] ^= np.uint32(1 << int(rng.integers(32)))
+    elif kind == "cut":
+        words = words[: rng.integers(len(words))]
+        if rng.integers(2) and len(words) >= HEADER_WORDS:
+            words[2] = len(words)
+    elif kind == "swap":
+        here, there = rng.integers(len(words), size=2)
+        words[[here, there]] = words[[there, here]]
+    elif kind == "section":
+        parts = [words[start:end] for start, end in sections(words)]
+        order = rng.integers(len(parts), size=len(parts))
+        words = np.concatenate([words[:HEADER_WORDS], *(parts[i] for i in order)])
+        words[2] = len(words)
+    else:
+        start = 0 if kind == "header" else sections(words)[0][0]
+        words[start + rng.integers(HEADER_WORDS + 3)] = rng.integers(1 << 32)
+    if rng.integers(2) and len(words) >= HEADER_WORDS:
+        return f"{kind}, CRCs right", resealed(words)
+    return kind, words.tobytes()
+
+
+def outcome(data: bytes) -> str:
+    """``refused`` with an error that says something, or ``a model`` that its own file gives back.
+
+    Any other exception is a bug and comes through.
+    """
+    try:
+        model = loads(data)
+    except FormatError as error:
+        if not str(error):
+            raise AssertionError("an error without words") from error
+        return "refused"
+    again = loads(dumps(model))
+    for one, other in zip(model.layers, again.layers, strict=True):
+        if not np.array_equal(one.dense(), other.dense()):
+            raise AssertionError(f"layer {one.name!r} is another one after a second trip")
+    return "a model"
+
+
+def run(files: list[bytes], count: int, seed: int) -> tuple[Counter, float]:
+    """Outcomes of `count` damaged files by kind, and the longest seconds that one took."""
+    rng = np.random.default_rng(seed)
+    counts, longest = Counter(), 0.0
+    for _ in range(count):
+        good = files[rng.integers(len(files))]
+        kind, data = damaged(good, rng)
+        if data == good:
+            continue
+        start = time.perf_counter()
+        result = outcome(data)
+        longest = max(longest, time.perf_counter() - start)
+        if result == "a model" and not kind.endswith("right"):
+            raise AssertionError(f"{kind}: damage that no CRC noticed")
+        counts[kind, result] += 1
+    return counts, longest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    files = sorted((path.read_bytes() for path in MODELS.glob("*.pleach")), key=len)[:2]
+    loads(files[0])  # compiled before it is timed
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    counts, longest = run(files, args.count, args.seed)
+    for (kind, result), number in sorted(counts.items()):
+        print(f"{kind:22} {result:8} {number:>8,}")
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(
+        f"{sum(counts.values()):,} damaged files, the slowest {longest * 1000:.0f} ms, peak memory "
+        f"grew by {grown:.0f} MB"
+    )
+
+
+if __name__ == "__main__":
+    main()
