@@ -168,3 +168,15 @@ def test_a_model_that_does_not_fit_is_refused_with_the_numbers():
     with pytest.raises(CapacityError, match=r"columns 72 of 32.*entries \d+ of 64"):
         config.check(model)
     config.grown(model).check(model)
+
+
+def test_sensitivity(digits):
+    folder, _, _ = digits
+    out, _ = pleach("sensitivity", folder / "net.safetensors", "--dataset", "digits", "--images",
+                    300, "--json")  # fmt: skip
+    scan = json.loads(out)
+    assert [layer["layer"] for layer in scan["layers"]] == ["fc1", "fc2", "fc3"]
+    for layer in scan["layers"]:
+        assert len(layer["errors"]) == len(layer["densities"])
+        # Most of a layer can go for nothing, nearly all of it cannot.
+        assert layer["errors"][0] < scan["dense_error_pct"] + 5 < layer["errors"][-1]

@@ -5,7 +5,18 @@ import sys
 import click
 import typer
 
-from pleach.cli import compress, convert, demo, evaluate, export, info, simulate, synth, train
+from pleach.cli import (
+    compress,
+    convert,
+    demo,
+    evaluate,
+    export,
+    info,
+    sensitivity,
+    simulate,
+    synth,
+    train,
+)
 from pleach.errors import ConfigError, PleachError
 
 app = typer.Typer(
@@ -16,7 +27,18 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, train, compress, info, evaluate, convert, simulate, export, synth):
+for module in (
+    demo,
+    train,
+    sensitivity,
+    compress,
+    info,
+    evaluate,
+    convert,
+    simulate,
+    export,
+    synth,
+):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 

@@ -1,0 +1,69 @@
+"""`pleach sensitivity`: how much each layer of a network can lose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pleach.cli.common import (
+    DatasetOption,
+    Json,
+    console,
+    dataset_for,
+    new_table,
+    print_json,
+    progress,
+)
+
+
+def command(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(help="State dict: .safetensors or torch's.", exists=True, dir_okay=False),
+    ],
+    dataset: DatasetOption = None,
+    images: Annotated[
+        int, typer.Option(help="Training images that the error is measured on, the last ones.")
+    ] = 10_000,
+    plot: Annotated[
+        Path | None, typer.Option(help="Image file for the curves; wants matplotlib.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Prune each layer alone, by magnitude and without retraining, and show the error.
+
+    It is measured on training images, so that the test images are left for the final figure.
+
+    Example: [bold]pleach sensitivity digits.safetensors --dataset digits[/bold]
+    """
+    from dataclasses import asdict
+
+    from pleach.compress import error_percent
+    from pleach.compress import sensitivity as scan
+    from pleach.compress.sensitivity import plot as draw
+    from pleach.errors import ConfigError
+    from pleach.models import from_state_dict, layers_of, load_checkpoint
+
+    if images < 1:
+        raise ConfigError(f"--images must be at least 1, not {images}")
+    model = from_state_dict(load_checkpoint(checkpoint))
+    found = dataset_for(dataset, layers_of(model, (784,))[0].values_in)
+    inputs, labels = found.train_images[-images:], found.train_labels[-images:]
+    dense = error_percent(model, inputs, labels)
+    with progress("pruning") as update:
+        curves = scan(model, inputs, labels, progress=lambda layer, *_: update(layer))
+    if plot is not None:
+        draw(curves, str(plot), dense=dense)
+    if json:
+        print_json({"dense_error_pct": dense, "layers": [asdict(curve) for curve in curves]})
+        return
+    table = new_table(
+        f"Error in % of {len(inputs):,} training images, dense {dense:.2f}, at % kept",
+        "layer",
+        *(f"{100 * density:g}" for density in curves[0].densities),
+    )
+    for curve in curves:
+        table.add_row(curve.layer, *(f"{error:.2f}" for error in curve.errors))
+    console().print(table)
