@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 ModelFile = Annotated[
     Path, typer.Argument(help="A .pleach file.", exists=True, dir_okay=False, metavar="FILE")
 ]
+Checkpoint = Annotated[
+    Path,
+    typer.Argument(help="State dict: .safetensors or torch's.", exists=True, dir_okay=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 DatasetOption = Annotated[
     str | None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pleach.cli.common import (
+    Checkpoint,
     DatasetOption,
     Json,
     console,
@@ -20,10 +21,7 @@ from pleach.cli.common import (
 
 
 def command(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(help="State dict: .safetensors or torch's.", exists=True, dir_okay=False),
-    ],
+    checkpoint: Checkpoint,
     output: Annotated[Path, typer.Option("--output", "-o", help="Bitstream to write.")] = Path(
         "model.pleach"
     ),

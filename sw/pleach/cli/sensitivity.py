@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pleach.cli.common import (
+    Checkpoint,
     DatasetOption,
     Json,
     console,
@@ -19,10 +20,7 @@ from pleach.cli.common import (
 
 
 def command(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(help="State dict: .safetensors or torch's.", exists=True, dir_okay=False),
-    ],
+    checkpoint: Checkpoint,
     dataset: DatasetOption = None,
     images: Annotated[
         int, typer.Option(help="Training images that the error is measured on, the last ones.")
