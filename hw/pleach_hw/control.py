@@ -1,12 +1,13 @@
 """The central control unit: runs the layers of a network one after the other."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.reference import EngineConfig
 from pleach_hw.lnzd import token_layout
 from pleach_hw.loader import layer_layout
+from pleach_hw.primitives.delay import delays
 from pleach_hw.primitives.memory import LutRam
 
 
@@ -14,9 +15,9 @@ class ControlUnit(wiring.Component):
     """Broadcasts columns to the PEs and starts the drain of each layer (docs/engine.md).
 
     A layer begins with its bias column, so the PEs have work while its first activations are on
-    their way. A column is broadcast in every cycle after one in which all PEs were ready. When the
-    last one was and no PE has a MAC left to issue, the layer is drained; the next one begins at
-    once.
+    their way. Each group's next column is broadcast in every cycle after one in which all its PEs
+    were ready. When the last one was and no PE has a MAC left to issue, the layer is drained; the
+    next one begins at once.
 
     Ports:
         start: run the `layers` layers of the layer table; tokens may come from now on.
@@ -24,9 +25,11 @@ class ControlUnit(wiring.Component):
             were cleared.
         layer_*: write port of the layer table, while not busy.
         inputs: of the first layer, once it was written.
-        i: tokens of every layer in turn.
-        column_valid, column, activation, parity, codebook_base: to all PEs.
-        ready, issued: all PEs are.
+        i: tokens of every layer in turn, a stream for each group, with the group's column numbers.
+        column_valid, column, activation: to the PEs of each group.
+        parity, codebook_base: to all PEs.
+        ready: all PEs of each group are.
+        issued: all PEs are.
         drain_*, clear, clear_busy: to and from the drain unit; `drain_final` says that what is
             drained are the network's outputs.
         cycles_index, cycles: read port of the cycles that each layer took in the last run, from its
@@ -45,13 +48,13 @@ class ControlUnit(wiring.Component):
                 "layer_index": In(index),
                 "layer": In(layer_layout(config)),
                 "inputs": Out(16),
-                "i": In(stream.Signature(token_layout(column_width=16))),
-                "column_valid": Out(1),
-                "column": Out(range(config.columns)),
-                "activation": Out(signed(16)),
+                "i": In(stream.Signature(token_layout(column_width=16))).array(config.groups),
+                "column_valid": Out(config.groups),
+                "column": Out(data.ArrayLayout(range(config.columns), config.groups)),
+                "activation": Out(data.ArrayLayout(signed(16), config.groups)),
                 "parity": Out(1),
                 "codebook_base": Out(range(config.codebook)),
-                "ready": In(1),
+                "ready": In(config.groups),
                 "issued": In(1),
                 "drain_start": Out(1),
                 "drain_rows": Out(16),
@@ -85,18 +88,26 @@ class ControlUnit(wiring.Component):
         with m.If(self.layer_write & (self.layer_index == 0)):
             m.d.sync += self.inputs.eq(self.layer.inputs)
 
-        # The column to be broadcast next, held here so that its address is ready early. The PEs
-        # allow for a column more than they said they have room for: `ready` is a cycle old.
-        held = Signal()
-        free = Signal()
-        ready = Signal()
+        # The columns to be broadcast next, held here so that their addresses are ready early. The
+        # PEs allow for a column more than they said they have room for: `ready` is a cycle old.
+        groups = self._config.groups
+        group_bits = (groups - 1).bit_length()
+        held = Signal(groups)
+        free = Signal(groups)
+        ready = Signal(groups)
+        ended = Signal(groups)  # the group's last token of this layer was taken
         m.d.sync += ready.eq(self.ready)
         m.d.comb += [
             self.column_valid.eq(held & ready),
             free.eq(~held | ready),
         ]
-        with m.If(ready):
-            m.d.sync += held.eq(0)
+        m.d.sync += held.eq(held & ~ready)
+
+        # What the PEs say of the MACs left is older than the columns of the last two cycles.
+        issued = Signal()
+        sent = delays(m, self.column_valid.any(), 2, name="sent", reset_less=False)
+        m.d.sync += issued.eq(self.issued)
+        all_issued = ~held.any() & ~sent[1] & ~sent[2] & issued
 
         # Cycles of a layer; its drain overlaps with the next one's broadcasts.
         cycle = Signal(32)
@@ -115,7 +126,7 @@ class ControlUnit(wiring.Component):
             layer_cycles.write_en.eq(self.drain_done),
         ]
         m.d.sync += cycle.eq(cycle + 1)
-        with m.If(self.column_valid & ~counting):
+        with m.If(self.column_valid.any() & ~counting):
             m.d.sync += [counting.eq(1), first.eq(cycle)]
 
         with m.FSM(init="clear"):
@@ -135,42 +146,45 @@ class ControlUnit(wiring.Component):
                 m.d.sync += [layer.eq(table.read_data), counting.eq(0)]
                 m.next = "bias"
             with m.State("bias"):
-                m.d.sync += [
-                    held.eq(layer.bias),
-                    self.column.eq(layer.column_base + layer.inputs),
-                    self.activation.eq(1 << layer.bias_exponent),
-                ]
+                m.d.sync += ended.eq(0)
+                for group in range(groups):
+                    mine = layer.inputs[:group_bits] == group
+                    m.d.sync += [
+                        held[group].eq(layer.bias & mine),
+                        self.column[group].eq(layer.column_base + (layer.inputs >> group_bits)),
+                        self.activation[group].eq(1 << layer.bias_exponent),
+                    ]
                 m.next = "activations"
             with m.State("activations"):
-                m.d.comb += self.i.ready.eq(free)
-                with m.If(free & self.i.valid):
-                    m.d.sync += [
-                        held.eq(self.i.p.present),
-                        self.column.eq(layer.column_base + self.i.p.column),
-                        self.activation.eq(self.i.p.value),
-                    ]
-                    with m.If(self.i.p.last):
-                        # The layer before was drained: its last activation has just come.
+                for group, tokens in enumerate(self.i):
+                    m.d.comb += tokens.ready.eq(free[group] & ~ended[group])
+                    with m.If(tokens.valid & tokens.ready):
                         m.d.sync += [
-                            self.drain_rows.eq(layer.outputs),
-                            self.drain_shift.eq(layer.shift),
-                            self.drain_relu.eq(layer.relu),
-                            self.drain_parity.eq(self.parity),
-                            self.drain_final.eq(index + 1 == self.layers),
-                            drain_index.eq(index),
+                            held[group].eq(tokens.p.present),
+                            self.column[group].eq(layer.column_base + tokens.p.column),
+                            self.activation[group].eq(tokens.p.value),
+                            ended[group].eq(tokens.p.last),
                         ]
-                        m.next = "wait"
+                with m.If(ended.all()):
+                    # The layer before was drained: its last activation has come.
+                    m.d.sync += [
+                        self.drain_rows.eq(layer.outputs),
+                        self.drain_shift.eq(layer.shift),
+                        self.drain_relu.eq(layer.relu),
+                        self.drain_parity.eq(self.parity),
+                        self.drain_final.eq(index + 1 == self.layers),
+                        drain_index.eq(index),
+                    ]
+                    m.next = "wait"
             with m.State("wait"):
-                with m.If(~held & self.issued):
-                    m.next = "drain"
-            with m.State("drain"):  # apart from "wait": all PEs take part in that decision
-                m.d.comb += self.drain_start.eq(1)
-                m.d.sync += drain_first.eq(Mux(counting, first, cycle))
-                with m.If(self.drain_final):
-                    m.next = "last drain"
-                with m.Else():
-                    m.d.sync += index.eq(index + 1)
-                    m.next = "fetch"
+                with m.If(all_issued):
+                    m.d.comb += self.drain_start.eq(1)
+                    m.d.sync += drain_first.eq(Mux(counting, first, cycle))
+                    with m.If(self.drain_final):
+                        m.next = "last drain"
+                    with m.Else():
+                        m.d.sync += index.eq(index + 1)
+                        m.next = "fetch"
             with m.State("last drain"):
                 with m.If(self.drain_done):
                     m.d.sync += self.busy.eq(0)

@@ -9,7 +9,6 @@ from amaranth.lib.wiring import In, Out
 from pleach.reference import EngineConfig
 from pleach_hw.arithmetic import drain_latency
 from pleach_hw.lnzd import vector_layout
-from pleach_hw.primitives import delay
 from pleach_hw.primitives.delay import delays
 from pleach_hw.queue import Queue
 from pleach_hw.requantize import RequantizeUnit
@@ -19,13 +18,14 @@ class DrainUnit(wiring.Component):
     """Drains a layer's rows in order, `lanes` a cycle, and gives them requantised as vectors; the
     first `latency` cycles after `start`.
 
-    Row `r` is local row ``r // pes`` of PE ``r % pes``. All `lanes` accumulators of a vector are
-    drained, those past the last row, too; the vector's mask leaves them out. `start` may come while
-    not `busy`; `rows` (1 to 65535), `shift`, `relu` and `parity` belong to it and stand still until
-    `done`, which is high in the cycle in which the last vector enters the queue at the output.
+    Row `r` is local row ``r // row_pes`` of PE ``r % row_pes`` in each group, and the sum of what
+    the groups' PEs hold. All `lanes` accumulators of a vector are drained, those past the last row,
+    too; the vector's mask leaves them out. `start` may come while not `busy`; `rows` (1 to 65535),
+    `shift`, `relu` and `parity` belong to it and stand still until `done`, which is high in the
+    cycle in which the last vector enters the queue at the output.
 
     Back-pressure: rows are drained only when their vector is sure of a place in that queue, so
-    that no PE ever waits. The queue is deep enough for one vector a cycle.
+    that no PE ever waits. The queue is deep enough for one vector a cycle, and for `outputs` rows.
 
     `clear` drains every row of every PE, `accumulators` cycles while `clear_busy`, and gives
     nothing: after a reset, which leaves the accumulators. Reset drops all else.
@@ -35,12 +35,14 @@ class DrainUnit(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self._config = config
-        self._groups = config.pes // config.lanes  # vectors in a local row
-        # Ages of a vector: there are registers in front of the PEs and behind the choice of lanes.
+        self._parts = config.row_pes // config.lanes  # vectors in a local row
+        # Ages of a vector: there are registers in front of the PEs, behind the choice of lanes and
+        # behind each addition of two groups.
         self._drained_at = 1 + drain_latency()
-        self._queued_at = self._drained_at + 1 + RequantizeUnit.latency
+        self._summed_at = self._drained_at + 1 + (config.groups - 1).bit_length()
+        self._queued_at = self._summed_at + RequantizeUnit.latency
         # A place in the queue is taken for `_queued_at` + 2 cycles at least.
-        self._depth = 1 << (self._queued_at + 1).bit_length()
+        self._depth = max(1 << (self._queued_at + 1).bit_length(), config.outputs // config.lanes)
         self._vector = vector_layout(lanes=config.lanes, column_width=16)
         super().__init__(
             {
@@ -69,9 +71,9 @@ class DrainUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        lanes, groups = config.lanes, self._groups
-        lane_bits, group_bits = (lanes - 1).bit_length(), (groups - 1).bit_length()
-        number = range(groups * config.accumulators)  # of a vector in its layer
+        lanes, parts = config.lanes, self._parts
+        lane_bits, part_bits = (lanes - 1).bit_length(), (parts - 1).bit_length()
+        number = range(parts * config.accumulators)  # of a vector in its layer
         last_row = (self.rows - 1)[:16]
         last_number = last_row[lane_bits:]
 
@@ -91,29 +93,40 @@ class DrainUnit(wiring.Component):
         m.d.sync += [
             self.clear_busy.eq(self.clear | (self.clear_busy & (sweep != config.accumulators - 1))),
             sweep.eq(sweep + self.clear_busy),
-            self.drain_row.eq(Mux(self.clear_busy, sweep, next_number[group_bits:])),
+            self.drain_row.eq(Mux(self.clear_busy, sweep, next_number[part_bits:])),
             self.drain_parity.eq(self.parity),
         ]
         for pe in range(config.pes):
-            chosen = go & (next_number[:group_bits] == pe // lanes)
+            chosen = go & (next_number[:part_bits] == pe % config.row_pes // lanes)
             m.d.sync += self.drain_valid[pe].eq(chosen | self.clear_busy)
         valid = delays(m, go, self._queued_at, name="valid", reset_less=False)
 
-        # The accumulators of the vector drained, requantised.
-        group = Signal(group_bits)
+        # The accumulators of the vector drained, added up over the groups and requantised. Sums
+        # wrap, and none does: each is part of one that the compiler proved to fit.
+        part = Signal(part_bits)
         with m.If(valid[self._drained_at]):
-            m.d.sync += group.eq(group + 1)
+            m.d.sync += part.eq(part + 1)
         with m.Elif(self.start):
-            m.d.sync += group.eq(0)
+            m.d.sync += part.eq(0)
         m.submodules.queue = queue = Queue(shape=self._vector, depth=self._depth)
         vector = queue.i.payload
+        accumulator = signed(config.accumulator_bits)
         for lane in range(lanes):
             m.submodules[f"requantize_{lane}"] = unit = RequantizeUnit(
                 accumulator_bits=config.accumulator_bits
             )
-            choice = Array(self.drained[lane::lanes])
+            sums = []
+            for group in range(config.groups):
+                first = group * config.row_pes + lane
+                choice = Array(self.drained[first : (group + 1) * config.row_pes : lanes])
+                sums.append(Signal(accumulator, name=f"acc_{lane}_{group}", reset_less=True))
+                m.d.sync += sums[-1].eq(choice[part])
+            while len(sums) > 1:
+                pairs = list(zip(sums[::2], sums[1::2], strict=True))
+                sums = [Signal(accumulator, reset_less=True) for _ in pairs]
+                m.d.sync += [total.eq(a + b) for total, (a, b) in zip(sums, pairs, strict=True)]
             m.d.comb += [
-                unit.acc.eq(delay(m, choice[group], 1, name=f"acc_{lane}")),
+                unit.acc.eq(sums[0]),
                 unit.shift.eq(self.shift),
                 unit.relu.eq(self.relu),
                 vector.values[lane].eq(unit.result),

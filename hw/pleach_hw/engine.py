@@ -1,6 +1,6 @@
 """The engine: all blocks joined, with AXI4-Stream at the edge."""
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -8,9 +8,9 @@ from pleach.reference import EngineConfig
 from pleach_hw.control import ControlUnit
 from pleach_hw.drain import DrainUnit
 from pleach_hw.host_link import HostLink
-from pleach_hw.lnzd import NonZeroDetector
+from pleach_hw.lnzd import NonZeroDetector, vector_layout, widened
 from pleach_hw.loader import Loader
-from pleach_hw.packing import INPUT_LANES, InputUnpack, OutputPack
+from pleach_hw.packing import InputUnpack, OutputPack
 from pleach_hw.pe import ProcessingElement
 
 
@@ -45,14 +45,17 @@ class Engine(wiring.Component):
         config = self._config
         m.submodules.host = host = HostLink(config)
         m.submodules.loader = loader = Loader(config)
-        m.submodules.unpack = unpack = InputUnpack()
-        m.submodules.lnzd = lnzd = NonZeroDetector(lanes=INPUT_LANES)
+        m.submodules.unpack = unpack = InputUnpack(lanes=config.vector)
+        lnzd = [NonZeroDetector(lanes=config.vector // config.groups) for _ in range(config.groups)]
+        for group, detector in enumerate(lnzd):
+            m.submodules[f"lnzd_{group}"] = detector
         m.submodules.control = control = ControlUnit(config)
         m.submodules.drain = drain = DrainUnit(config)
         m.submodules.pack = pack = OutputPack(lanes=config.lanes)
         pes = [ProcessingElement(config) for _ in range(config.pes)]
         for number, pe in enumerate(pes):
             m.submodules[f"pe_{number}"] = pe
+        in_groups = [pes[n : n + config.row_pes] for n in range(0, config.pes, config.row_pes)]
 
         m.d.comb += [
             host.i.p.data.eq(self.s_axis_tdata),
@@ -83,7 +86,7 @@ class Engine(wiring.Component):
                 pe.load_clear.eq(loader.load_clear),
                 pe.entry_valid.eq(loader.entry_valid[number]),
                 pe.entry.eq(loader.entry),
-                pe.column_end.eq(loader.column_end),
+                pe.column_end.eq(loader.column_end[number // config.row_pes]),
                 pe.column_end_column.eq(loader.column),
                 pe.codebook_write.eq(loader.codebook_write),
                 pe.codebook_addr.eq(loader.codebook_addr),
@@ -92,7 +95,8 @@ class Engine(wiring.Component):
 
         # RUN: inputs to LNZD, its tokens to the control unit, broadcasts to the PEs.
         connect(m, host.inputs, unpack.i)
-        connect(m, lnzd.o, control.i)
+        for detector, tokens in zip(lnzd, control.i, strict=True):
+            connect(m, detector.o, tokens)
         connect(m, pack.o, host.outputs)
         m.d.comb += [
             unpack.start.eq(host.run_start),
@@ -105,14 +109,14 @@ class Engine(wiring.Component):
             control.layers.eq(loader.layers),
             control.cycles_index.eq(host.cycles_index),
             host.cycles.eq(control.cycles),
-            control.ready.eq(Cat(pe.ready for pe in pes).all()),
+            control.ready.eq(Cat(Cat(pe.ready for pe in group).all() for group in in_groups)),
             control.issued.eq(Cat(pe.issued for pe in pes).all()),
         ]
         for number, pe in enumerate(pes):
             m.d.comb += [
-                pe.column_valid.eq(control.column_valid),
-                pe.column.eq(control.column),
-                pe.activation.eq(control.activation),
+                pe.column_valid.eq(control.column_valid[number // config.row_pes]),
+                pe.column.eq(control.column[number // config.row_pes]),
+                pe.activation.eq(control.activation[number // config.row_pes]),
                 pe.parity.eq(control.parity),
                 pe.codebook_base.eq(control.codebook_base),
                 pe.drain_valid.eq(drain.drain_valid[number]),
@@ -138,21 +142,35 @@ class Engine(wiring.Component):
                 pack.i.valid.eq(drain.o.valid),
                 drain.o.ready.eq(pack.i.ready),
             ]
+        vector = Signal(vector_layout(lanes=config.vector, column_width=16))
+        valid, taken = Signal(), Signal()
+        drained = drain.o.p
+        values, mask, column = widened(
+            list(drained.values), drained.mask, drained.column, lanes=config.vector
+        )
         with m.If(unpack.o.valid):  # only the first layer has inputs, before anything is drained
-            m.d.comb += [
-                lnzd.i.payload.eq(unpack.o.payload),
-                lnzd.i.valid.eq(1),
-                unpack.o.ready.eq(lnzd.i.ready),
-            ]
+            m.d.comb += [vector.eq(unpack.o.payload), valid.eq(1), unpack.o.ready.eq(taken)]
         with m.Elif(~control.drain_final):
             m.d.comb += [
-                lnzd.i.p.column.eq(drain.o.p.column),
-                lnzd.i.p.last.eq(drain.o.p.last),
-                lnzd.i.p.mask.eq(drain.o.p.mask),
-                lnzd.i.valid.eq(drain.o.valid),
-                drain.o.ready.eq(lnzd.i.ready),
+                vector.column.eq(column),
+                vector.last.eq(drained.last),
+                vector.mask.eq(mask),
+                valid.eq(drain.o.valid),
+                drain.o.ready.eq(taken),
+            ]
+            m.d.comb += [vector.values[lane].eq(value) for lane, value in enumerate(values)]
+
+        # Each group gets its columns of a vector, all of them at once.
+        m.d.comb += taken.eq(Cat(detector.i.ready for detector in lnzd).all())
+        for group, detector in enumerate(lnzd):
+            own = range(group, config.vector, config.groups)
+            m.d.comb += [
+                detector.i.valid.eq(valid & taken),
+                detector.i.p.column.eq(vector.column >> (config.groups - 1).bit_length()),
+                detector.i.p.last.eq(vector.last),
+                detector.i.p.mask.eq(Cat(vector.mask[lane] for lane in own)),
             ]
             m.d.comb += [
-                lnzd.i.p.values[lane].eq(drain.o.p.values[lane]) for lane in range(config.lanes)
+                detector.i.p.values[n].eq(vector.values[lane]) for n, lane in enumerate(own)
             ]
         return m

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,6 +25,21 @@ def vector_layout(*, lanes: int, column_width: int) -> data.StructLayout:
             "last": 1,
         }
     )
+
+
+def widened(values, mask, column, *, lanes):
+    """Neighbouring activations in their places of a vector of `lanes` lanes.
+
+    `column` is a multiple of the number of `values`, of the vector one of `lanes`. Values stand in
+    every place and only the mask tells which it is, so this costs a decoder and no multiplexer.
+
+    Returns the vector's values, its mask and its column.
+    """
+    width = len(values)
+    place = column[(width - 1).bit_length() : (lanes - 1).bit_length()]
+    placed = Cat(mask[lane % width] & (place == lane // width) for lane in range(lanes))
+    aligned = Cat(Const(0, (lanes - 1).bit_length()), column[(lanes - 1).bit_length() :])
+    return [values[lane % width] for lane in range(lanes)], placed, aligned
 
 
 def token_layout(*, column_width: int) -> data.StructLayout:

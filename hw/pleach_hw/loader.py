@@ -126,7 +126,8 @@ class Loader(wiring.Component):
         layers, input_type: of the header, once done without an error.
         convolutional: a layer that was loaded is a convolution.
         layer_write, layer_index, layer: write port of the layer table.
-        load_clear … codebook_data: for all PEs; `entry_valid` has a bit for each.
+        load_clear … codebook_data: for all PEs; `entry_valid` has a bit for each, `column_end` one
+            for each group.
         overflow: a PE had no room for an entry.
     """
 
@@ -148,7 +149,7 @@ class Loader(wiring.Component):
                 "load_clear": Out(1),
                 "entry_valid": Out(config.pes),
                 "entry": Out(entry_layout(config)),
-                "column_end": Out(1),
+                "column_end": Out(config.groups),
                 "column": Out(range(config.columns)),
                 "overflow": In(1),
                 "codebook_write": Out(1),
@@ -206,6 +207,7 @@ class Loader(wiring.Component):
         word_count = Signal(range(len(layer_words) + 1))  # fields of the layer, in words
         shape, count, scale, tables = fields
         columns = Signal(17)
+        local_columns = Signal(17)  # of a group, in whole blocks
         column_base = Signal(range(config.columns + 1))
         codebook_base = Signal(range(config.codebook + 1))
         outputs_before = Signal(16)
@@ -215,7 +217,12 @@ class Loader(wiring.Component):
             columns.eq(shape.inputs + scale.bias),
             convolution.eq(kind == words.SECTION_CONV),
             word_count.eq(Mux(convolution, len(layer_words), len(fields))),
-            local.eq((shape.outputs + (config.pes - 1)) >> (config.pes - 1).bit_length()),
+            local_columns.eq(
+                (columns + (config.groups * config.block - 1))
+                >> (config.groups * config.block - 1).bit_length()
+                << (config.block - 1).bit_length()
+            ),
+            local.eq((shape.outputs + (config.row_pes - 1)) >> (config.row_pes - 1).bit_length()),
         ]
         reserved = [
             (field.as_value() & w.reserved()) != 0
@@ -229,7 +236,7 @@ class Loader(wiring.Component):
             & ~tables.narrow
         )
         fits = {
-            Resource.COLUMNS: column_base + columns <= config.columns,
+            Resource.COLUMNS: column_base + local_columns <= config.columns,
             Resource.ROWS: local + local_before <= config.accumulators,
             Resource.CODEBOOK: codebook_base + tables.codebook_size <= config.codebook,
             Resource.ACCUMULATOR_BITS: scale.accumulator_bits <= config.accumulator_bits,
@@ -600,7 +607,7 @@ class Loader(wiring.Component):
                         m.d.comb += self.layer_write.eq(1)
                         m.d.sync += [
                             layers_read.eq(layers_read + 1),
-                            column_base.eq(column_base + columns),
+                            column_base.eq(column_base + local_columns),
                             codebook_base.eq(codebook_base + tables.codebook_size),
                             outputs_before.eq(shape.outputs),
                             convolution_before.eq(convolution),

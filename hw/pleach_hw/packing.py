@@ -4,10 +4,11 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from pleach_hw.lnzd import vector_layout
+from pleach_hw.lnzd import vector_layout, widened
 from pleach_hw.loader import PACKET_WORD
 
-INPUT_LANES = 4
+#: activations in a word of inputs
+NARROW, WIDE = 4, 2
 
 
 class InputUnpack(wiring.Component):
@@ -16,21 +17,25 @@ class InputUnpack(wiring.Component):
     A packet that ends too soon still gives a last vector, so that the run comes to an end; what
     follows the last input is discarded up to the packet's end.
 
+    Args:
+        lanes: of the vectors, 4 at least; a word fills some of them.
+
     Ports:
         start: a packet of `inputs` inputs begins; int16 where `wide`, else uint8.
-        i, o: the words after the command word; vectors of 4 lanes.
+        i, o: the words after the command word; vectors.
         done: the packet's last word was taken.
         wrong_length: too few words or too many; stands until the next start.
     """
 
-    def __init__(self):
+    def __init__(self, *, lanes: int):
+        self._lanes = lanes
         super().__init__(
             {
                 "start": In(1),
                 "inputs": In(16),
                 "wide": In(1),
                 "i": In(stream.Signature(PACKET_WORD)),
-                "o": Out(stream.Signature(vector_layout(lanes=INPUT_LANES, column_width=16))),
+                "o": Out(stream.Signature(vector_layout(lanes=lanes, column_width=16))),
                 "done": Out(1),
                 "wrong_length": Out(1),
             }
@@ -39,8 +44,9 @@ class InputUnpack(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         left = Signal(16)
+        column = Signal(16)
         complete = Signal()  # the last vector was given
-        per_word = Mux(self.wide, 2, 4)
+        per_word = Mux(self.wide, WIDE, NARROW)
         last = left <= per_word
         word = self.i.p.data
 
@@ -49,26 +55,30 @@ class InputUnpack(wiring.Component):
             self.o.valid.eq(self.i.valid & ~complete & ~self.done),
             self.i.ready.eq((self.o.ready | complete) & ~self.done),
             vector.last.eq(last | self.i.p.last),
-            vector.mask.eq(Cat((left > n) & ((n < 2) | ~self.wide) for n in range(INPUT_LANES))),
         ]
-        for lane in range(INPUT_LANES):
-            narrow = word.word_select(lane, 8)
-            wide = word.word_select(lane, 16).as_signed() if lane < 2 else 0
-            m.d.comb += vector.values[lane].eq(Mux(self.wide, wide, narrow))
+        mask = Cat(left > n for n in range(NARROW))
+        for condition, parts in (
+            (self.wide, [word.word_select(n, 16).as_signed() for n in range(WIDE)]),
+            (~self.wide, [word.word_select(n, 8) for n in range(NARROW)]),
+        ):
+            values, places, aligned = widened(parts, mask, column, lanes=self._lanes)
+            with m.If(condition):
+                m.d.comb += [vector.mask.eq(places), vector.column.eq(aligned)]
+                m.d.comb += [vector.values[lane].eq(value) for lane, value in enumerate(values)]
 
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += self.done.eq(self.i.p.last)
             with m.If(~complete):
                 m.d.sync += [
                     left.eq(left - per_word),
-                    vector.column.eq(vector.column + per_word),
+                    column.eq(column + per_word),
                     complete.eq(vector.last),
                     self.wrong_length.eq(last != self.i.p.last),
                 ]
         with m.If(self.start):
             m.d.sync += [
                 left.eq(self.inputs),
-                vector.column.eq(0),
+                column.eq(0),
                 complete.eq(0),
                 self.done.eq(0),
                 self.wrong_length.eq(0),

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.reference import EngineConfig
 from pleach_hw.arithmetic import ArithmeticUnit, drain_latency
-from pleach_hw.pointer_read import PointerRead
+from pleach_hw.pointer_read import PointerRead, block_layout
 from pleach_hw.weight_read import WeightRead, entry_layout
 
 
 class ProcessingElement(wiring.Component):
     """Holds the weights of every `pes`-th row and accumulates their products with the activations
-    broadcast; one MAC or drain a cycle. The first MAC of a column is issued `BlockRam.latency` + 2
-    cycles after its broadcast where nothing is ahead of it; columns without a weight here cost
-    nothing.
+    broadcast; one MAC or drain a cycle. The first MAC of a column is issued `issue_latency` cycles
+    after its broadcast where nothing is ahead of it; columns without a weight here cost nothing.
 
     Broadcast: with `column_valid`, `column` (layer base added) and `activation` are taken; it may
-    come only while `ready`, or in the cycle after: it falls when one place may be left.
+    come only while `ready`, or in the cycle after. Both are registers, so that a broadcast may come
+    from far away: `ready` falls while there are still places for what is on its way.
 
     Drain: with `drain_valid`, `drained` shows `drain_latency` cycles later, with `drained_valid`,
     the sum of `drain_row` over every MAC issued before, and the row begins again at 0. Drains go
-    before MACs and are never refused. `issued` says that no MAC is left to be issued: drains may
-    come, and `parity` and `codebook_base` may change, from this very cycle on. `idle` says that
-    all MACs have been written, too.
+    before MACs and are never refused. `issued` says that no MAC is left to be issued of what was
+    broadcast two cycles ago and before: drains may come, and `parity` and `codebook_base` may
+    change, from this very cycle on. `idle` says that all MACs have been written, too.
 
-    Loading, only while `idle`: `load_clear`, then the columns in any order, each as its entries
-    (`entry_valid`) followed by `column_end`. An entry too many is dropped and raises `overflow`
-    until the next `load_clear`. The codebook is written through `codebook_*`.
+    Loading, only while `idle`: `load_clear`, then the columns in rising order, each as its entries
+    (`entry_valid`) followed by `column_end`; of a block of columns the first is never left out. An
+    entry too many is dropped and raises `overflow` until the next `load_clear`. The codebook is
+    written through `codebook_*`.
 
     Reset drops all work held; pointers, entries, codebook and accumulators stay. So drain every row
     after a reset, before the first layer.
@@ -48,7 +49,7 @@ class ProcessingElement(wiring.Component):
                 "column_valid": In(1),
                 "column": In(column),
                 "activation": In(signed(16)),
-                "ready": Out(1),
+                "ready": Out(1, init=1),
                 "parity": In(1),
                 "codebook_base": In(code_address),
                 "drain_valid": In(1),
@@ -56,7 +57,7 @@ class ProcessingElement(wiring.Component):
                 "drain_parity": In(1),
                 "drained": Out(signed(config.accumulator_bits)),
                 "drained_valid": Out(1),
-                "issued": Out(1),
+                "issued": Out(1, init=1),
                 "idle": Out(1),
                 "load_clear": In(1),
                 "entry_valid": In(1),
@@ -74,6 +75,10 @@ class ProcessingElement(wiring.Component):
     def drain_latency(self):
         return drain_latency()
 
+    @property
+    def issue_latency(self):
+        return 1 + PointerRead(self._config).latency + 2
+
     def elaborate(self, platform):
         m = Module()
         config = self._config
@@ -82,11 +87,16 @@ class ProcessingElement(wiring.Component):
         m.submodules.arithmetic = arithmetic = ArithmeticUnit(config)
 
         wiring.connect(m, pointers.o, weights.i)
-        m.d.comb += [
+        issued = Signal()
+        m.d.comb += issued.eq(pointers.empty & ~pointers.column_valid & ~weights.busy)
+        m.d.sync += [
             pointers.column_valid.eq(self.column_valid),
             pointers.column.eq(self.column),
             pointers.activation.eq(self.activation),
             self.ready.eq(pointers.ready),
+            self.issued.eq(issued),
+        ]
+        m.d.comb += [
             weights.hold.eq(self.drain_valid),
             arithmetic.mac.eq(weights.issued),
             arithmetic.activation.eq(weights.activation),
@@ -98,24 +108,36 @@ class ProcessingElement(wiring.Component):
             arithmetic.drain_parity.eq(self.drain_parity),
             self.drained.eq(arithmetic.drained),
             self.drained_valid.eq(arithmetic.drained_valid),
-            self.issued.eq(pointers.empty & ~weights.busy),
-            self.idle.eq(self.issued & ~arithmetic.busy),
+            self.idle.eq(issued & ~arithmetic.busy),
         ]
 
-        # Loading: `fill` entries are there, `count` of them since `start`, the last column's end.
+        # Loading: `fill` entries are there, `count` of them since `start`, the last column's end;
+        # `pointers_before` are those of the columns of its block that ended before.
         fill = Signal(range(config.entries + 1))
         start = Signal(range(config.entries))
         count = Signal(range(config.accumulators + 1))
         full = fill[-1]  # the capacity is a power of two
         append = self.entry_valid & ~full
+        block, pointers_before = Signal(block_layout(config)), Signal(block_layout(config))
+        block_bits = (config.block - 1).bit_length()
+        within = self.column_end_column[:block_bits]
+        first = within == 0
+        m.d.comb += block.start.eq(Mux(first, start, pointers_before.start))
+        for column in range(config.block):
+            before = Mux(first, 0, pointers_before.counts[column])
+            m.d.comb += block.counts[column].eq(Mux(within == column, count, before))
+        m.d.comb += [block.eq(0), block.start.eq(start)]
+        with m.Switch(within):
+            for column in range(config.block):
+                with m.Case(column):
+                    m.d.comb += block.counts[column].eq(count)
         m.d.comb += [
             weights.write_en.eq(append),
             weights.write_addr.eq(fill),
             weights.write_entry.eq(self.entry),
             pointers.write_en.eq(self.column_end),
-            pointers.write_column.eq(self.column_end_column),
-            pointers.write_pointer.start.eq(start),
-            pointers.write_pointer.count.eq(count),
+            pointers.write_block.eq(self.column_end_column >> block_bits),
+            pointers.write_data.eq(block),
             arithmetic.codebook_write.eq(self.codebook_write),
             arithmetic.codebook_addr.eq(self.codebook_addr),
             arithmetic.codebook_data.eq(self.codebook_data),
@@ -123,7 +145,7 @@ class ProcessingElement(wiring.Component):
         with m.If(self.load_clear):
             m.d.sync += [fill.eq(0), start.eq(0), count.eq(0), self.overflow.eq(0)]
         with m.Elif(self.column_end):
-            m.d.sync += [start.eq(fill), count.eq(0)]
+            m.d.sync += [start.eq(fill), count.eq(0), pointers_before.eq(block)]
         with m.Elif(self.entry_valid):
             m.d.sync += [fill.eq(fill + append), count.eq(count + append)]
             m.d.sync += self.overflow.eq(self.overflow | full)

@@ -10,11 +10,23 @@ from pleach.reference import EngineConfig
 from pleach_hw.primitives import BlockRam, delay
 from pleach_hw.queue import Queue
 
+#: Columns that may be on their way to a PE before its `ready` is heeded.
+COLUMNS_AHEAD = 4
+
 
 def pointer_layout(config: EngineConfig) -> data.StructLayout:
     """Where a PE's entries of a column start, and how many they are."""
     return data.StructLayout(
         {"start": range(config.entries), "count": range(config.accumulators + 1)}
+    )
+
+
+def block_layout(config: EngineConfig) -> data.StructLayout:
+    """The pointers of `block` neighbouring columns: where the first one's entries start, and how
+    many each has."""
+    count = range(config.accumulators + 1)
+    return data.StructLayout(
+        {"start": range(config.entries), "counts": data.ArrayLayout(count, config.block)}
     )
 
 
@@ -24,13 +36,13 @@ def work_layout(config: EngineConfig) -> data.StructLayout:
 
 
 class PointerRead(wiring.Component):
-    """Looks a broadcast column's pointer up and offers the work from a queue, `BlockRam.latency`
-    + 1 cycles later; a column a cycle. Columns without an entry take no place in the queue.
+    """Looks a broadcast column's pointer up and offers the work from a queue, `latency` + 1 cycles
+    later; a column a cycle. Columns without an entry take no place in the queue.
 
-    Back-pressure: `ready` says that a column is welcome in this cycle and in the next, whatever it
-    is then; a column at another time is an error. Places are counted when a column is accepted, so
-    that what is on its way through the memory always finds one. Reset drops everything held; the
-    pointers stay. Pointers are written through `write_*`, only while `empty`.
+    Back-pressure: `ready` says that `COLUMNS_AHEAD` columns are welcome, whatever is on its way
+    already; a column more is an error. Places are counted when a column is accepted, so that what
+    is on its way through the memory always finds one. Reset drops everything held; the pointers
+    stay. Blocks of pointers are written through `write_*`, only while `empty`.
     """
 
     def __init__(self, config: EngineConfig):
@@ -44,28 +56,51 @@ class PointerRead(wiring.Component):
                 "o": Out(stream.Signature(work_layout(config))),
                 "empty": Out(1),
                 "write_en": In(1),
-                "write_column": In(range(config.columns)),
-                "write_pointer": In(pointer_layout(config)),
+                "write_block": In(range(config.columns // config.block)),
+                "write_data": In(block_layout(config)),
             }
         )
 
+    @property
+    def latency(self):
+        """Cycles from a column to its pointer."""
+        return BlockRam.latency + (self._config.block > 1)
+
     def elaborate(self, platform):
         m = Module()
-        depth = self._config.queue_depth
-        m.submodules.pointers = pointers = BlockRam(
-            shape=pointer_layout(self._config), depth=self._config.columns
+        config = self._config
+        depth, block_bits = config.queue_depth, (config.block - 1).bit_length()
+        m.submodules.blocks = blocks = BlockRam(
+            shape=block_layout(config), depth=config.columns // config.block
         )
-        m.submodules.queue = queue = Queue(shape=work_layout(self._config), depth=depth)
+        m.submodules.queue = queue = Queue(shape=work_layout(config), depth=depth)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
-        found = delay(m, self.column_valid, pointers.latency, name="found", reset_less=False)
-        activation = delay(m, self.activation, pointers.latency, name="activation")
-        pointer = pointers.read_data
-        # The pointers' one write and one read never meet: they are written before a column comes.
+        # The blocks' one write and one read never meet: they are written before a column comes.
         m.d.comb += [
-            pointers.write_en.eq(self.write_en),
-            pointers.write_addr.eq(self.write_column),
-            pointers.write_data.eq(self.write_pointer),
-            pointers.read_addr.eq(self.column),
+            blocks.write_en.eq(self.write_en),
+            blocks.write_addr.eq(self.write_block),
+            blocks.write_data.eq(self.write_data),
+            blocks.read_addr.eq(self.column >> block_bits),
+        ]
+        found = delay(m, self.column_valid, self.latency, name="found", reset_less=False)
+        activation = delay(m, self.activation, self.latency, name="activation")
+
+        # The column's pointer: its block's start and the counts of the columns before it.
+        pointer = Signal(pointer_layout(config), reset_less=True)
+        block = blocks.read_data
+        if block_bits:
+            within = delay(m, self.column[:block_bits], blocks.latency, name="within")
+            with m.Switch(within):
+                for column in range(config.block):
+                    with m.Case(column):
+                        m.d.sync += [
+                            pointer.start.eq(block.start + sum(block.counts[:column])),
+                            pointer.count.eq(block.counts[column]),
+                        ]
+        else:
+            m.d.comb += [pointer.start.eq(block.start), pointer.count.eq(block.counts[0])]
+
+        m.d.comb += [
             queue.i.payload.pointer.eq(pointer),
             queue.i.payload.activation.eq(activation),
             queue.i.valid.eq(found & (pointer.count != 0)),
@@ -78,7 +113,7 @@ class PointerRead(wiring.Component):
             - (queue.o.valid & queue.o.ready)
         )
         m.d.comb += [
-            self.ready.eq(reserved < depth - 1),
+            self.ready.eq(reserved <= depth - COLUMNS_AHEAD),
             self.empty.eq(reserved == 0),
         ]
         return m

@@ -1,6 +1,6 @@
 """Scatter: from gaps to rows and columns, and each entry to the PE that owns its row."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,14 +13,15 @@ class Scatter(wiring.Component):
     """Places the entries of a layer and marks the end of each of its columns.
 
     A cycle places an entry or steps over the end of a column, so a layer takes entries + columns
-    cycles. Row `r` is local row ``r // pes`` of PE ``r % pes``.
+    cycles. Column `c` is column ``c // groups`` of group ``c % groups``, and row `r` is local row
+    ``r // row_pes`` of the group's PE ``r % row_pes``.
 
     Ports:
-        start: begin a layer of `rows` by `columns`, whose first column is `column_base`.
+        start: begin a layer of `rows` by `columns`; a group's first column is `column_base`.
         i: its gap symbols; not ready while a gap is worked off.
         finish: no more symbols come; held until `done`: the columns left are ended.
         entry_valid, entry: an entry for the PE whose bit is set.
-        column_end, column: for all PEs, the column is complete.
+        column_end, column: for the PEs of the group whose bit is set, the column is complete.
         outside: strobe, an entry lies past the last row of the last column; nothing was written.
     """
 
@@ -37,7 +38,7 @@ class Scatter(wiring.Component):
                 "done": Out(1),
                 "entry_valid": Out(config.pes),
                 "entry": Out(entry_layout(config)),
-                "column_end": Out(1),
+                "column_end": Out(config.groups),
                 "column": Out(range(config.columns)),
                 "outside": Out(1),
             }
@@ -45,11 +46,14 @@ class Scatter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        bits = (self._config.pes - 1).bit_length()
+        config = self._config
+        bits = (config.row_pes - 1).bit_length()
+        group = Signal(range(max(2, config.groups)))  # never of no width: exporters differ there
+        last_group = group == config.groups - 1
         row = Signal(16)
         below = Signal(16)  # rows - row: positions left in the column
         columns_left = Signal(16)
-        column = Signal(range(self._config.columns))
+        column = Signal(range(config.columns))
         stepping = Signal()  # `gap` is what is left of a gap that reaches past its column
         gap = Signal(17)
 
@@ -78,7 +82,7 @@ class Scatter(wiring.Component):
                 below.eq(below - ahead - past),
                 self.entry.row.eq(here >> bits),
                 self.entry.code.eq(self.i.p.code),
-                self.entry_valid.eq(past << (here[:bits] if bits else 0)),
+                self.entry_valid.eq(past << Cat(here[:bits], group)),
             ]
         with m.If(step):
             m.d.sync += [
@@ -86,9 +90,10 @@ class Scatter(wiring.Component):
                 gap.eq(ahead - below),
                 row.eq(0),
                 below.eq(self.rows),
-                column.eq(column + 1),
+                column.eq(column + last_group),
+                group.eq(Mux(last_group, 0, group + 1)),
                 columns_left.eq(columns_left - 1),
-                self.column_end.eq(1),
+                self.column_end.eq(1 << group),
                 self.column.eq(column),
             ]
         with m.If(self.start):
@@ -97,6 +102,7 @@ class Scatter(wiring.Component):
                 row.eq(0),
                 below.eq(self.rows),
                 column.eq(self.column_base),
+                group.eq(0),
                 columns_left.eq(self.columns),
             ]
         return m

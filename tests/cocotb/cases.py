@@ -15,14 +15,20 @@ NONE, RELU = Activation.NONE, Activation.RELU
 
 
 def small_engine(pes: int) -> EngineConfig:
-    """An engine that holds every case and builds fast; queues are short, so that they fill up."""
+    """An engine that holds every case and builds fast; queues are short, so that they fill up.
+
+    With 16 PEs they are in four groups, and pointers in blocks of two.
+    """
+    groups = 4 if pes == 16 else 1
     return EngineConfig(
         pes=pes,
+        groups=groups,
         layers=4,
         columns=1024,
+        block=2 if groups > 1 else 1,
         entries=8192 // pes,
         codebook=512,
-        accumulators=max(32, 512 // pes),
+        accumulators=max(32, 512 * groups // pes),
         accumulator_bits=40,
         queue_depth=8,
     )
@@ -64,7 +70,7 @@ def dense(rng: np.random.Generator, rows, columns) -> dict[tuple[int, int], int]
 
 
 def nasty(pes: int) -> list[Job]:
-    """The cases by name, for an engine of `pes` PEs; the same ones on every call."""
+    """The cases by name, for rows dealt to `pes` PEs; the same ones on every call."""
     rng = np.random.default_rng(1)
 
     def job(name, *layers, inputs=None, input_type=InputType.UINT8, count=3, density=0.7):

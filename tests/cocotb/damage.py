@@ -180,10 +180,10 @@ def _lengthen(lengths: np.ndarray) -> None:
 def too_large(config: EngineConfig) -> list[BadFile]:
     """Models that exceed one capacity of the engine each."""
     rows = 16 * config.pes
-    wide = config.accumulators * config.pes + 1
+    wide = config.accumulators * config.row_pes + 1
     models = {
         Resource.LAYERS: [_layer(3, 3)] * (config.layers + 1),
-        Resource.COLUMNS: [_layer(config.columns + 1, 1, positions=[0])],
+        Resource.COLUMNS: [_layer(config.columns * config.groups + 1, 1, positions=[0])],
         Resource.ROWS: [_layer(1, wide, positions=[0])],
         Resource.ENTRIES: [_layer(config.entries // 16 + 1, rows)],
         Resource.CODEBOOK: [_layer(16, 16, codes=256)] * (config.codebook // 256 + 1),

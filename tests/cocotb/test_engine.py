@@ -29,8 +29,9 @@ def assert_exact(results):
 @pes
 def test_nasty_models(pes):
     """Every case of tests/cocotb/cases.py, one after the other on one engine."""
-    jobs = nasty(pes)
-    results = simulate_jobs(jobs, small_engine(pes), seed=1)
+    config = small_engine(pes)
+    jobs = nasty(config.row_pes)
+    results = simulate_jobs(jobs, config, seed=1)
     wrong = {
         job.name: str(result.mismatch)
         for job, result in zip(jobs, results, strict=True)

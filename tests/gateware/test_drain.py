@@ -17,27 +17,40 @@ from pleach_hw.primitives import BlockRam
 from tests.gateware.streams import receive, simulate
 from tests.gateware.test_pe import broadcast, load, pause, wait_for
 
+ARRAYS = [
+    *({"pes": pes} for pes in (1, 2, 4, 8, 16)),
+    {"pes": 16, "groups": 4},
+    {"pes": 8, "groups": 2, "lanes": 1},
+    {"pes": 8, "lanes": 8, "outputs": 128},
+]
 RATES = st.sampled_from([0.0, 0.3, 0.9])
 
 
-def config_of(pes, accumulators=16):
+def config_of(pes, accumulators=16, **array):
     return EngineConfig(
-        pes=pes, columns=16, entries=64, codebook=16, accumulators=accumulators, queue_depth=8
-    )
+        pes=pes, columns=16, entries=64, codebook=16, accumulators=accumulators, queue_depth=8,
+        **array,
+    )  # fmt: skip
 
 
 class Accumulators:
     """The PEs as the drain unit sees them: accumulators that drains read and clear."""
 
     def __init__(self, config):
+        self.config = config
         self.rows = np.zeros((config.pes, config.accumulators), np.int64)
         self.drains = 0
 
     def fill(self, accumulators, parity):
-        pes, size = self.rows.shape
+        """Give each row to its PE, of several groups to each some of it."""
+        pes, size = self.config.row_pes, self.config.accumulators
         for row, value in enumerate(accumulators):
             local = row // pes
-            self.rows[row % pes, size - 1 - local if parity else local] = value
+            address = size - 1 - local if parity else local
+            for group in range(1, self.config.groups):
+                self.rows[group * pes + row % pes, address] = (part := value // (group + 2) + group)
+                value -= part
+            self.rows[row % pes, address] = value
 
     async def run(self, ctx, dut):
         """Answer the unit's drains after `drain_latency`, for ever."""
@@ -126,11 +139,11 @@ def random_layer(random, most):
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
-@given(pes=st.sampled_from([1, 2, 4, 8, 16]), stall=RATES, seed=st.integers(0, 1 << 32))
-def test_vectors_are_the_requantised_rows_in_order(pes, stall, seed):
-    config = config_of(pes, 8)
+@given(array=st.sampled_from(ARRAYS), stall=RATES, seed=st.integers(0, 1 << 32))
+def test_vectors_are_the_requantised_rows_in_order(array, stall, seed):
+    config = config_of(accumulators=8, **array)
     random = Random(seed)
-    layers = [random_layer(random, 8 * pes) for _ in range(3)]
+    layers = [random_layer(random, 8 * config.row_pes) for _ in range(3)]
     drain_layers(config, layers, stall=stall, seed=seed)
 
 

@@ -15,6 +15,14 @@ from pleach_sim.host import Answer, load_packet, run_packet, status_packet
 from tests.gateware.streams import simulate
 from tests.strategies import models, random_inputs, random_model
 
+ARRAYS = [
+    {"pes": 1},
+    {"pes": 2, "block": 2},
+    {"pes": 4, "outputs": 256},
+    {"pes": 4, "groups": 2, "block": 4},
+    {"pes": 8, "lanes": 8},
+    {"pes": 8, "groups": 4, "lanes": 1},
+]
 SMALL = {"columns": 256, "entries": 1024, "codebook": 1024, "accumulators": 64, "layers": 4}
 
 
@@ -56,11 +64,11 @@ def exchange(config, packets, *, seed=0, idle=0.0, stall=0.0, limit=15_000):
 
 
 @settings(deadline=None, max_examples=20)
-@given(models(max_width=20), st.sampled_from([1, 2, 4]), st.data())
-def test_outputs_equal_the_reference(model, pes, choice):
+@given(models(max_width=20), st.sampled_from(ARRAYS), st.data())
+def test_outputs_equal_the_reference(model, array, choice):
     rng = np.random.default_rng(choice.draw(st.integers(0, 2**32)))
     inputs = random_inputs(rng, model, 3, choice.draw(st.sampled_from([0.0, 0.3, 1.0])))
-    config = EngineConfig(pes=pes, accumulator_bits=48, **SMALL)
+    config = EngineConfig(**array, accumulator_bits=48, **SMALL)
     answers = exchange(
         config,
         [load_packet(dumps(model)), *(run_packet(x, model.input_type) for x in inputs)],
@@ -88,7 +96,17 @@ def test_status():
     before, _, _, after = exchange(config, packets)
     before, after = before.status(), after.status()
     assert (before.version, before.model_held, before.load_error) == (1, 0, EngineError.OK)
-    for name in ("pes", "lanes", "layers", "columns", "entries", "codebook", "accumulators"):
+    for name in (
+        "pes",
+        "groups",
+        "lanes",
+        "block",
+        "layers",
+        "columns",
+        "entries",
+        "codebook",
+        "accumulators",
+    ):
         assert getattr(before, name) == getattr(config, name)
     assert after.model_held and after.load_cycles > len(data) // 4
     assert all(after.compute_cycles[:2]) and after.latency_cycles > max(after.compute_cycles)

@@ -79,6 +79,12 @@ async def wait_for(ctx, signal):
     return cycles
 
 
+async def all_issued(ctx, dut):
+    """After a broadcast: wait until nothing is left to issue; returns the cycles waited."""
+    await ctx.tick()  # what `issued` says before is older than the broadcast
+    return 1 + await wait_for(ctx, dut.issued)
+
+
 def wrapped(value, bits):
     return (value + (1 << (bits - 1))) % (1 << bits) - (1 << (bits - 1))
 
@@ -135,11 +141,13 @@ def run_layers(config, seed, *, idle, layers=4):
             wanted = sums(columns, codebook, base, work, config)
             ctx.set(dut.parity, parity)
             ctx.set(dut.codebook_base, base)
-            while work or draining or coming or not ctx.get(dut.issued):
+            fresh = False  # `issued` knows of the last column
+            while work or draining or coming or not (fresh and ctx.get(dut.issued)):
                 # A column of this layer, a row of the one before, both, or neither.
                 ready = ctx.get(dut.ready)
                 stalls += bool(work and not ready)
                 go = bool(work and ready and random.random() >= idle)
+                fresh = not go
                 ctx.set(dut.column_valid, go)
                 if go:
                     column, activation = work.pop(0)
@@ -197,8 +205,10 @@ def sums_of(columns, work, config=SMALL, codebook=range(1, 17)):
         cycles = 0
         left = list(work)
         await wait_for(ctx, dut.idle)
-        while left or not ctx.get(dut.issued):
+        fresh = False
+        while left or not (fresh and ctx.get(dut.issued)):
             go = bool(left and ctx.get(dut.ready))
+            fresh = not go
             ctx.set(dut.column_valid, go)
             if go:
                 column, activation = left.pop(0)
@@ -231,13 +241,13 @@ def test_one_entry_a_cycle_across_columns(counts):
     work = [(n, 3 + n) for n in range(len(counts))]
     got, cycles = sums_of(columns, work)
     assert got == sums(columns, range(1, 17), 0, work, SMALL)
-    # A column can only begin once it was broadcast, one column a cycle.
-    begin = BlockRam.latency + 2
+    # A column can only begin once it was broadcast, one column a cycle; `issued` is a register.
+    begin = ProcessingElement(SMALL).issue_latency
     end = begin
     for number, count in enumerate(counts):
         if count:
             end = max(end, begin + number) + count
-    assert cycles == end
+    assert cycles == end + 1
 
 
 def test_the_same_row_in_succession_is_forwarded():
@@ -255,21 +265,21 @@ def test_a_row_is_zero_for_whatever_follows_its_drain_at_once():
         for gap in range(4):
             # MAC, drain, drain, MAC of one row, `gap` cycles apart.
             await broadcast(ctx, dut, 0, 10)
-            await wait_for(ctx, dut.issued)
+            await all_issued(ctx, dut)
             await pause(ctx, gap)
             assert await drain(ctx, dut, [3, 3, 4, 3]) == [70, 0, 0, 0]
         # A drain that comes in the MAC's cycle holds it back, and it follows right behind.
         seen = []
-        for wait in range(1, 8):
+        for wait in range(1, 9):
             await broadcast(ctx, dut, 0, 1)
-            await wait_for(ctx, dut.issued)
+            await all_issued(ctx, dut)
             await broadcast(ctx, dut, 0, 2)
             await pause(ctx, wait)
             seen += await drain(ctx, dut, [3])
             await wait_for(ctx, dut.idle)
             seen += await drain(ctx, dut, [3])
-        early = BlockRam.latency + 1
-        assert seen == [7, 14] * early + [21, 0] * (7 - early)
+        early = dut.issue_latency - 1
+        assert seen == [7, 14] * early + [21, 0] * (8 - early)
 
     simulate(dut, bench)
 
@@ -285,7 +295,7 @@ def test_a_pe_without_a_row_never_stalls_or_works():
             ctx.set(dut.column, column)
             await ctx.tick()
         ctx.set(dut.column_valid, 0)
-        assert await wait_for(ctx, dut.idle) == BlockRam.latency
+        assert await wait_for(ctx, dut.idle) == 1 + BlockRam.latency
         assert await drain(ctx, dut, range(8)) == [0] * 8
 
     simulate(dut, bench)
@@ -297,13 +307,14 @@ def test_idle_comes_when_the_last_sum_was_written():
     async def bench(ctx):
         await load(ctx, dut, [[(0, 0), (1, 1)]], [1] * 16)
         await broadcast(ctx, dut, 0, 5)
-        for _ in range(BlockRam.latency + 3):
+        await ctx.tick()
+        for _ in range(dut.issue_latency + 1):
             assert not ctx.get(dut.issued) and not ctx.get(dut.idle)
             await ctx.tick()
         assert ctx.get(dut.issued)
-        # Begun in the cycle before `issued`, written at the end of the one in which a drain begun
+        # Begun two cycles before `issued`, written at the end of the one in which a drain begun
         # with it would show.
-        assert await wait_for(ctx, dut.idle) == dut.drain_latency
+        assert await wait_for(ctx, dut.idle) == dut.drain_latency - 1
 
     simulate(dut, bench)
 
@@ -324,7 +335,7 @@ def test_queue_depth_columns_are_taken_then_no_more():
         assert taken == SMALL.queue_depth + 1
         ctx.set(dut.drain_valid, 0)
         ctx.set(dut.column_valid, 0)
-        assert await wait_for(ctx, dut.issued) == 8 * taken
+        assert await all_issued(ctx, dut) == 8 * taken + 1
 
     simulate(dut, bench)
 
@@ -366,7 +377,7 @@ def test_reset_drops_the_work_and_keeps_the_weights(after):
         assert ctx.get(dut.idle) and ctx.get(dut.ready)
         await drain(ctx, dut, range(8))
         await broadcast(ctx, dut, 0, -2)
-        await wait_for(ctx, dut.issued)
+        await all_issued(ctx, dut)
         assert await drain(ctx, dut, range(8)) == [-2 * n for n in range(1, 9)]
 
     simulate(ResetInserter(reset)(dut), bench)

@@ -11,9 +11,9 @@ from pleach_hw.scatter import Scatter
 from tests.gateware.streams import send, simulate
 
 
-def scatter(positions, codes, rows, columns, *, pes, column_base=0, idle=0.0, seed=0):
+def scatter(positions, codes, rows, columns, *, pes, groups=1, column_base=0, idle=0.0, seed=0):
     """Entries ``(pe, local row, code)`` by column, cycles taken, and whether one was outside."""
-    dut = Scatter(EngineConfig(pes=pes, accumulators=64))
+    dut = Scatter(EngineConfig(pes=pes, groups=groups, accumulators=64))
     classes, extras = gaps.symbols(np.asarray(positions))
     code = iter(codes)
     symbols = [
@@ -52,7 +52,7 @@ def scatter(positions, codes, rows, columns, *, pes, column_base=0, idle=0.0, se
                 pe = one_hot.bit_length() - 1
                 got[-1].append((pe, ctx.get(dut.entry.row), ctx.get(dut.entry.code)))
             if ctx.get(dut.column_end):
-                log["ends"].append(ctx.get(dut.column))
+                log["ends"].append((ctx.get(dut.column_end), ctx.get(dut.column)))
                 got.append([])
             if not after:
                 log["cycles"] = cycle
@@ -65,7 +65,7 @@ def scatter(positions, codes, rows, columns, *, pes, column_base=0, idle=0.0, se
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_scatter(choice):
-    pes = choice.draw(st.sampled_from([1, 2, 8]))
+    pes, groups = choice.draw(st.sampled_from([(1, 1), (2, 1), (8, 1), (8, 4), (4, 4)]))
     rows = choice.draw(st.integers(1, 30))
     columns = choice.draw(st.integers(1, 12))
     density = choice.draw(st.sampled_from([0.0, 0.05, 0.5, 1.0]))
@@ -75,15 +75,17 @@ def test_scatter(choice):
     positions = np.flatnonzero(mask)
     codes = rng.integers(0, 128, len(positions))
     got, log = scatter(
-        positions, codes, rows, columns, pes=pes, column_base=5,
+        positions, codes, rows, columns, pes=pes, groups=groups, column_base=5,
         idle=choice.draw(st.sampled_from([0.0, 0.4])),
     )  # fmt: skip
     expected = [[] for _ in range(columns)]
     for position, code in zip(positions, codes, strict=True):
         column, row = divmod(int(position), rows)
-        expected[column].append((row % pes, row // pes, int(code)))
+        pe = column % groups * (pes // groups) + row % (pes // groups)
+        expected[column].append((pe, row // (pes // groups), int(code)))
     assert got == expected
-    assert log["ends"] == list(range(5, 5 + columns)) and not log["outside"]
+    assert log["ends"] == [(1 << c % groups, 5 + c // groups) for c in range(columns)]
+    assert not log["outside"]
 
 
 def test_entries_and_columns_are_all_it_takes():

@@ -7,35 +7,52 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pleach.errors import CapacityError, ConfigError
-from pleach.model import CompressedModel
+from pleach.model import CompressedLayer, CompressedModel
+
+_POWERS_OF_TWO = (
+    "groups", "lanes", "columns", "block", "entries",
+    "codebook", "accumulators", "queue_depth", "outputs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """What an engine can hold; docs/engine.md has the table.
+    """What an engine is made of and can hold; docs/engine.md has the table.
 
-    >>> EngineConfig(pes=4).lanes
-    4
+    >>> EngineConfig(pes=64, groups=4).row_pes
+    16
     >>> EngineConfig(pes=12)
     Traceback (most recent call last):
     pleach.errors.ConfigError: PE count must be a power of two from 1 to 64, not 12
     """
 
     pes: int = 16
+    groups: int = 1
+    lanes: int = 0  # of a drain; 0: 4, or `row_pes` where that is less
     layers: int = 4
     columns: int = 2048
+    block: int = 1
     entries: int = 2048
     codebook: int = 128
     accumulators: int = 32
     accumulator_bits: int = 32
     queue_depth: int = 16
+    outputs: int = 64
 
     def __post_init__(self):
         if not 1 <= self.pes <= 64 or self.pes & (self.pes - 1):
             raise ConfigError(f"PE count must be a power of two from 1 to 64, not {self.pes}")
+        if not 1 <= self.groups <= min(8, self.pes):
+            raise ConfigError(f"groups must be 1 to 8 and no more than PEs, not {self.groups}")
+        if not self.lanes:
+            object.__setattr__(self, "lanes", min(4, self.row_pes))
         for name, low, high in (
+            ("lanes", 1, self.row_pes),
+            ("groups", 1, self.vector),
+            ("block", 1, 16),
+            ("outputs", 1, 65536),
             ("layers", 1, 64),
-            ("columns", 2, 65536),
+            ("columns", 2 * self.block, 65536),
             ("entries", 2, 1 << 20),
             ("codebook", 2, 16384),
             ("accumulators", 2, 4096),
@@ -45,29 +62,44 @@ class EngineConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name} must be {low} to {high}, not {value}")
-        for name in ("columns", "entries", "codebook", "accumulators", "queue_depth"):
+        for name in _POWERS_OF_TWO:
             value = getattr(self, name)
             if value & (value - 1):
                 raise ConfigError(f"{name} must be a power of two, not {value}")
 
     @property
-    def lanes(self) -> int:
-        """Rows drained and requantised a cycle."""
-        return min(4, self.pes)
+    def row_pes(self) -> int:
+        """PEs among which the rows of a layer are dealt out."""
+        return self.pes // self.groups
+
+    @property
+    def vector(self) -> int:
+        """Activations side by side on their way to non-zero detection: a word of inputs or a
+        drain's rows, whichever are more."""
+        return max(4, self.lanes)
 
     def local_rows(self, rows: int) -> int:
         """Rows of a layer that fall to the fullest PE."""
-        return -(-rows // self.pes)
+        return -(-rows // self.row_pes)
+
+    def local_columns(self, columns: int) -> int:
+        """Columns that a layer of `columns` takes of each group's, whole blocks of them."""
+        return -(-columns // (self.groups * self.block)) * self.block
+
+    def pe_of(self, layer: CompressedLayer) -> np.ndarray:
+        """The PE that holds each of a layer's weights, ``[kept]``: row `r` and column `c` belong to
+        PE ``(c % groups) * row_pes + r % row_pes``."""
+        return (layer.column_of % self.groups) * self.row_pes + layer.row_of % self.row_pes
 
     def needs(self, model: CompressedModel) -> dict[str, int]:
         """What `model` takes of each capacity on this many PEs."""
         local = [self.local_rows(layer.outputs) for layer in model.layers]
         per_pe = np.zeros(self.pes, np.int64)
         for layer in model.layers:
-            per_pe += np.bincount(layer.row_of % self.pes, minlength=self.pes)
+            per_pe += np.bincount(self.pe_of(layer), minlength=self.pes)
         return {
             "layers": len(model.layers),
-            "columns": sum(layer.columns for layer in model.layers),
+            "columns": sum(self.local_columns(layer.columns) for layer in model.layers),
             "accumulators": max(a + b for a, b in zip(local, [*local[1:], 0], strict=True)),
             "entries": int(per_pe.max()),
             "codebook": sum(len(layer.codebook) for layer in model.layers),
@@ -95,7 +127,7 @@ class EngineConfig:
         """The same engine, with each capacity that `model` does not fit as large as it needs."""
         sizes = {}
         for name, need in self.needs(model).items():
-            power = name not in ("layers", "accumulator_bits")
+            power = name in _POWERS_OF_TWO
             least = 1 << (need - 1).bit_length() if power and need else need
             sizes[name] = max(getattr(self, name), least)
         return replace(self, **sizes)

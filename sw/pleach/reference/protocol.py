@@ -64,7 +64,7 @@ STATUS_WORDS = (
     Word(columns=32),
     Word(entries=32),
     Word(codebook=16, accumulators=16),
-    Word(queue_depth=32),
+    Word(queue_depth=16, groups=8, block=8),
     Word(load_cycles=32),
     Word(latency_cycles=32),
 )
@@ -86,6 +86,8 @@ class Status:
     codebook: int
     accumulators: int
     queue_depth: int
+    groups: int
+    block: int
     load_cycles: int
     latency_cycles: int
     compute_cycles: tuple[int, ...]
