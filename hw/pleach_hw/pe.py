@@ -126,11 +126,6 @@ class ProcessingElement(wiring.Component):
         for column in range(config.block):
             before = Mux(first, 0, pointers_before.counts[column])
             m.d.comb += block.counts[column].eq(Mux(within == column, count, before))
-        m.d.comb += [block.eq(0), block.start.eq(start)]
-        with m.Switch(within):
-            for column in range(config.block):
-                with m.Case(column):
-                    m.d.comb += block.counts[column].eq(count)
         m.d.comb += [
             weights.write_en.eq(append),
             weights.write_addr.eq(fill),

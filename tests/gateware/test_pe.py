@@ -1,5 +1,6 @@
 """The processing element against sums in Python, and its cycles against the docstring's."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -175,9 +176,13 @@ def run_layers(config, seed, *, idle, layers=4):
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32), idle=st.sampled_from([0.0, 0.3, 0.9]))
-def test_layers_in_turns_give_the_sums(seed, idle):
-    run_layers(SMALL, seed, idle=idle)
+@given(
+    seed=st.integers(0, 2**32),
+    idle=st.sampled_from([0.0, 0.3, 0.9]),
+    block=st.sampled_from([1, 2, 8]),
+)
+def test_layers_in_turns_give_the_sums(seed, idle, block):
+    run_layers(replace(SMALL, block=block), seed, idle=idle)
 
 
 def test_layers_in_turns_meet_full_queues_and_drain_before_macs():
