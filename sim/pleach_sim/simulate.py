@@ -64,7 +64,7 @@ class SimulationResult:
     """What a simulation found.
 
     ``latency_cycles`` has one value an image, taken at the pins: first input word accepted to last
-    output word accepted. ``mismatch`` is `None` where every output was equal. ``waits`` counts,
+    output word accepted; ``compute_cycles`` a list an image, a value a layer. ``mismatch`` is `None` where every output was equal. ``waits`` counts,
     where the host paused, what `EngineBench.pause` says.
     """
 
@@ -72,6 +72,7 @@ class SimulationResult:
     images: int
     outputs_compared: int
     latency_cycles: list[int]
+    compute_cycles: list[list[int]]
     load_cycles: int
     layers: list[LayerCycles]
     simulator: str
@@ -215,6 +216,7 @@ def _result(job, trace, found, config, simulator, wave) -> SimulationResult:
         images=len(job.inputs),
         outputs_compared=trace[-1].outputs.size,
         latency_cycles=found["latency_cycles"],
+        compute_cycles=[image[: len(layers)] for image in found["compute_cycles"]],
         load_cycles=found["load_cycles"],
         layers=layers,
         simulator=simulator,

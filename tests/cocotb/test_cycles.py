@@ -1,0 +1,45 @@
+"""The cycle model against the RTL: every count equal."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pleach.reference import EngineConfig
+from pleach.reference.cycles import CycleModel
+from pleach_sim.simulate import Job, simulate_jobs
+from tests.cocotb.cases import nasty, small_engine
+from tests.strategies import models, random_inputs
+
+
+def differences(jobs: list[Job], config: EngineConfig) -> dict[str, tuple]:
+    """By job: what the engine counted and what the model says, where they are not the same."""
+    wrong = {}
+    for job, result in zip(jobs, simulate_jobs(jobs, config), strict=True):
+        assert result.bit_exact, job.name
+        cycles = CycleModel(job.model, config).run(job.inputs)
+        assert np.array_equal(cycles.breakdown.sum(axis=2), cycles.compute)
+        counted = (result.latency_cycles, result.compute_cycles)
+        predicted = (cycles.latency.tolist(), cycles.compute.tolist())
+        if counted != predicted:
+            wrong[job.name] = (counted, predicted)
+    return wrong
+
+
+@pytest.mark.parametrize("pes", [1, 4, 16])
+def test_nasty_models(pes):
+    assert not differences(nasty(pes), small_engine(pes))
+
+
+@pytest.mark.parametrize("pes", [1, 4, 16])
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_random_models(pes, data):
+    """Twenty models on each start of the simulator."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    jobs = []
+    for number in range(20):
+        model = data.draw(models(max_width=90, max_layers=3))
+        density = float(rng.choice([0.05, 0.5, 1.0]))
+        jobs.append(Job(str(number), model, random_inputs(rng, model, 2, density)))
+    assert not differences(jobs, small_engine(pes))
