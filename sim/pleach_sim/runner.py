@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 
 from cocotb_tools import config
@@ -69,6 +70,7 @@ def run_cocotb(
     wave: str | Path | None = None,
     folder: str | Path | None = None,
     timeout: float = 600,
+    plusargs: Sequence[str] = (),
 ) -> dict:
     """Run the cocotb tests of a module on a design and return what they reported.
 
@@ -85,6 +87,7 @@ def run_cocotb(
         folder: where to run and to leave log and results; by default a temporary folder, which is
             removed when all went well.
         timeout: seconds until the simulation is ended.
+        plusargs: for the simulator, such as ``+name=value``.
 
     Returns:
         What the tests gave to `report`, merged.
@@ -113,6 +116,7 @@ def run_cocotb(
         "test_filter": test_filter,
         "waves": wave is not None,
         "timescale": TIMESCALE,
+        "plusargs": list(plusargs),
     }
     environment = {PARAMETERS: str(here / "parameters.json"), RESULTS: str(results)}
     if python_path is not None:

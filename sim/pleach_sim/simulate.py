@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 import pleach.format
-from pleach.errors import ModelError
+from pleach.errors import ConfigError, ModelError
 from pleach.model import CompressedModel
 from pleach.reference import EngineConfig, Reference
 from pleach_hw.export import engine_verilog
+from pleach_sim.bulk import skeleton, with_bulk_memories, write_contents
 from pleach_sim.runner import run_cocotb
 
 #: name of the top module and module of the cocotb test
@@ -64,8 +65,9 @@ class SimulationResult:
     """What a simulation found.
 
     ``latency_cycles`` has one value an image, taken at the pins: first input word accepted to last
-    output word accepted; ``compute_cycles`` a list an image, a value a layer. ``mismatch`` is `None` where every output was equal. ``waits`` counts,
-    where the host paused, what `EngineBench.pause` says.
+    output word accepted; ``compute_cycles`` has a list an image, one value a layer. ``mismatch`` is
+    `None` where every output was equal. ``waits`` counts, where the host paused, what
+    `EngineBench.pause` says.
     """
 
     bit_exact: bool
@@ -151,11 +153,16 @@ def simulate_jobs(
     simulator: str = "verilator",
     seed: int = 1,
     wave: str | Path | None = None,
+    bulk: bool = False,
 ) -> list[SimulationResult]:
     """Run several jobs one after the other on one engine, without a reset between them.
 
+    With `bulk`, which takes one job, weights go into the memories past LOAD (`pleach_sim.bulk`).
+
     Raises as `simulate`.
     """
+    if bulk and len(jobs) != 1:
+        raise ConfigError(f"the bulk path takes one job at a time, not {len(jobs)}")
     for job in jobs:
         if not len(job.inputs):
             raise ModelError(f"{job.name}: there are no images to simulate")
@@ -166,24 +173,33 @@ def simulate_jobs(
         for number, (job, trace) in enumerate(zip(jobs, traces, strict=True)):
             data = Path(folder, f"{number}.npz")
             np.savez(data, inputs=job.inputs, outputs=trace[-1].outputs)
+            loaded = job.model
+            if bulk:  # the file numbers codes by their frequency
+                whole = pleach.format.loads(pleach.format.dumps(job.model))
+                write_contents(whole, config, Path(folder))
+                loaded = skeleton(whole)
             described.append(
                 {
                     "name": job.name,
-                    "model": str(job.model.save(Path(folder, f"{number}.pleach"))),
+                    "model": str(loaded.save(Path(folder, f"{number}.pleach"))),
                     "data": str(data),
                     "idle": job.idle,
                     "stall": job.stall,
                     "seed": seed,
                 }
             )
+        verilog = engine_verilog(config)
+        if bulk:
+            verilog = with_bulk_memories(verilog)
         reported = run_cocotb(
-            engine_verilog(config),
+            verilog,
             TOP,
             JOBS,
             parameters={"jobs": described, "limit": _limit(jobs)},
             simulator=simulator,
             seed=seed,
             wave=wave,
+            plusargs=[f"+bulk={folder}"] if bulk else [],
         )
     return [
         _result(job, trace, found, config, simulator, wave)

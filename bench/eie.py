@@ -1,0 +1,130 @@
+"""The nine layers of EIE's benchmark on the RTL, cycle for cycle beside EIE.
+
+    python bench/eie.py --pes 64 --json eie.json
+
+Each layer has a seeded uniform random pattern of weights and activations at the densities of EIE's
+Table III. It runs on Verilator, every output is compared with the reference, and the counted cycles
+with those of the cycle model. `--model` leaves the RTL out.
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pleach.files import write_whole
+from pleach.model import Activation, CompressedLayer, CompressedModel
+from pleach.reference import EngineConfig, Reference
+from pleach.reference.cycles import CycleModel
+from pleach_sim.simulate import Job, simulate_jobs
+
+# Han et al., EIE, ISCA 2016: inputs, outputs, densities of weights and activations in per cent from
+# Table III; actual time in µs at 64 PEs from Table IV, in cycles of 800 MHz.
+LAYERS = {
+    "Alex-6": (9216, 4096, 9, 35.1, 24240),
+    "Alex-7": (4096, 4096, 9, 35.3, 9760),
+    "Alex-8": (4096, 1000, 25, 37.5, 7920),
+    "VGG-6": (25088, 4096, 4, 18.3, 27520),
+    "VGG-7": (4096, 4096, 4, 37.5, 6960),
+    "VGG-8": (4096, 1000, 23, 41.1, 6720),
+    "NT-We": (4096, 600, 10, 100, 6400),
+    "NT-Wd": (600, 8791, 11, 100, 11120),
+    "NT-LSTM": (1201, 2400, 10, 100, 6000),
+}
+
+
+def job(name: str, seed: int) -> Job:
+    """A layer of the benchmark with one input."""
+    inputs, outputs, density, active, _ = LAYERS[name]
+    rng = np.random.default_rng([seed, list(LAYERS).index(name)])
+    positions = np.flatnonzero(rng.random(inputs * outputs) < density / 100)
+    layer = CompressedLayer(
+        name=name,
+        inputs=inputs,
+        outputs=outputs,
+        bias=False,
+        positions=positions,
+        codes=rng.integers(0, 16, len(positions)),
+        codebook=rng.permutation(np.arange(-2000, 2000))[:16],
+        shift=8,
+        activation=Activation.RELU,
+        bias_exponent=0,
+        output_fraction=0,
+    )
+    values = rng.integers(1, 256, (1, inputs), np.uint8)
+    values[rng.random(values.shape) >= active / 100] = 0
+    return Job(name, CompressedModel((layer,)), values)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pes", type=int, default=64)
+    parser.add_argument("--queue-depth", type=int, default=16)
+    parser.add_argument("--layers", nargs="+", default=list(LAYERS), choices=LAYERS)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--model", action="store_true", help="only the cycle model, not the RTL")
+    parser.add_argument("--json", type=Path, help="file to write")
+    args = parser.parse_args()
+
+    jobs = [job(name, args.seed) for name in args.layers]
+    config = EngineConfig(
+        pes=args.pes, layers=1, codebook=16, columns=2, entries=2, accumulators=2,
+        queue_depth=args.queue_depth,
+    )  # fmt: skip
+    for each in jobs:
+        config = config.grown(each.model)
+    rows = []
+    for each in jobs:
+        start = time.monotonic()
+        model = CycleModel(each.model, config)
+        trace = Reference(each.model).trace(each.inputs)
+        predicted = model.cycles([layer.inputs for layer in trace])
+        seconds = time.monotonic() - start
+        macs, cycles = int(trace[0].macs[0]), int(predicted.compute[0, 0])
+        row = {
+            "layer": each.name,
+            "nonzero_macs": macs,
+            "predicted_cycles": cycles,
+            "predicted_latency": int(predicted.latency[0]),
+            "prediction_seconds": seconds,
+            "eie_cycles": LAYERS[each.name][-1],
+        }
+        if not args.model:
+            (result,) = simulate_jobs([each], config, bulk=True)
+            cycles = result.compute_cycles[0][0]
+            row |= {"bit_exact": result.bit_exact, "latency": result.latency_cycles[0]}
+        row |= {"cycles": cycles, "utilisation": macs / args.pes / cycles}
+        rows.append(row)
+
+    table = Table(title=f"EIE's benchmark at {args.pes} PEs")
+    for name in ("layer", "MACs", "cycles", "predicted", "EIE", "EIE / ours", "utilisation"):
+        table.add_column(name, justify="left" if name == "layer" else "right")
+    for row in rows:
+        table.add_row(
+            row["layer"], f"{row['nonzero_macs']:,}", f"{row['cycles']:,}",
+            f"{row['predicted_cycles']:,}", f"{row['eie_cycles']:,}",
+            f"{row['eie_cycles'] / row['cycles']:.3f}", f"{row['utilisation']:.3f}",
+        )  # fmt: skip
+    mean = math.exp(np.mean([math.log(row["eie_cycles"] / row["cycles"]) for row in rows]))
+    console = Console()
+    console.print(table)
+    console.print(f"geometric mean of EIE / ours: {mean:.3f}")
+    if args.json:
+        found = {"engine": asdict(config), "geometric_mean": mean, "layers": rows}
+        write_whole(args.json, json.dumps(found, indent=2))
+    if not args.model:
+        wrong = [
+            r["layer"] for r in rows if not r["bit_exact"] or r["cycles"] != r["predicted_cycles"]
+        ]
+        if wrong:
+            raise SystemExit(f"not as the reference or not as predicted: {', '.join(wrong)}")
+
+
+if __name__ == "__main__":
+    main()
