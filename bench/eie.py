@@ -11,13 +11,14 @@ import argparse
 import json
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from pleach.compress.balance import balanced
 from pleach.files import write_whole
 from pleach.model import Activation, CompressedLayer, CompressedModel
 from pleach.reference import EngineConfig, Reference
@@ -38,8 +39,11 @@ LAYERS = {
     "NT-LSTM": (1201, 2400, 10, 100, 6000),
 }
 
+#: the engine that is measured: columns in groups, deep queues, a wide drain into a large buffer
+ENGINE = {"groups": 4, "lanes": 16, "block": 4, "queue_depth": 32, "outputs": 16384}
 
-def job(name: str, seed: int) -> Job:
+
+def job(name: str, seed: int, image: int = 0) -> Job:
     """A layer of the benchmark with one input."""
     inputs, outputs, density, active, _ = LAYERS[name]
     rng = np.random.default_rng([seed, list(LAYERS).index(name)])
@@ -57,6 +61,7 @@ def job(name: str, seed: int) -> Job:
         bias_exponent=0,
         output_fraction=0,
     )
+    rng = np.random.default_rng([seed, list(LAYERS).index(name), 1 + image])
     values = rng.integers(1, 256, (1, inputs), np.uint8)
     values[rng.random(values.shape) >= active / 100] = 0
     return Job(name, CompressedModel((layer,)), values)
@@ -65,22 +70,29 @@ def job(name: str, seed: int) -> Job:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pes", type=int, default=64)
-    parser.add_argument("--queue-depth", type=int, default=16)
+    for name, default in ENGINE.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
     parser.add_argument("--layers", nargs="+", default=list(LAYERS), choices=LAYERS)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--balance", action="store_true", help="deal the rows out to the PEs")
     parser.add_argument("--model", action="store_true", help="only the cycle model, not the RTL")
     parser.add_argument("--json", type=Path, help="file to write")
     args = parser.parse_args()
 
     jobs = [job(name, args.seed) for name in args.layers]
-    config = EngineConfig(
-        pes=args.pes, layers=1, codebook=16, columns=2, entries=2, accumulators=2,
-        queue_depth=args.queue_depth,
-    )  # fmt: skip
+    chosen = {name: getattr(args, name) for name in ENGINE}
+    least = {"columns": 2 * args.block, "entries": 2, "codebook": 16, "accumulators": 2}
+    config = EngineConfig(pes=args.pes, layers=2, **least, **chosen)
     for each in jobs:
         config = config.grown(each.model)
     rows = []
     for each in jobs:
+        if args.balance:
+            # Other inputs than the one that is measured, of the same statistics: which activations
+            # will be zero is not known beforehand.
+            others = [job(each.name, args.seed, 100 + n).inputs for n in range(8)]
+            others = np.concatenate(others)
+            each = replace(each, model=balanced(each.model, others, config, outputs=True))
         start = time.monotonic()
         model = CycleModel(each.model, config)
         trace = Reference(each.model).trace(each.inputs)

@@ -13,17 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from amaranth.lib import data
+from amaranth.hdl import Shape
 
 from pleach.model import CompressedModel
 from pleach.reference import EngineConfig
-from pleach_hw.pointer_read import pointer_layout
+from pleach_hw.pointer_read import block_layout
 from pleach_hw.weight_read import entry_layout
 
-POINTERS, ENTRIES = "pointer_read.pointers", "weight_read.entries"
+POINTERS, ENTRIES = "pointer_read.blocks", "weight_read.entries"
 
 _MODULE = re.compile(
-    r"^module \\engine\.(?P<name>pe_\d+\.(?:pointer_read\.pointers|weight_read\.entries)) .*?"
+    r"^module \\engine\.(?P<name>pe_\d+\.(?:pointer_read\.blocks|weight_read\.entries)) .*?"
     r"^endmodule$",
     re.M | re.S,
 )
@@ -60,24 +60,33 @@ def with_bulk_memories(verilog: str) -> str:
 def contents(model: CompressedModel, config: EngineConfig) -> dict[str, np.ndarray]:
     """Words of each PE memory that `model`, as it was read from a file, fills: ``[pes, words]`` by
     the memory's name; 0 where a PE has fewer."""
-    columns = sum(layer.columns for layer in model.layers)
-    counts = np.zeros((columns, config.pes), np.int64)
+    pes, width = config.pes, config.row_pes
+    columns = sum(config.local_columns(layer.columns) for layer in model.layers)
+    counts = np.zeros((pes, columns), np.int64)
     found, base = [], 0
     for layer in model.layers:
-        pe = layer.row_of % config.pes
-        np.add.at(counts, (base + layer.column_of, pe), 1)
-        found.append((pe, layer.row_of // config.pes, layer.codes.astype(np.int64)))
-        base += layer.columns
+        pe = config.pe_of(layer)
+        np.add.at(counts, (pe, base + layer.column_of // config.groups), 1)
+        found.append((pe, layer.row_of // width, layer.codes.astype(np.int64)))
+        base += config.local_columns(layer.columns)
     pe, row, code = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(pe, kind="stable")
-    totals = counts.sum(axis=0)
-    entries = np.zeros((config.pes, int(totals.max())), np.int64)
+    totals = counts.sum(axis=1)
+    entries = np.zeros((pes, int(totals.max())), np.int64)
     place = np.arange(len(pe)) - np.repeat(np.cumsum(totals) - totals, totals)
-    entries[pe[order], place] = _packed(entry_layout(config), row=row, code=code)[order]
-    starts = np.cumsum(counts, axis=0) - counts
-    starts %= config.entries  # of a column without entries behind the last one
-    pointers = _packed(pointer_layout(config), start=starts, count=counts)
-    return {POINTERS: pointers.T, ENTRIES: entries}
+    layout = entry_layout(config)
+    words = (row << layout["row"].offset) | (code << layout["code"].offset)
+    entries[pe[order], place] = words[order]
+    # Blocks of pointers are wider than 64 bits: Python's integers.
+    layout = block_layout(config)
+    starts = (np.cumsum(counts, axis=1) - counts)[:, :: config.block] % config.entries
+    blocks = starts.astype(object) << layout["start"].offset
+    counts_shape = layout["counts"].shape
+    count_bits = Shape.cast(counts_shape).width // config.block
+    for column in range(config.block):
+        offset = layout["counts"].offset + column * count_bits
+        blocks |= counts[:, column :: config.block].astype(object) << offset
+    return {POINTERS: blocks, ENTRIES: entries}
 
 
 def write_contents(model: CompressedModel, config: EngineConfig, folder: Path) -> None:
@@ -96,7 +105,3 @@ def skeleton(model: CompressedModel) -> CompressedModel:
 def _skeleton(layer):
     codes = np.unique(layer.codes)
     return replace(layer, positions=np.arange(len(codes)), codes=codes)
-
-
-def _packed(layout: data.StructLayout, **values: np.ndarray) -> np.ndarray:
-    return sum(value << layout[name].offset for name, value in values.items())

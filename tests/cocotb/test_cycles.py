@@ -1,5 +1,7 @@
 """The cycle model against the RTL: every count equal."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,15 +28,27 @@ def differences(jobs: list[Job], config: EngineConfig) -> dict[str, tuple]:
     return wrong
 
 
-@pytest.mark.parametrize("pes", [1, 4, 16])
-def test_nasty_models(pes):
-    assert not differences(nasty(pes), small_engine(pes))
+engines = pytest.mark.parametrize(
+    "config",
+    [
+        small_engine(1),
+        small_engine(4),
+        replace(small_engine(16), groups=4, lanes=4, block=4, accumulators=256, entries=2048),
+        replace(small_engine(16), groups=2, lanes=8, outputs=256, accumulators=64),
+    ],
+    ids=lambda config: f"{config.pes}-{config.groups}-{config.lanes}-{config.block}",
+)
 
 
-@pytest.mark.parametrize("pes", [1, 4, 16])
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@engines
+def test_nasty_models(config):
+    assert not differences(nasty(config.pes), config)
+
+
+@engines
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_random_models(pes, data):
+def test_random_models(config, data):
     """Twenty models on each start of the simulator."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     jobs = []
@@ -42,4 +56,4 @@ def test_random_models(pes, data):
         model = data.draw(models(max_width=90, max_layers=3))
         density = float(rng.choice([0.05, 0.5, 1.0]))
         jobs.append(Job(str(number), model, random_inputs(rng, model, 2, density)))
-    assert not differences(jobs, small_engine(pes))
+    assert not differences(jobs, config)

@@ -29,9 +29,9 @@ def ordered(model: CompressedModel) -> CompressedModel:
         pair = layers[index : index + 2]
         if any(layer.convolution and layer.convolution.groups > 1 for layer in pair):
             continue
-        moved = _moved(*pair, clustered(_mask(pair[0])))
-        if sum(map(position_bits, moved)) < sum(map(position_bits, pair)):
-            layers[index : index + 2] = moved
+        new = moved(*pair, clustered(_mask(pair[0])))
+        if sum(map(position_bits, new)) < sum(map(position_bits, pair)):
+            layers[index : index + 2] = new
     return replace(model, layers=tuple(layers))
 
 
@@ -76,7 +76,7 @@ def _mask(layer: CompressedLayer) -> np.ndarray:
     return mask.reshape(layer.columns, layer.outputs).T
 
 
-def _moved(
+def moved(
     layer: CompressedLayer, after: CompressedLayer, order: np.ndarray
 ) -> tuple[CompressedLayer, CompressedLayer]:
     """Row ``order[i]`` becomes row ``i``, and so do the columns that it feeds."""
@@ -86,12 +86,12 @@ def _moved(
     feeds = np.arange(after.columns)
     feeds[: after.inputs] = (place[:, None] * width + np.arange(width)).ravel()
     return (
-        _placed(layer, layer.column_of, place[layer.row_of]),
-        _placed(after, feeds[after.column_of], after.row_of),
+        placed(layer, layer.column_of, place[layer.row_of]),
+        placed(after, feeds[after.column_of], after.row_of),
     )
 
 
-def _placed(layer: CompressedLayer, columns: np.ndarray, rows: np.ndarray) -> CompressedLayer:
+def placed(layer: CompressedLayer, columns: np.ndarray, rows: np.ndarray) -> CompressedLayer:
     positions = columns * layer.outputs + rows
     order = np.argsort(positions)
     return replace(layer, positions=positions[order], codes=layer.codes[order])

@@ -20,9 +20,9 @@ BLOCK_RAM = 2
 MULTIPLIER = 2
 REQUANTIZE = 3
 DRAINED = 1 + 2 * BLOCK_RAM + 1 + MULTIPLIER  # a drained row is at the drain unit's input
-QUEUED = DRAINED + 1 + REQUANTIZE  # and requantised, in front of its queue
-#: vectors that the drain's queue and non-zero detection hold
-DRAIN_DEPTH = 1 << (QUEUED + 1).bit_length()
+#: columns that a PE has places for when it says that it is ready
+COLUMNS_AHEAD = 4
+#: vectors that non-zero detection holds in front of each group
 LNZD_DEPTH = 16
 
 #: what a cycle of a layer, from its first broadcast on, is spent on
@@ -56,13 +56,13 @@ class CycleModel:
     ...     bias_exponent=2, output_fraction=8)
     >>> model = CycleModel(CompressedModel((layer,)), EngineConfig(pes=4))
     >>> model.run(np.array([[7, 9], [0, 0]], np.uint8)).compute.tolist()
-    [[20], [19]]
+    [[22], [21]]
     """
 
     def __init__(self, model: CompressedModel, config: EngineConfig):
         self.model = model
         self.config = config
-        shapes = [(x.inputs, x.outputs, x.bias, x.columns * config.pes) for x in model.layers]
+        shapes = [(x.inputs, x.outputs, x.bias, x.columns * config.row_pes) for x in model.layers]
         self._shapes = np.array(shapes, np.int64)
         counts = [pe_counts(layer, config).ravel() for layer in model.layers]
         self._counts = np.concatenate(counts).astype(np.int32)
@@ -78,36 +78,49 @@ class CycleModel:
         latency = np.zeros(n, np.int64)
         compute = np.zeros((n, layers), np.int64)
         breakdown = np.zeros((n, layers, len(BREAKDOWN)), np.int64)
-        config, per_word = self.config, self.model.input_type.per_word
         for image in range(n):
             latency[image] = _simulate(
-                config.pes, config.lanes, config.queue_depth, per_word,
-                self._shapes, self._counts, active[image], compute[image], breakdown[image],
+                *stages(self.config), self.model.input_type.per_word, self._shapes, self._counts,
+                active[image], compute[image], breakdown[image],
             )  # fmt: skip
         breakdown[..., -1] = compute - breakdown.sum(axis=2)
         return Cycles(latency, compute, breakdown)
 
 
+def stages(config: EngineConfig) -> tuple[int, ...]:
+    """What `_simulate` takes of an engine: groups, PEs of a group, lanes, depth of the queues,
+    cycles of a pointer's read, cycles from a drain to its vector, vectors in the drain's queue."""
+    pointer = BLOCK_RAM + (config.block > 1)
+    queued = DRAINED + 1 + (config.groups - 1).bit_length() + REQUANTIZE
+    places = max(1 << (queued + 1).bit_length(), config.outputs // config.lanes)
+    return (
+        config.groups, config.row_pes, config.lanes, config.queue_depth, pointer, queued, places
+    )  # fmt: skip
+
+
 def pe_counts(layer, config: EngineConfig) -> np.ndarray:
-    """Weights of each column in each PE, int64 ``[columns, pes]``."""
-    places = layer.column_of * config.pes + layer.row_of % config.pes
-    counts = np.bincount(places, minlength=layer.columns * config.pes)
-    return counts.reshape(layer.columns, config.pes)
+    """Weights of each column in each PE of its group, int64 ``[columns, row_pes]``."""
+    width = config.row_pes
+    places = layer.column_of * width + layer.row_of % width
+    return np.bincount(places, minlength=layer.columns * width).reshape(layer.columns, width)
 
 
-_FETCH, _BIAS, _ACTIVATIONS, _WAIT, _DRAIN, _LAST = range(6)  # states of the control unit
+_FETCH, _BIAS, _ACTIVATIONS, _WAIT, _LAST = range(5)  # states of the control unit
 _COMPUTING, _ANSWER, _OUTPUTS = range(3)  # and of the host link
 
 
 @numba.njit(cache=True)
-def _simulate(pes, lanes, depth, per_word, shapes, counts, active, compute, breakdown):
+def _simulate(
+    groups, width, lanes, depth, pointer_latency, queued_at, drain_places, per_word,
+    shapes, counts, active, compute, breakdown,
+):  # fmt: skip
     """One run; the first input word is accepted in cycle 0. Returns the latency.
 
     Each pass of the loop is a clock cycle: first what follows from the registers, then what they
     become.
     """
     layers = len(shapes)
-    groups = pes // lanes
+    parts = width // lanes
 
     # Inputs and outputs
     inputs_left = shapes[0, 0]
@@ -116,96 +129,115 @@ def _simulate(pes, lanes, depth, per_word, shapes, counts, active, compute, brea
     pair = 0
     odd = False
 
-    # Non-zero detection: a queue of vectors, and the one being sent
-    lnzd_mask = np.zeros(LNZD_DEPTH, np.int64)
-    lnzd_column = np.zeros(LNZD_DEPTH, np.int64)
-    lnzd_last = np.zeros(LNZD_DEPTH, np.bool_)
-    lnzd_head = lnzd_level = 0
-    mask = column = 0
-    last = sending = False
-    active_base = 0  # of the layer whose vectors come next, in `active`
+    # Non-zero detection of each group: a queue of vectors, how many non-zeros each has left and
+    # whether it is the layer's last, and the vector being sent
+    queued_count = np.zeros((groups, LNZD_DEPTH), np.int64)
+    queued_last = np.zeros((groups, LNZD_DEPTH), np.bool_)
+    lnzd_head = np.zeros(groups, np.int64)
+    lnzd_level = np.zeros(groups, np.int64)
+    sending = np.zeros(groups, np.bool_)
+    to_send = np.zeros(groups, np.int64)
+    last = np.zeros(groups, np.bool_)
+    takes = np.zeros(groups, np.bool_)
+    enter_base = 0  # of the layer whose vectors come next, in `active`
 
     # Control
     state = _FETCH
     index = drain_index = 0
-    base = 0  # of the layer, in `counts`
-    held_row = 0  # of the column held, in `counts`
-    held = counting = final = False
-    ready = True
+    base = active_base = 0  # of the layer, in `counts` and in `active`
+    next_column = np.zeros(groups, np.int64)  # in which the group's next non-zero is looked for
+    held = np.zeros(groups, np.bool_)
+    held_at = np.zeros(groups, np.int64)  # of the column held, in `counts`
+    ready = np.ones(groups, np.bool_)
+    ended = np.zeros(groups, np.bool_)
+    counting = final = False
+    issued = True
+    sent_1 = sent_2 = False
     first = drain_first = 0
 
     # PEs
-    found = np.full(BLOCK_RAM, -1, np.int64)  # columns on their way through the pointers
-    reserved = np.zeros(pes, np.int64)
-    queue = np.zeros((pes, depth), np.int32)
-    head = np.zeros(pes, np.int64)
-    level = np.zeros(pes, np.int64)
-    left = np.zeros(pes, np.int64)  # entries of the column that is read
-    hold = -1  # the group of PEs that drain
+    pes_ready = np.ones(groups, np.bool_)
+    pes_issued = True
+    on_way = np.full((groups, pointer_latency + 1), -1, np.int64)  # columns broadcast
+    reserved = np.zeros((groups, width), np.int64)
+    queue = np.zeros((groups, width, depth), np.int32)
+    head = np.zeros((groups, width), np.int64)
+    level = np.zeros((groups, width), np.int64)
+    left = np.zeros((groups, width), np.int64)  # entries left of the column that is read
+    hold = -1  # the part of each group's PEs that drain
 
     # Drain
     rows = 1
     active_drain = False
     next_number = queued_number = entered_number = 0
     places = drain_level = 0
-    valid = np.zeros(QUEUED + 1, np.bool_)
+    valid = np.zeros(queued_at + 1, np.bool_)
 
     cycle = 0
     while True:
         # --- Control, from the registers
-        all_ready = all_issued = True
-        for pe in range(pes):
-            all_ready = all_ready and reserved[pe] < depth - 1
-            all_issued = all_issued and reserved[pe] == 0 and left[pe] == 0
-        broadcast = held and ready
-        takes = state == _ACTIVATIONS and sending and (ready or not held)
-        after = mask & (mask - 1)
+        broadcast = any_held = False
+        all_ended = True
+        for group in range(groups):
+            broadcast |= held[group] and ready[group]
+            any_held |= held[group]
+            all_ended &= ended[group]
+            takes[group] = (
+                state == _ACTIVATIONS
+                and sending[group]
+                and (ready[group] or not held[group])
+                and not ended[group]
+            )
+        start = state == _WAIT and not any_held and not sent_1 and not sent_2 and issued
         if broadcast and not counting:
             counting = True
             first = cycle
         if counting:
             if broadcast:
                 breakdown[index, 0] += 1
-            elif held:
+            elif any_held:
                 breakdown[index, 1] += 1
+            elif state == _WAIT and start:
+                pass
+            elif state == _WAIT or (state == _ACTIVATIONS and all_ended):
+                breakdown[index, 3] += 1
             elif state == _ACTIVATIONS:
                 breakdown[index, 2] += 1
-            elif state == _WAIT or state == _DRAIN:
-                breakdown[index, 3] += 1
 
         # --- Drain: the vector that goes, and the one that is requantised
         last_number = (rows - 1) // lanes
-        go = (state == _DRAIN or active_drain) and places < DRAIN_DEPTH
-        for age in range(QUEUED, 0, -1):
+        go = (start or active_drain) and places < drain_places
+        for age in range(queued_at, 0, -1):
             valid[age] = valid[age - 1]
         valid[0] = go
-        draining = next_number % groups if go else -1
+        draining = next_number % parts if go else -1
         if go:
             active_drain = next_number != last_number
             next_number = next_number + 1 if active_drain else 0
-        elif state == _DRAIN:
+        elif start:
             active_drain = True
-        queued = valid[QUEUED]
+        queued = valid[queued_at]
         done = queued and queued_number == last_number
 
         # --- The vector at the head of the drain's queue: to the host or to non-zero detection
         is_last = entered_number == last_number
-        width = min(lanes, rows - entered_number * lanes)
+        enter_width = min(lanes, rows - entered_number * lanes)
         offered = drain_level > 0
         taken = enters = enter_last = False
         enter_column = 0
-        room = lnzd_level < LNZD_DEPTH
+        room = True
+        for group in range(groups):
+            room &= lnzd_level[group] < LNZD_DEPTH
         if final and offered:
+            word = True
             if lanes == 1:
                 word = odd or is_last
                 taken = host == _OUTPUTS or not word
                 if taken:
                     odd = not odd and not is_last
-            else:
-                word = True
-                taken = host == _OUTPUTS and 2 * pair + 2 >= width
-                if host == _OUTPUTS:
-                    pair = 0 if taken else pair + 1
+            elif host == _OUTPUTS:
+                taken = 2 * pair + 2 >= enter_width
+                pair = 0 if taken else pair + 1
             if taken and is_last:
                 return cycle + 1
             if host == _ANSWER:
@@ -214,12 +246,12 @@ def _simulate(pes, lanes, depth, per_word, shapes, counts, active, compute, brea
                 host = _ANSWER
         if inputs_left > 0:
             enters = room
-            width = min(per_word, inputs_left)
+            enter_width = min(per_word, inputs_left)
             enter_column = input_column
             enter_last = inputs_left <= per_word
             if enters:
-                inputs_left -= width
-                input_column += width
+                inputs_left -= enter_width
+                input_column += enter_width
         elif offered and not final:
             taken = enters = room
             enter_column = entered_number * lanes
@@ -232,84 +264,110 @@ def _simulate(pes, lanes, depth, per_word, shapes, counts, active, compute, brea
             queued_number = 0 if done else queued_number + 1
 
         # --- PEs
-        looked_up = found[-1]
-        for pe in range(pes):
-            issues = left[pe] != 0 and pe // lanes != hold
-            pops = level[pe] != 0 and (left[pe] == 0 or (issues and left[pe] == 1))
-            if pops:
-                left[pe] = queue[pe, head[pe]]
-                head[pe] = (head[pe] + 1) % depth
-                level[pe] -= 1
-            elif issues:
-                left[pe] -= 1
-            reserved[pe] += broadcast - pops
-            if looked_up >= 0:
-                count = counts[looked_up + pe]
-                if count:
-                    queue[pe, (head[pe] + level[pe]) % depth] = count
-                    level[pe] += 1
-                else:
-                    reserved[pe] -= 1
+        issued = pes_issued
+        pes_issued = True
+        for group in range(groups):
+            arrived = on_way[group, 0] >= 0
+            looked_up = on_way[group, pointer_latency]
+            ready_next = pes_ready[group]
+            pes_ready[group] = True
+            for pe in range(width):
+                waits = reserved[group, pe]
+                entries = left[group, pe]
+                if waits > depth - COLUMNS_AHEAD:
+                    pes_ready[group] = False
+                if waits or entries or arrived:
+                    pes_issued = False
+                issues = entries != 0 and pe // lanes != hold
+                place = head[group, pe]
+                pops = level[group, pe] != 0 and (entries == 0 or (issues and entries == 1))
+                if pops:
+                    left[group, pe] = queue[group, pe, place]
+                    place = place + 1 if place + 1 < depth else 0
+                    head[group, pe] = place
+                    level[group, pe] -= 1
+                elif issues:
+                    left[group, pe] = entries - 1
+                waits += arrived - pops
+                if looked_up >= 0:
+                    count = counts[looked_up + pe]
+                    if count:
+                        queue[group, pe, (place + level[group, pe]) % depth] = count
+                        level[group, pe] += 1
+                    else:
+                        waits -= 1
+                reserved[group, pe] = waits
+            for age in range(pointer_latency, 0, -1):
+                on_way[group, age] = on_way[group, age - 1]
+            on_way[group, 0] = held_at[group] if held[group] and ready[group] else -1
+            if ready[group]:
+                held[group] = False
+            ready[group] = ready_next
         hold = draining
-        for stage in range(BLOCK_RAM - 1, 0, -1):
-            found[stage] = found[stage - 1]
-        found[0] = held_row if broadcast else -1
+        sent_2 = sent_1
+        sent_1 = broadcast
 
         # --- Control: what its registers become
         if done:
             compute[drain_index] = cycle - drain_first + 1
-        waiting = held
-        if ready:
-            held = False
-        ready = all_ready
         if state == _FETCH:
             counting = False
             state = _BIAS
         elif state == _BIAS:
-            held = shapes[index, 2] != 0
-            held_row = base + shapes[index, 0] * pes
+            for group in range(groups):
+                ended[group] = False
+                next_column[group] = group
+            group = shapes[index, 0] % groups
+            held[group] = shapes[index, 2] != 0
+            held_at[group] = base + shapes[index, 0] * width
             state = _ACTIVATIONS
-        elif takes:
-            held = mask != 0
-            lane = 0
-            while held and not mask >> lane & 1:
-                lane += 1
-            held_row = base + (column + lane) * pes
-            if last and after == 0:
+        elif state == _ACTIVATIONS:
+            for group in range(groups):
+                if takes[group]:
+                    ended[group] = last[group] and to_send[group] <= 1
+                    if to_send[group]:
+                        column = next_column[group]
+                        while not active[active_base + column]:
+                            column += groups
+                        next_column[group] = column + groups
+                        held[group] = True
+                        held_at[group] = base + column * width
+                    else:
+                        held[group] = False
+            if all_ended:
                 rows = shapes[index, 1]
                 final = index + 1 == layers
                 drain_index = index
                 state = _WAIT
-        elif state == _WAIT:
-            if not waiting and all_issued:
-                state = _DRAIN
-        elif state == _DRAIN:
+        elif start:
             drain_first = first if counting else cycle
+            active_base += shapes[index, 0]
             base += shapes[index, 3]
             index += 1
             state = _LAST if final else _FETCH
 
-        # --- Non-zero detection: the vector being sent, then its queue
-        if not sending or (takes and after == 0):
-            sending = lnzd_level > 0
-            if sending:
-                mask = lnzd_mask[lnzd_head]
-                column = lnzd_column[lnzd_head]
-                last = lnzd_last[lnzd_head]
-                lnzd_head = (lnzd_head + 1) % LNZD_DEPTH
-                lnzd_level -= 1
-        elif takes:
-            mask = after
-        if enters:
-            place = (lnzd_head + lnzd_level) % LNZD_DEPTH
-            lnzd_mask[place] = 0
-            for lane in range(width):
-                if active[active_base + enter_column + lane]:
-                    lnzd_mask[place] |= 1 << lane
-            lnzd_column[place] = enter_column
-            lnzd_last[place] = enter_last
-            if enter_last:
-                active_base += enter_column + width
-            if enter_last or lnzd_mask[place]:
-                lnzd_level += 1
+        # --- Non-zero detection: the vectors being sent, then the queues
+        for group in range(groups):
+            if not sending[group] or (takes[group] and to_send[group] <= 1):
+                sending[group] = lnzd_level[group] > 0
+                if sending[group]:
+                    place = lnzd_head[group]
+                    to_send[group] = queued_count[group, place]
+                    last[group] = queued_last[group, place]
+                    lnzd_head[group] = (place + 1) % LNZD_DEPTH
+                    lnzd_level[group] -= 1
+            elif takes[group]:
+                to_send[group] -= 1
+            if enters:
+                count = 0
+                for column in range(enter_column, enter_column + enter_width):
+                    if column % groups == group and active[enter_base + column]:
+                        count += 1
+                if count or enter_last:
+                    place = (lnzd_head[group] + lnzd_level[group]) % LNZD_DEPTH
+                    queued_count[group, place] = count
+                    queued_last[group, place] = enter_last
+                    lnzd_level[group] += 1
+        if enters and enter_last:
+            enter_base += enter_column + enter_width
         cycle += 1
