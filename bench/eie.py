@@ -40,7 +40,7 @@ LAYERS = {
 }
 
 #: the engine that is measured: columns in groups, deep queues, a wide drain into a large buffer
-ENGINE = {"groups": 4, "lanes": 16, "block": 4, "queue_depth": 32, "outputs": 16384}
+ENGINE = {"groups": 2, "lanes": 32, "block": 4, "queue_depth": 32, "outputs": 16384}
 
 
 def job(name: str, seed: int, image: int = 0) -> Job:
