@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pleach.compress.balance import balanced
+from pleach.explore import memory_bits
 from pleach.files import write_whole
 from pleach.model import Activation, CompressedLayer, CompressedModel
 from pleach.reference import EngineConfig, Reference
@@ -105,6 +106,7 @@ def main():
             "predicted_cycles": cycles,
             "predicted_latency": int(predicted.latency[0]),
             "prediction_seconds": seconds,
+            "memory_bits": memory_bits(each.model, replace(config, **least).grown(each.model)),
             "eie_cycles": LAYERS[each.name][-1],
         }
         if not args.model:
@@ -115,13 +117,23 @@ def main():
         rows.append(row)
 
     table = Table(title=f"EIE's benchmark at {args.pes} PEs")
-    for name in ("layer", "MACs", "cycles", "predicted", "EIE", "EIE / ours", "utilisation"):
+    for name in (
+        "layer",
+        "MACs",
+        "cycles",
+        "predicted",
+        "EIE",
+        "EIE / ours",
+        "utilisation",
+        "bits",
+    ):
         table.add_column(name, justify="left" if name == "layer" else "right")
     for row in rows:
         table.add_row(
             row["layer"], f"{row['nonzero_macs']:,}", f"{row['cycles']:,}",
             f"{row['predicted_cycles']:,}", f"{row['eie_cycles']:,}",
             f"{row['eie_cycles'] / row['cycles']:.3f}", f"{row['utilisation']:.3f}",
+            f"{row['memory_bits']:.1f}",
         )  # fmt: skip
     mean = math.exp(np.mean([math.log(row["eie_cycles"] / row["cycles"]) for row in rows]))
     console = Console()

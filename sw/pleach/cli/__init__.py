@@ -6,10 +6,12 @@ import click
 import typer
 
 from pleach.cli import (
+    balance,
     compress,
     convert,
     demo,
     evaluate,
+    explore,
     export,
     info,
     sensitivity,
@@ -28,17 +30,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    demo,
-    train,
-    sensitivity,
-    compress,
-    info,
-    evaluate,
-    convert,
-    simulate,
-    export,
-    synth,
-):
+    demo, train, sensitivity, compress, balance, info, evaluate, convert,
+    explore, simulate, export, synth,
+):  # fmt: skip
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 

@@ -105,6 +105,10 @@ class PruneConfig:
             is fixed. 0 prunes at once.
         every: epochs between two prunings on the ramp: the prune-and-retrain rounds of Han 2015
             with several, gradual pruning (Zhu and Gupta 2017) with a small part of one.
+        balance: PEs of a column group whose loads are kept even: each gets the same share of a
+            layer's weights, row `r` counting to PE ``r % balance`` (ESE, Han 2017, section 4.2);
+            for a density per layer. 1 leaves the choice to the criterion. Neurons removed shift the
+            rows behind them: with `balance`, leave `remove` off.
         remove: whether neurons that have no input or no output left are removed when it ends.
         train: the retraining.
     """
@@ -118,6 +122,7 @@ class PruneConfig:
     start: float = 1.0
     ramp: float = 30.0
     every: float = 1.0
+    balance: int = 1
     remove: bool = True
     train: TrainConfig = TrainConfig(epochs=60, distillation=0.5)
 
@@ -133,6 +138,9 @@ class PruneConfig:
         _check(self, "start", 0, 1)
         _check(self, "ramp", 0, 100_000)
         _check(self, "every", 1e-4, 100_000)
+        _check(self, "balance", 1, 64, int)
+        if self.balance > 1 and (self.scope == "network" or self.quality is not None):
+            raise ConfigError("PruneConfig.balance goes with a density per layer")
         if self.ramp > self.train.epochs:
             raise ConfigError(
                 f"PruneConfig.ramp is {self.ramp} epochs of {self.train.epochs} of retraining"

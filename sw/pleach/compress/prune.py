@@ -103,7 +103,8 @@ def prune_(
                 ]
             if config.quality is None:
                 density = target + (config.start - target) * remaining
-                kept = _largest(scores, round(density * sum(mask.size for *_, mask in parts)))
+                count = round(density * sum(mask.size for *_, mask in parts))
+                kept = _largest(scores, count, config.balance)
             else:
                 kept = [
                     score >= target * (1 - remaining) * mask.deviation * _hysteresis(mask)
@@ -136,8 +137,17 @@ def _score(layer: nn.Module, part: str, config: PruneConfig, optimizer) -> Tenso
     return tensor.abs() * state["exp_avg_sq"].sqrt()
 
 
-def _largest(scores: list[Tensor], count: int) -> list[Tensor]:
-    """Where the `count` largest of all scores are."""
+def _largest(scores: list[Tensor], count: int, classes: int = 1) -> list[Tensor]:
+    """Where the `count` largest of all scores are; with `classes`, an equal share of them in each
+    class of rows, row `r` being of class ``r % classes``."""
+    if classes > 1:
+        kept = [torch.zeros_like(score, dtype=torch.bool) for score in scores]
+        for first in range(min(classes, len(scores[0]))):
+            own = [score[first::classes] for score in scores]
+            share = sum(s.numel() for s in own) / sum(s.numel() for s in scores)
+            for whole, part in zip(kept, _largest(own, round(count * share)), strict=True):
+                whole[first::classes] = part
+        return kept
     joined = torch.cat([score.flatten() for score in scores])
     kept = torch.zeros_like(joined, dtype=torch.bool)
     kept[joined.topk(min(count, len(joined))).indices] = True

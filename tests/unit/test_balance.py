@@ -1,0 +1,90 @@
+"""Even loads: rows dealt out to PEs, and pruning that keeps them even."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pleach.compress import PruneConfig, prune_
+from pleach.compress.balance import balanced, deal, work
+from pleach.errors import ConfigError
+from pleach.explore import engines, memory_bits, sweep
+from pleach.reference import EngineConfig, Reference
+from pleach.reference.cycles import CycleModel
+from tests.strategies import random_inputs, random_layer, random_model
+
+ENGINE = EngineConfig(pes=16, groups=2, accumulators=64)
+
+
+def uneven():
+    """A network whose every 8th hidden neuron has most of the weights."""
+    rng = np.random.default_rng(5)
+    model = random_model(rng, [60, 64, 64, 10], density=0.5, shift=9)
+    layers = list(model.layers)
+    for n in range(2):
+        layer = layers[n]
+        kept = (layer.row_of % 8 == 0) | (rng.random(layer.kept) < 0.2)
+        layers[n] = type(layer)(
+            **{**vars(layer), "positions": layer.positions[kept], "codes": layer.codes[kept]}
+        )
+    return type(model)(tuple(layers), model.input_type, 8), random_inputs(rng, model, 20)
+
+
+def test_balanced_network_computes_the_same_in_fewer_cycles():
+    model, inputs = uneven()
+    even = balanced(model, inputs, ENGINE)
+    assert np.array_equal(Reference(even).run(inputs), Reference(model).run(inputs))
+    before, after = (CycleModel(m, ENGINE).run(inputs).latency.mean() for m in (model, even))
+    assert after < 0.8 * before
+    assert [layer.kept for layer in even.layers] == [layer.kept for layer in model.layers]
+
+
+def test_outputs_move_only_when_asked_to():
+    layer = random_layer(np.random.default_rng(2), 50, 40, density=0.2, shift=5)
+    model = type(uneven()[0])((layer,))
+    inputs = random_inputs(np.random.default_rng(3), model, 10)
+    assert balanced(model, inputs, ENGINE).layers == model.layers
+    moved = balanced(model, inputs, ENGINE, outputs=True)
+    assert np.array_equal(
+        np.sort(Reference(moved).run(inputs)), np.sort(Reference(model).run(inputs))
+    )
+
+
+def test_deal_evens_the_work_and_keeps_rows_a_pe():
+    rng = np.random.default_rng(1)
+    loads = rng.uniform(1, 3, (37, 2))
+    order = deal(loads, 8)
+    assert sorted(order) == list(range(37))
+    most = max(loads[order[pe::8]].sum(axis=0).max() for pe in range(8))
+    assert most < 1.25 * loads.sum(axis=0).max() / 8
+    assert most < max(loads[pe::8].sum(axis=0).max() for pe in range(8))
+
+
+def test_work_counts_macs():
+    model, inputs = uneven()
+    trace = Reference(model).trace(inputs)[0]
+    assert work(model.layers[0], trace.inputs, ENGINE).sum() == pytest.approx(trace.macs.mean())
+
+
+def test_pruning_with_even_loads():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(30, 32))
+    with torch.no_grad():
+        model[0].weight[::4] *= 10
+    prune_(model, PruneConfig(density=0.25, balance=4))
+    kept = (model[0].weight != 0).sum(1) + (model[0].bias != 0)
+    classes = [int(kept[n::4].sum()) for n in range(4)]
+    assert sum(classes) == round(0.25 * 31 * 32) and max(classes) == min(classes)
+    with pytest.raises(ConfigError, match="balance goes with a density per layer"):
+        PruneConfig(scope="network", balance=4)
+
+
+def test_sweep_is_the_cycle_model_on_every_engine():
+    model, inputs = uneven()
+    configs = engines(model, pes=[4, 16], groups=[1, 2], lanes=[2, 16])
+    assert len(configs) == 5  # 16 lanes want 16 PEs of a group
+    activations = [trace.inputs for trace in Reference(model).trace(inputs)]
+    for config, row in zip(configs, sweep(model, activations, configs), strict=True):
+        cycles = CycleModel(model, config).run(inputs)
+        assert row["latency_cycles"] == cycles.latency.mean()
+        assert row["memory_bits"] == memory_bits(model, config)
