@@ -12,19 +12,8 @@ from amaranth.hdl import Shape
 from pleach.reference import EngineConfig
 from pleach_hw.arithmetic import LUT_CODEBOOK
 from pleach_hw.pointer_read import pointer_layout
+from pleach_hw.primitives.ecp5 import block_rams
 from pleach_hw.weight_read import entry_layout
-
-# Words by width of a DP16KD, the 18 Kbit block RAM of the ECP5.
-_RAM_SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18))
-
-
-def block_rams(depth: int, width: int) -> int:
-    """Block RAMs that hold `depth` words of `width` bits.
-
-    >>> block_rams(2048, 12), block_rams(1024, 17), block_rams(16384, 1)
-    (2, 1, 1)
-    """
-    return min(-(-depth // words) * -(-width // bits) for words, bits in _RAM_SHAPES)
 
 
 def estimate(config: EngineConfig) -> dict[str, int]:

@@ -103,7 +103,6 @@ def synth(
     seed: int = 1,
     frequency: float = 200.0,
     route: bool = True,
-    platform=None,
     progress: Callable[[str], None] = lambda step: None,
     timeout: float = 7200,
 ) -> SynthResult:
@@ -115,7 +114,6 @@ def synth(
         seed: of the placer.
         frequency: MHz that placer and router aim for; the result need not reach it.
         route: `False` stops after synthesis.
-        platform: for the component's ``elaborate``, as in `to_verilog`.
         progress: called with a line before each step.
         timeout: seconds that each tool may take.
 
@@ -129,7 +127,7 @@ def synth(
         from pleach_hw.engine import Engine
 
         design = Engine(design)
-    verilog = to_verilog(Harness(design), platform=platform)
+    verilog = to_verilog(Harness(design), platform=chip)
 
     def make_netlist(work: Path) -> None:
         progress("synthesising with Yosys")
@@ -249,6 +247,7 @@ def _run(tool: tuple[str, str], arguments: list[str], work: Path, log: str, time
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
     if child.returncode:
-        last = (errors.strip().splitlines() or ["no message"])[-1]
+        said = errors.strip() or (work / log).read_text().strip()  # Yosys says some only there
+        last = (said.splitlines() or ["no message"])[-1]
         raise ToolError(f"{tool[0]} failed: {last}; its log is {work / log}")
     return work / log

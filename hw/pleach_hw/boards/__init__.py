@@ -13,6 +13,8 @@ class Board:
 
     Args:
         name: as given to `board`.
+        family: of the chip, as ``family`` of Amaranth's platforms: a board is platform enough for
+            `pleach_hw.primitives`.
         device, package, speed: of the chip; ``speed`` is the grade.
         nextpnr: nextpnr's options for them.
         clock_mhz, clock_pin: the oscillator and the pin that it drives.
@@ -20,6 +22,7 @@ class Board:
     """
 
     name: str
+    family: str
     device: str
     package: str
     speed: str
@@ -40,6 +43,7 @@ _BOARDS = {
     for board in (
         Board(
             name="ulx3s-85f",
+            family="ecp5",
             device="LFE5U-85F",
             package="CABGA381",
             speed="6",

@@ -8,6 +8,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from pleach_hw.primitives import ecp5
+
 
 class _Ram(wiring.Component):
     def __init__(self, *, shape, depth):
@@ -57,7 +59,8 @@ class BlockRam(_Ram):
     What is read from an address that is written in the same cycle is undefined, so users show that
     they have no use for it. Neither contents nor output are reset; contents start as zeros.
 
-    On ECP5 it maps to bare DP16KD of 1K×18 or a like shape, and a flip-flop a bit.
+    On ECP5 it is DP16KD cells with their output registers, and a multiplexer where it is deeper
+    than one of them. Elsewhere it is inferred, with a flip-flop a bit behind it.
 
     Args:
         shape: of a word.
@@ -72,6 +75,8 @@ class BlockRam(_Ram):
     latency = 2
 
     def elaborate(self, platform):
+        if getattr(platform, "family", None) == "ecp5":
+            return ecp5.block_ram(self)
         m = Module()
         # An asynchronous read port and a register behind it: given a synchronous port, or without
         # no_rw_check, Yosys adds logic that defines reads during writes (35 LUT4 a memory).

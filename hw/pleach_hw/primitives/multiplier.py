@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import operator
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from pleach_hw.primitives import ecp5, ice40
+from pleach_hw.primitives.delay import delay
 
 
 class Multiplier(wiring.Component):
     """Signed product ``product = a * b``, exact, `latency` cycles later; one a cycle.
 
-    Registered at its inputs and at its output, as hardened multipliers are. It runs freely and
-    nothing is reset: the user carries a valid bit along.
+    Registered at its inputs, inside and at its output, as hardened multipliers are. It runs freely
+    and nothing is reset: the user carries a valid bit along.
 
-    On ECP5 up to 18×18 bits are one MULT18X18D.
+    On ECP5 up to 18×18 bits are one MULT18X18D, on iCE40 up to 16×16 bits one SB_MAC16, with all
+    their registers; elsewhere it is inferred. (MULT18X18D without the one in the middle and with a
+    40-bit accumulator behind it: 229 MHz instead of 263 at speed grade 6.)
 
     Args:
         width_a, width_b: of the factors, at least 2 bits.
@@ -24,7 +29,7 @@ class Multiplier(wiring.Component):
         ValueError: a width below 2.
     """
 
-    latency = 2
+    latency = 3
 
     def __init__(self, *, width_a, width_b):
         self._width_a = operator.index(width_a)
@@ -42,10 +47,13 @@ class Multiplier(wiring.Component):
         )
 
     def elaborate(self, platform):
+        family, width = getattr(platform, "family", None), max(self._width_a, self._width_b)
+        if family == "ecp5" and width <= 18:
+            return ecp5.multiplier(self)
+        if family == "iCE40" and width <= 16:
+            return ice40.multiplier(self)
         m = Module()
-        a = Signal.like(self.a, reset_less=True)
-        b = Signal.like(self.b, reset_less=True)
-        product = Signal.like(self.product, reset_less=True)
-        m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b)]
-        m.d.comb += self.product.eq(product)
+        a = delay(m, self.a, 1, name="a")
+        b = delay(m, self.b, 1, name="b")
+        m.d.comb += self.product.eq(delay(m, a * b, self.latency - 1, name="product"))
         return m
