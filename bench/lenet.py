@@ -32,7 +32,7 @@ from pleach_sim.simulate import Job, simulate_jobs
 MODEL = Path(__file__).parent / "models/lenet_300_100_accurate.pleach"
 
 #: groups, lanes and block of the engine with each number of PEs
-SHAPES = {4: (1, 4, 4), 8: (2, 4, 4), 16: (4, 4, 4), 32: (4, 8, 4), 64: (4, 16, 4)}
+SHAPES = {4: (1, 4, 4), 8: (1, 4, 4), 16: (1, 4, 4), 32: (2, 8, 4), 64: (4, 8, 4)}
 
 
 def denser(model: CompressedModel, kept: float, seed: int) -> CompressedModel:

@@ -17,7 +17,7 @@ from pleach.reference.engine import Reference
 
 #: Latencies of the gateware's stages, in cycles; a test holds them equal to those of `pleach_hw`.
 BLOCK_RAM = 2
-MULTIPLIER = 2
+MULTIPLIER = 3
 REQUANTIZE = 3
 DRAINED = 1 + 2 * BLOCK_RAM + 1 + MULTIPLIER  # a drained row is at the drain unit's input
 #: columns that a PE has places for when it says that it is ready
@@ -56,7 +56,7 @@ class CycleModel:
     ...     bias_exponent=2, output_fraction=8)
     >>> model = CycleModel(CompressedModel((layer,)), EngineConfig(pes=4))
     >>> model.run(np.array([[7, 9], [0, 0]], np.uint8)).compute.tolist()
-    [[22], [21]]
+    [[23], [22]]
     """
 
     def __init__(self, model: CompressedModel, config: EngineConfig):
