@@ -76,7 +76,7 @@ def to_verilog(component: wiring.Component, name: str = "top", platform=None) ->
     return _ZEROS.sub(lambda m: _LOOP.format(number=next(number), **m.groupdict()), done.stdout)
 
 
-def engine_verilog(config: EngineConfig) -> str:
+def engine_verilog(config: EngineConfig, platform=None) -> str:
     """Verilog of an engine, module ``engine``; cached, because a large one takes half a minute.
 
     Raises as `to_verilog`.
@@ -85,9 +85,9 @@ def engine_verilog(config: EngineConfig) -> str:
     def make(work: Path) -> None:
         from pleach_hw.engine import Engine
 
-        write_verilog(Engine(config), work / "engine.v", "engine")
+        write_verilog(Engine(config), work / "engine.v", "engine", platform)
 
-    key = [repr(config), importlib.metadata.version("amaranth"), *_sources()]
+    key = [repr(config), type(platform).__name__, importlib.metadata.version("amaranth"), *_sources()]
     return (cached("verilog", key, make) / "engine.v").read_text()
 
 

@@ -1,60 +1,94 @@
 """Weights into a simulated engine's memories without the two cycles an entry that LOAD takes.
 
-The exported Verilog gets, beside each PE memory, a second one that is filled from a file when the
-simulation starts and is read in its place. LOAD then brings what does not grow with the weights: a
-model of the same layers and codebooks with one weight a codebook value. A test holds the files
-equal to what LOAD of the whole model writes into the memories.
+In the Verilog exported for it each block RAM has a second memory beside it, which is filled from a
+file when the simulation starts, where there is one, and is read in its place. LOAD then brings what does not grow with
+the weights: a model of the same layers and codebooks with one weight a codebook value. A test holds
+the files equal to what LOAD of the whole model writes into the memories.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from amaranth.hdl import Shape
+from amaranth.hdl import ClockSignal, Instance, Module, Shape, Value
 
 from pleach.model import CompressedModel
 from pleach.reference import EngineConfig
+from pleach_hw.export import engine_verilog
 from pleach_hw.pointer_read import block_layout
 from pleach_hw.weight_read import entry_layout
 
 POINTERS, ENTRIES = "pointer_read.blocks", "weight_read.entries"
 
-_MODULE = re.compile(
-    r"^module \\engine\.(?P<name>pe_\d+\.(?:pointer_read\.blocks|weight_read\.entries)) .*?"
-    r"^endmodule$",
-    re.M | re.S,
-)
-_MEMORY = re.compile(r"^  reg (?P<width>\[\d+:0\] |)memory \[(?P<last>\d+):0\];$", re.M)
-_SECOND = """\
-  reg {width}bulk [{last}:0];
+# Also spares the export an assignment for each word that starts as zero.
+_MEMORY = """
+module bulk_memory #(parameter WIDTH = 1, DEPTH = 2, ADDRESS = 1) (
+  input clk,
+  input write_en, input [ADDRESS-1:0] write_addr, input [WIDTH-1:0] write_data,
+  input [ADDRESS-1:0] read_addr, output [WIDTH-1:0] read_data
+);
+  reg [WIDTH-1:0] memory [0:DEPTH-1];
+  reg [WIDTH-1:0] bulk [0:DEPTH-1];
   reg bulk_used = 0;
   string folder;
-  initial if ($value$plusargs("bulk=%s", folder)) begin
-    bulk_used = 1;
-    $readmemh({{folder, "/{name}"}}, bulk);
+  integer i, file;
+  initial begin
+    for (i = 0; i < DEPTH; i = i + 1) begin
+      memory[i] = 0;
+      bulk[i] = 0;
+    end
+    if ($value$plusargs("bulk=%s", folder)) begin
+      file = $fopen({folder, "/", $sformatf("%m")}, "r");
+      bulk_used = file != 0;
+      if (bulk_used) begin
+        $fclose(file);
+        $readmemh({folder, "/", $sformatf("%m")}, bulk);
+      end
+    end
   end
-  final if ($value$plusargs("dump=%s", folder)) $writememh({{folder, "/{name}"}}, memory);
+  final if ($value$plusargs("dump=%s", folder))
+    $writememh({folder, "/", $sformatf("%m")}, memory);
+  always @(posedge clk) if (write_en) memory[write_addr] <= write_data;
+  assign read_data = bulk_used ? bulk[read_addr] : memory[read_addr];
+endmodule
 """
-_READ = "assign read__data = memory[read__addr];"
 
 
-def with_bulk_memories(verilog: str) -> str:
-    """An engine whose PE memories can be filled from and written to files: its ``+bulk=FOLDER`` and
-    ``+dump=FOLDER``."""
+class BulkPlatform:
+    """Builds block RAMs of `bulk_memory`, all other memories as they are."""
 
-    def second(module: re.Match) -> str:
-        text, name = module[0], module["name"]
-        memory = _MEMORY.search(text)
-        declared = _SECOND.format(name=name, width=memory["width"], last=memory["last"])
-        text = text.replace(memory[0], memory[0] + "\n" + declared)
-        assert text.count(_READ) == 1, name
-        chosen = "bulk_used ? bulk[read__addr] : memory[read__addr]"
-        return text.replace(_READ, f"assign read__data = {chosen};")
+    def get_memory(self, memory):
+        if "no_rw_check" not in memory.attrs:
+            return memory.elaborate(None)
+        (write,), (read,) = memory.write_ports, memory.read_ports
+        data = Value.cast(read.data)
+        m = Module()
+        m.submodules.ram = Instance(
+            "bulk_memory",
+            p_WIDTH=len(data),
+            p_DEPTH=memory.depth,
+            p_ADDRESS=len(read.addr),
+            i_clk=ClockSignal(),
+            i_write_en=write.en,
+            i_write_addr=write.addr,
+            i_write_data=Value.cast(write.data),
+            i_read_addr=read.addr,
+            o_read_data=data,
+        )
+        return m
 
-    return _MODULE.sub(second, verilog)
+
+def bulk_verilog(config: EngineConfig) -> str:
+    """An engine whose block RAMs are filled from and written to files of a folder: its
+    ``+bulk=FOLDER`` and ``+dump=FOLDER``."""
+    return engine_verilog(config, BulkPlatform()) + _MEMORY
+
+
+def file_name(memory: str, pe: int) -> str:
+    """Of a PE's memory, in that folder."""
+    return f"engine.pe_{pe}.{memory}.memory.ram"
 
 
 def contents(model: CompressedModel, config: EngineConfig) -> dict[str, np.ndarray]:
@@ -63,11 +97,15 @@ def contents(model: CompressedModel, config: EngineConfig) -> dict[str, np.ndarr
     pes, width = config.pes, config.row_pes
     columns = sum(config.local_columns(layer.columns) for layer in model.layers)
     counts = np.zeros((pes, columns), np.int64)
+    written = np.zeros((pes, columns), bool)  # columns that there are in the PE's group
     found, base = [], 0
     for layer in model.layers:
         pe = config.pe_of(layer)
         np.add.at(counts, (pe, base + layer.column_of // config.groups), 1)
         found.append((pe, layer.row_of // width, layer.codes.astype(np.int64)))
+        for group in range(config.groups):
+            own = len(range(group, layer.columns, config.groups))
+            written[group * width : (group + 1) * width, base : base + own] = True
         base += config.local_columns(layer.columns)
     pe, row, code = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(pe, kind="stable")
@@ -79,7 +117,8 @@ def contents(model: CompressedModel, config: EngineConfig) -> dict[str, np.ndarr
     entries[pe[order], place] = words[order]
     # Blocks of pointers are wider than 64 bits: Python's integers.
     layout = block_layout(config)
-    starts = (np.cumsum(counts, axis=1) - counts)[:, :: config.block] % config.entries
+    starts = (np.cumsum(counts, axis=1) - counts) % config.entries * written
+    starts = starts[:, :: config.block]
     blocks = starts.astype(object) << layout["start"].offset
     counts_shape = layout["counts"].shape
     count_bits = Shape.cast(counts_shape).width // config.block
@@ -94,7 +133,7 @@ def write_contents(model: CompressedModel, config: EngineConfig, folder: Path) -
     for memory, words in contents(model, config).items():
         for pe, row in enumerate(words):
             text = "\n".join(f"{word:x}" for word in row.tolist())
-            (folder / f"pe_{pe}.{memory}").write_text(text + "\n")
+            (folder / file_name(memory, pe)).write_text(text + "\n")
 
 
 def skeleton(model: CompressedModel) -> CompressedModel:

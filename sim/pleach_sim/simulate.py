@@ -14,7 +14,7 @@ from pleach.errors import ConfigError, ModelError
 from pleach.model import CompressedModel
 from pleach.reference import EngineConfig, Reference
 from pleach_hw.export import engine_verilog
-from pleach_sim.bulk import skeleton, with_bulk_memories, write_contents
+from pleach_sim.bulk import bulk_verilog, skeleton, write_contents
 from pleach_sim.runner import run_cocotb
 
 #: name of the top module and module of the cocotb test
@@ -188,9 +188,7 @@ def simulate_jobs(
                     "seed": seed,
                 }
             )
-        verilog = engine_verilog(config)
-        if bulk:
-            verilog = with_bulk_memories(verilog)
+        verilog = bulk_verilog(config) if bulk else engine_verilog(config)
         reported = run_cocotb(
             verilog,
             TOP,

@@ -3,15 +3,14 @@
 import numpy as np
 
 from pleach.format import dumps, loads
-from pleach_hw.export import engine_verilog
-from pleach_sim.bulk import contents, with_bulk_memories
+from pleach_sim.bulk import bulk_verilog, contents, file_name
 from pleach_sim.runner import run_cocotb
 from pleach_sim.simulate import JOBS, TOP, Job, simulate_jobs
 from tests.cocotb.cases import images, network, small_engine
 
 
 def test_contents_are_what_load_writes(tmp_path):
-    model, config = network(), small_engine(4)
+    model, config = network(), small_engine(16)
     inputs = images(model, 2)
     np.savez(tmp_path / "data.npz", inputs=inputs, outputs=np.zeros((2, model.outputs)))
     job = {
@@ -23,7 +22,7 @@ def test_contents_are_what_load_writes(tmp_path):
         "seed": 1,
     }
     run_cocotb(
-        with_bulk_memories(engine_verilog(config)),
+        bulk_verilog(config),
         TOP,
         JOBS,
         parameters={"jobs": [job], "limit": 100_000},
@@ -32,7 +31,7 @@ def test_contents_are_what_load_writes(tmp_path):
     held = loads(dumps(model))
     for memory, words in contents(held, config).items():
         for pe, expected in enumerate(words):
-            text = (tmp_path / f"pe_{pe}.{memory}").read_text()
+            text = (tmp_path / file_name(memory, pe)).read_text()
             written = [int(w, 16) for w in text.split() if not w.startswith(("/", "@"))]
             assert written[: len(expected)] == expected.tolist(), (pe, memory)
             assert not any(written[len(expected) :])
@@ -40,7 +39,7 @@ def test_contents_are_what_load_writes(tmp_path):
 
 def test_runs_are_the_same():
     """Outputs, and every count but that of the loading."""
-    model, config = network(), small_engine(4)
+    model, config = network(), small_engine(16)
     job = Job("network", model, images(model, 3))
     (bulk,), (stream,) = (simulate_jobs([job], config, bulk=b) for b in (True, False))
     assert bulk.bit_exact and stream.bit_exact
