@@ -4,13 +4,17 @@
 
 Each layer has a seeded uniform random pattern of weights and activations at the densities of EIE's
 Table III. It runs on Verilator, every output is compared with the reference, and the counted cycles
-with those of the cycle model. `--model` leaves the RTL out.
+with those of the cycle model. `--balance` deals the rows out to the PEs by their work, on other
+inputs than the one that is measured. `--model` leaves the RTL out. `--sweep FOLDER` draws what the
+model says of queue depths and PE counts, as the paper does in its figures 8, 11 and 13 (its figure
+12 counts filler zeros, and there are none).
 """
 
 import argparse
 import json
 import math
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -68,6 +72,56 @@ def job(name: str, seed: int, image: int = 0) -> Job:
     return Job(name, CompressedModel((layer,)), values)
 
 
+def utilisation(name: str, seed: int, pes: int, depth: int) -> tuple[float, int]:
+    """Of a layer by the cycle model, as its rows are, and its cycles."""
+    each = job(name, seed)
+    groups, least = min(ENGINE["groups"], pes), {"columns": 2 * ENGINE["block"], "entries": 2}
+    config = EngineConfig(
+        pes=pes, groups=groups, lanes=min(ENGINE["lanes"], pes // groups), queue_depth=depth,
+        block=ENGINE["block"], outputs=ENGINE["outputs"], codebook=16, accumulators=2, **least,
+    ).grown(each.model)  # fmt: skip
+    (trace,) = Reference(each.model).trace(each.inputs)
+    cycles = int(CycleModel(each.model, config).cycles([trace.inputs]).compute[0, 0])
+    return float(trace.macs[0] / pes / cycles), cycles
+
+
+def sweep(folder: Path, seed: int) -> None:
+    from matplotlib.figure import Figure
+
+    depths, counts = [8, 16, 32, 64], [1, 2, 4, 8, 16, 32, 64]
+    points = [(64, depth) for depth in depths] + [(pes, ENGINE["queue_depth"]) for pes in counts]
+    with ProcessPoolExecutor() as pool:
+        futures = {
+            (name, *point): pool.submit(utilisation, name, seed, *point)
+            for name in LAYERS
+            for point in points
+        }
+        found = {key: future.result() for key, future in futures.items()}
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    by_depth, speed, by_pes = figure.subplots(1, 3)
+    for name in LAYERS:
+        by_depth.plot(depths, [found[name, 64, depth][0] for depth in depths], "o-", label=name)
+        cycles = [found[name, pes, ENGINE["queue_depth"]][1] for pes in counts]
+        speed.plot(counts, [cycles[0] / c for c in cycles], "o-", label=name)
+        by_pes.plot(counts, [found[name, pes, ENGINE["queue_depth"]][0] for pes in counts], "o-")
+    speed.plot(counts, counts, "--", color="0.6")
+    by_depth.set(xlabel="queue depth, 64 PEs", ylabel="utilisation", xscale="log")
+    speed.set(xlabel="PEs", ylabel="speed-up", xscale="log", yscale="log")
+    by_pes.set(xlabel="PEs", ylabel="utilisation", xscale="log")
+    for axes, ticks in ((by_depth, depths), (speed, counts), (by_pes, counts)):
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    speed.legend(fontsize=7)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / "eie.svg")
+    rows = [
+        {"layer": name, "pes": pes, "queue_depth": depth, "utilisation": use, "cycles": cycles}
+        for (name, pes, depth), (use, cycles) in found.items()
+    ]
+    write_whole(folder / "eie_sweep.json", json.dumps(rows, indent=2))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pes", type=int, default=64)
@@ -78,7 +132,11 @@ def main():
     parser.add_argument("--balance", action="store_true", help="deal the rows out to the PEs")
     parser.add_argument("--model", action="store_true", help="only the cycle model, not the RTL")
     parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--sweep", type=Path, metavar="FOLDER", help="plots to write, and no table")
     args = parser.parse_args()
+    if args.sweep:
+        sweep(args.sweep, args.seed)
+        return
 
     jobs = [job(name, args.seed) for name in args.layers]
     chosen = {name: getattr(args, name) for name in ENGINE}

@@ -1,9 +1,9 @@
 """Weights into a simulated engine's memories without the two cycles an entry that LOAD takes.
 
 In the Verilog exported for it each block RAM has a second memory beside it, which is filled from a
-file when the simulation starts, where there is one, and is read in its place. LOAD then brings what does not grow with
-the weights: a model of the same layers and codebooks with one weight a codebook value. A test holds
-the files equal to what LOAD of the whole model writes into the memories.
+file when the simulation starts, where there is one, and is read in its place. LOAD then brings what
+does not grow with the weights: a model of the same layers and codebooks with one weight a codebook
+value. A test holds the files equal to what LOAD of the whole model writes into the memories.
 """
 
 from __future__ import annotations
