@@ -107,7 +107,7 @@ class Coding:
         table, order = HuffmanTable.build(gap_counts, limit=words.MAX_GAP_LENGTH)
         gap_table, gap_order = HuffmanTable.from_lengths(table.lengths(order, gaps.CLASSES))
         gap_codes, gap_lengths = _by_symbol(gap_table, gap_order, gaps.CLASSES)
-        code_counts = np.bincount(layer.codes, minlength=256)
+        code_counts = interleave.count_codes(layer.codes)
         code_table, code_order = min(
             (HuffmanTable.build(code_counts, limit=limit) for limit in _limits(code_counts)),
             key=lambda built: (

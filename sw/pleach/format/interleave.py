@@ -28,7 +28,7 @@ _jit = numba.njit(cache=True, nogil=True)
 @_jit
 def _class(gap):
     if gap < _SMALL:
-        return np.int64(_CLASS[gap])
+        return np.int64(_CLASS[np.uint64(gap)])
     gap_class = 18
     gap >>= 10
     while gap:
@@ -53,30 +53,37 @@ def count(positions):
 
 
 @_jit
-def _reserve(need, free, filled, first, second, taken):
-    """A writer that has room for fewer bits than the next symbol may need gets the next word.
-
-    ``filled`` bits wait for the word ``first``, and then for ``second``; ``free`` more have room.
-    """
-    if free < need:
-        if filled == 0:
-            first = taken
-        else:
-            second = taken
-        return free + 32, first, second, taken + 1
-    return free, first, second, taken
+def count_codes(codes):
+    """How often each codebook index occurs: int64 ``[256]``; `numpy.bincount` would copy them into
+    eight times the bytes."""
+    counts = np.zeros(256, np.int64)
+    for code in codes:
+        counts[code] += 1
+    return counts
 
 
 @_jit
-def _put(words, value, length, bits, filled, free, first, second):
-    bits = (bits << np.uint64(length)) | np.uint64(value)
-    filled += length
-    if filled >= 32:
-        filled -= 32
-        words[first] = np.uint32(bits >> np.uint64(filled))
-        bits &= (np.uint64(1) << np.uint64(filled)) - np.uint64(1)
-        first = second
-    return bits, filled, free - length, first
+def _put(words, value, length, need, bits, filled, first, second, taken):
+    """Write a symbol, after taking the next word if there may be no room for it.
+
+    The last ``filled`` of ``bits`` go into the two words at ``first`` and ``second``, that is, 64 -
+    ``filled`` have room. Until the second is full the first may hold anything; no branches, because
+    none could be predicted.
+    """
+    take = filled > 64 - need
+    words[first] = np.uint32(bits >> np.uint64((filled - 32) & 63))
+    first = second if take else first
+    second = taken if take else second
+    taken += np.uint64(take)
+    filled += length - 32 * take
+    return (bits << np.uint64(length)) | np.uint64(value), filled, first, second, taken
+
+
+@_jit
+def _end(words, bits, filled, first, second):
+    bits <<= np.uint64(64 - filled)
+    words[first] = np.uint32(bits >> _WORD_BITS)
+    words[second] = np.uint32(bits & _WORD_MASK)
 
 
 @_jit
@@ -93,68 +100,54 @@ def encode(positions, codes, size, gap_codes, gap_lengths, gap_need, value_codes
     Returns:
         uint32 words.
     """
-    words = np.zeros(size // 32 + 6, np.uint32)
-    taken = 0
+    words = np.zeros(size // 32 + 7, np.uint32)
+    taken = np.uint64(0)
+    # Each writer begins with two full words, which nobody reads: the last one here, twice.
+    nowhere = np.uint64(len(words) - 1)
     g_bits = x_bits = c_bits = np.uint64(0)
-    g_filled = g_free = g_first = g_second = 0
-    x_filled = x_free = x_first = x_second = 0
-    c_filled = c_free = c_first = c_second = 0
-    entries = len(positions)
-    entry = 0  # the one that G is at
-    done = 0  # the one that X and C are at
-    before_position = np.int64(-1)
+    g_filled = x_filled = c_filled = 64
+    g_first = g_second = x_first = x_second = c_first = c_second = nowhere
+    entries = np.uint64(len(positions))
+    entry = np.uint64(0)  # the one that G is at
+    done = np.uint64(0)  # the one that X and C are at
+    one = np.uint64(1)
     gap = positions[0] if entries else np.int64(0)
-    before = -1
+    before = SKIP
     before_extra = np.int64(0)
     while done < entries:
-        gap_class = -1
+        gap_class = SKIP
         extra = np.int64(0)
         if entry < entries:
             if gap >= SKIP_POSITIONS:
-                gap_class = SKIP
                 gap -= SKIP_POSITIONS
             else:
                 gap_class = _class(gap)
-                extra = gap - _BASE[gap_class]
-                before_position = positions[entry]
-                entry += 1
+                extra = gap - _BASE[np.uint64(gap_class)]
+                entry += one
                 if entry < entries:
-                    gap = positions[entry] - before_position - 1
-            g_free, g_first, g_second, taken = _reserve(
-                gap_need, g_free, g_filled, g_first, g_second, taken
-            )
-            g_bits, g_filled, g_free, g_first = _put(
-                words, gap_codes[gap_class], gap_lengths[gap_class],
-                g_bits, g_filled, g_free, g_first, g_second,
+                    gap = positions[entry] - positions[entry - one] - 1
+            symbol = np.uint64(gap_class)
+            g_bits, g_filled, g_first, g_second, taken = _put(
+                words, gap_codes[symbol], gap_lengths[symbol], gap_need,
+                g_bits, g_filled, g_first, g_second, taken,
             )  # fmt: skip
-        if before >= 0:
-            length = np.int64(_EXTRA[before])
-            if length:
-                x_free, x_first, x_second, taken = _reserve(
-                    length, x_free, x_filled, x_first, x_second, taken
-                )
-                x_bits, x_filled, x_free, x_first = _put(
-                    words, before_extra, length, x_bits, x_filled, x_free, x_first, x_second
-                )
-            if before != SKIP:
-                code = codes[done]
-                c_free, c_first, c_second, taken = _reserve(
-                    value_need, c_free, c_filled, c_first, c_second, taken
-                )
-                c_bits, c_filled, c_free, c_first = _put(
-                    words, value_codes[code], value_lengths[code],
-                    c_bits, c_filled, c_free, c_first, c_second,
-                )  # fmt: skip
-                done += 1
+        if before != SKIP:
+            length = np.int64(_EXTRA[np.uint64(before)])
+            x_bits, x_filled, x_first, x_second, taken = _put(
+                words, before_extra, length, length, x_bits, x_filled, x_first, x_second, taken
+            )
+            code = codes[done]
+            c_bits, c_filled, c_first, c_second, taken = _put(
+                words, value_codes[code], value_lengths[code], value_need,
+                c_bits, c_filled, c_first, c_second, taken,
+            )  # fmt: skip
+            done += one
         before = gap_class
         before_extra = extra
-    if g_filled:
-        words[g_first] = np.uint32((g_bits << np.uint64(32 - g_filled)) & _WORD_MASK)
-    if x_filled:
-        words[x_first] = np.uint32((x_bits << np.uint64(32 - x_filled)) & _WORD_MASK)
-    if c_filled:
-        words[c_first] = np.uint32((c_bits << np.uint64(32 - c_filled)) & _WORD_MASK)
-    return words[:taken]
+    _end(words, g_bits, g_filled, g_first, g_second)
+    _end(words, x_bits, x_filled, x_first, x_second)
+    _end(words, c_bits, c_filled, c_first, c_second)
+    return words[: np.int64(taken)]
 
 
 @_jit
