@@ -1,7 +1,8 @@
 """The software's speed and memory beside those of other packages, all in one run.
 
     pip install -e '.[bench]'
-    python bench/codec.py --json build/codec.json
+    python bench/codec.py --json build/codec.json   # minutes, most of them in `optimum`
+    python bench/codec.py huffman                   # one part
 
 Weights are random and seeded: normal, the largest share of them kept. Times are medians of
 `--repeats` after one call that compiles; a peer that is not installed is left out and said.
@@ -84,54 +85,69 @@ def spread(values, centroids, codes) -> float:
     return float(((values - np.asarray(centroids)[codes]) ** 2).sum())
 
 
+def fc6_values() -> np.ndarray:
+    """The kept weights of fc6, float32."""
+    weights = pruned(np.random.default_rng(0), FC6, 0.09)
+    return weights[weights != 0]
+
+
+def peer_kmeans(who: str, values: np.ndarray, ours: tuple, action) -> list[dict]:
+    """A row with the seconds of a peer and our sum of squares over its."""
+    try:
+        start = time.perf_counter()
+        codes, centroids = action(values)
+        seconds = time.perf_counter() - start
+    except ImportError:
+        print(f"{who} is not installed", file=sys.stderr)
+        return []
+    squares = spread(values, *ours) / spread(values, centroids, codes)
+    return [{"what": f"k-means, {len(values):,} values", "who": who, "unit": "s",
+             "figure": seconds, "sum_of_squares_ours_over_theirs": squares}]  # fmt: skip
+
+
+def by_kmeans1d(values):
+    import kmeans1d
+
+    codes, centroids = kmeans1d.cluster(values, 32)
+    return np.array(codes), centroids
+
+
+def by_ckwrap(values):
+    import ckwrap
+
+    result = ckwrap.ckmeans(values, 32)
+    return result.labels, result.centers
+
+
+def by_sklearn(values):
+    from sklearn.cluster import KMeans
+
+    result = KMeans(32, n_init=1, random_state=0).fit(values[:, None])
+    return result.labels_, result.cluster_centers_[:, 0]
+
+
 def bench_kmeans(repeats: int) -> list[dict]:
-    rng = np.random.default_rng(0)
-    every = pruned(rng, FC6, 0.09)
-    every = every[every != 0]
-    few = np.sort(rng.permutation(every)[:FEW]).astype(np.float64)
-    found = kmeans(few, 32, initialisation="optimal")
+    every = fc6_values()
+    few = np.sort(np.random.default_rng(0).permutation(every)[:FEW]).astype(np.float64)
     rows = [
-        {"what": f"k-means, {len(every):,} values, 32 clusters", "who": "pleach", "unit": "s",
-         "figure": median(lambda: kmeans(every, 32, initialisation="optimal"), repeats)},
-        {"what": f"k-means, {FEW:,} values", "who": "pleach", "unit": "s",
-         "figure": median(lambda: kmeans(few, 32, initialisation="optimal"), repeats)},
+        {"what": f"k-means, {len(values):,} values", "who": "pleach", "unit": "s",
+         "figure": median(lambda values=values: kmeans(values, 32, initialisation="optimal"),
+                          repeats)}
+        for values in (every, few)
     ]  # fmt: skip
-
-    def peer(who, action):
-        try:
-            start = time.perf_counter()
-            clusters, centres = action()
-            seconds = time.perf_counter() - start
-        except ImportError:
-            print(f"{who} is not installed", file=sys.stderr)
-            return
-        other = spread(few, centres, clusters)
-        rows.append({"what": f"k-means, {FEW:,} values", "who": who, "unit": "s", "figure": seconds,
-                     "sum_of_squares_ours_over_theirs": spread(few, *found) / other})  # fmt: skip
-
-    def by_kmeans1d():
-        import kmeans1d
-
-        clusters, centres = kmeans1d.cluster(few, 32)
-        return np.array(clusters), centres
-
-    def by_ckwrap():
-        import ckwrap
-
-        result = ckwrap.ckmeans(few, 32)
-        return result.labels, result.centers
-
-    def by_sklearn():
-        from sklearn.cluster import KMeans
-
-        result = KMeans(32, n_init=1, random_state=0).fit(few[:, None])
-        return result.labels_, result.cluster_centers_[:, 0]
-
+    ours = kmeans(few, 32, initialisation="optimal")
     for who, action in (
         ("kmeans1d", by_kmeans1d), ("ckwrap", by_ckwrap), ("scikit-learn", by_sklearn)
     ):  # fmt: skip
-        peer(who, action)
+        rows += peer_kmeans(who, few, ours, action)
     return rows
+
+
+def bench_optimum(repeats: int) -> list[dict]:
+    """All values through an exact peer, once."""
+    every = fc6_values()
+    ours = kmeans(every, 32, initialisation="optimal")
+    return peer_kmeans("kmeans1d", every.astype(np.float64), ours, by_kmeans1d)
 
 
 def bench_huffman(repeats: int) -> list[dict]:

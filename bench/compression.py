@@ -3,6 +3,7 @@
     python bench/compression.py                           # all four, for hours
     python bench/compression.py lenet_5_small             # one
     python bench/compression.py lenet_5_small --hold-out 10000
+    python bench/compression.py --files                   # measures the files there, in minutes
 
 A recipe is a file in bench/recipes: the network, how it is trained, how it is compressed, and what
 is asked of the result. It is chosen with `--hold-out`, which keeps that many of the 60,000 training
@@ -42,6 +43,7 @@ from pleach_sim.readback import read_back
 FOLDER = Path(__file__).parent
 RECIPES, MODELS = FOLDER / "recipes", FOLDER / "models"
 BUILD = FOLDER.parent / "build/compression"
+TEST = "10,000 test images"
 
 # Deep Compression, tables 2 and 3: kept %, weight bits and index bits after Huffman, rate %.
 PAPER = {
@@ -135,39 +137,54 @@ def run(name: str, hold_out: int, console: Console) -> dict:
     path = (BUILD if hold_out else MODELS) / f"{name}.pleach"
     path.parent.mkdir(parents=True, exist_ok=True)
     compressed.save(path)
-    file = path.read_bytes()
-    loaded, sizes = parse(file)
-    decoded = zip(read_back(file), loaded.layers, strict=True)
     inputs, answers = held or (data.test_images, data.test_labels)
-    error = wrong_percent(Reference(loaded).run(loaded.quantise(inputs)), answers)
-    result = {
-        "recipe": name,
-        "network": recipe.network,
-        "error_of": f"{hold_out} training images kept back" if hold_out else "10,000 test images",
+    result = measure(path, recipe, inputs, answers) | {
+        "error_of": f"{hold_out} training images kept back" if hold_out else TEST,
         "dense_error_pct": error_percent(model, inputs, answers),
-        "error_pct": error,
-        "most_error_pct": recipe.most_error,
-        "bytes": len(file),
-        "ratio": loaded.dense_bytes / len(file),
-        "least_ratio": recipe.least_ratio,
-        "entropy_bound_bytes": entropy_bound(loaded),
-        "over_bound": len(file) / entropy_bound(loaded),
-        "sha256": sha256(file).hexdigest(),
-        "loader_exact": all(
-            np.array_equal(positions, layer.positions) and np.array_equal(values, layer.values)
-            for (positions, values), layer in decoded
-        ),
         "dense_seconds": dense_seconds,
         "compress_seconds": seconds,
-        "layers": [asdict(row) for row in layer_reports(loaded, sizes)],
-        "pleach": pleach.__version__,
     }
     show(result, console)
     return result
 
 
+def measure(path: Path, recipe: Recipe, inputs, answers) -> dict:
+    """The figures of a file, its error on images uint8 ``[n, pixels]`` with their labels."""
+    file = path.read_bytes()
+    loaded, sizes = parse(file)
+    decoded = zip(read_back(file), loaded.layers, strict=True)
+    bound = entropy_bound(loaded)
+    return {
+        "recipe": path.stem,
+        "network": recipe.network,
+        "error_of": TEST,
+        "error_pct": wrong_percent(Reference(loaded).run(loaded.quantise(inputs)), answers),
+        "most_error_pct": recipe.most_error,
+        "bytes": len(file),
+        "ratio": loaded.dense_bytes / len(file),
+        "least_ratio": recipe.least_ratio,
+        "entropy_bound_bytes": bound,
+        "over_bound": len(file) / bound,
+        "sha256": sha256(file).hexdigest(),
+        "loader_exact": all(
+            np.array_equal(positions, layer.positions) and np.array_equal(values, layer.values)
+            for (positions, values), layer in decoded
+        ),
+        "layers": [asdict(row) for row in layer_reports(loaded, sizes)],
+        "pleach": pleach.__version__,
+    }
+
+
+def of_file(name: str, console: Console) -> dict:
+    """Measure the file in bench/models as it is."""
+    data = load("mnist")
+    result = measure(MODELS / f"{name}.pleach", read(name), data.test_images, data.test_labels)
+    show(result, console)
+    return result
+
+
 def show(result: dict, console: Console) -> None:
-    """The figures of a file beside the paper's."""
+    """The figures of a file beside the paper's; ours are of the shapes left of dead neurons."""
     table = Table(title=f"{result['recipe']} beside Deep Compression's rows (in brackets)")
     table.add_column("layer")
     for column in ("shape", "kept %", "weight bits", "index bits", "rate %", "bytes"):
@@ -182,11 +199,15 @@ def show(result: dict, console: Console) -> None:
     console.print(
         f"{result['recipe']}: {result['bytes']:,} bytes, {result['ratio']:.1f}× (asked "
         f"{result['least_ratio']:g}×), error {result['error_pct']:.2f} % of "
-        f"{result['error_of']} (at most {result['most_error_pct']:.2f} %), dense "
-        f"{result['dense_error_pct']:.2f} %; {result['over_bound']:.3f} of the entropy bound; the "
-        f"RTL loader decodes {'the same weights' if result['loader_exact'] else 'OTHER weights'}; "
-        f"{result['dense_seconds']:.0f} s dense, {result['compress_seconds']:.0f} s compression"
+        f"{result['error_of']} (at most {result['most_error_pct']:.2f} %); "
+        f"{result['over_bound']:.3f} of the entropy bound; the RTL loader decodes "
+        f"{'the same weights' if result['loader_exact'] else 'OTHER weights'}"
     )
+    if "dense_seconds" in result:
+        console.print(
+            f"{result['recipe']}: dense {result['dense_error_pct']:.2f} %; "
+            f"{result['dense_seconds']:.0f} s dense, {result['compress_seconds']:.0f} s compression"
+        )
 
 
 def main() -> None:
@@ -195,11 +216,17 @@ def main() -> None:
     )
     parser.add_argument("recipes", nargs="*", help="names; all without one")
     parser.add_argument("--hold-out", type=int, default=0, metavar="N")
+    parser.add_argument("--files", action="store_true", help="train nothing, measure the files")
     parser.add_argument("--json", type=Path, help="file to write")
     args = parser.parse_args()
+    if args.files and args.hold_out:
+        parser.error("--files measures the test images: leave --hold-out out")
     names = args.recipes or sorted(path.stem for path in RECIPES.glob("*.toml"))
     console = Console(width=110)
-    results = [run(name, args.hold_out, console) for name in names]
+    results = [
+        of_file(name, console) if args.files else run(name, args.hold_out, console)
+        for name in names
+    ]
     if args.json:
         write_whole(args.json, json.dumps(results, indent=2))
 
