@@ -87,7 +87,12 @@ def engine_verilog(config: EngineConfig, platform=None) -> str:
 
         write_verilog(Engine(config), work / "engine.v", "engine", platform)
 
-    key = [repr(config), type(platform).__name__, importlib.metadata.version("amaranth"), *_sources()]
+    key = [
+        repr(config),
+        type(platform).__name__,
+        importlib.metadata.version("amaranth"),
+        *_sources(),
+    ]
     return (cached("verilog", key, make) / "engine.v").read_text()
 
 
