@@ -28,7 +28,7 @@ class EngineConfig:
 
     pes: int = 16
     groups: int = 1
-    lanes: int = 0  # of a drain; 0: 4, or `row_pes` where that is less
+    lanes: int = 4
     layers: int = 4
     columns: int = 2048
     block: int = 1
@@ -44,10 +44,10 @@ class EngineConfig:
             raise ConfigError(f"PE count must be a power of two from 1 to 64, not {self.pes}")
         if not 1 <= self.groups <= min(8, self.pes):
             raise ConfigError(f"groups must be 1 to 8 and no more than PEs, not {self.groups}")
-        if not self.lanes:
-            object.__setattr__(self, "lanes", min(4, self.row_pes))
+        # No more rows can be drained a cycle than there are PEs that hold them.
+        object.__setattr__(self, "lanes", min(self.lanes, self.row_pes))
         for name, low, high in (
-            ("lanes", 1, self.row_pes),
+            ("lanes", 1, 64),
             ("groups", 1, self.vector),
             ("block", 1, 16),
             ("outputs", 1, 65536),
