@@ -31,9 +31,11 @@ def engines(model: CompressedModel, **sweep: Sequence[int]) -> list[EngineConfig
         given = dict(zip(sweep, values, strict=True))
         least = {"columns": 2 * given.get("block", 1), "entries": 2, "codebook": 2}
         try:
-            found.append(EngineConfig(accumulators=2, layers=2, **least, **given).grown(model))
-        except ConfigError:  # more groups or lanes than PEs, or than there can be at all
+            config = EngineConfig(accumulators=2, layers=2, **least, **given).grown(model)
+        except ConfigError:  # more groups than PEs, or than there can be at all
             continue
+        if config.lanes == given.get("lanes", config.lanes):  # with fewer PEs it is listed already
+            found.append(config)
     return found
 
 
