@@ -75,11 +75,11 @@ def job(name: str, seed: int, image: int = 0) -> Job:
 def utilisation(name: str, seed: int, pes: int, depth: int) -> tuple[float, int]:
     """Of a layer by the cycle model, as its rows are, and its cycles."""
     each = job(name, seed)
-    groups, least = min(ENGINE["groups"], pes), {"columns": 2 * ENGINE["block"], "entries": 2}
-    config = EngineConfig(
+    groups = min(ENGINE["groups"], pes)
+    config = EngineConfig(  # capacities do not matter to the cycles
         pes=pes, groups=groups, lanes=min(ENGINE["lanes"], pes // groups), queue_depth=depth,
-        block=ENGINE["block"], outputs=ENGINE["outputs"], codebook=16, accumulators=2, **least,
-    ).grown(each.model)  # fmt: skip
+        block=ENGINE["block"], outputs=ENGINE["outputs"],
+    )  # fmt: skip
     (trace,) = Reference(each.model).trace(each.inputs)
     cycles = int(CycleModel(each.model, config).cycles([trace.inputs]).compute[0, 0])
     return float(trace.macs[0] / pes / cycles), cycles
