@@ -13,6 +13,7 @@ model says of queue depths and PE counts, as the paper does in its figures 8, 11
 import argparse
 import json
 import math
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
@@ -173,6 +174,7 @@ def main():
             row |= {"bit_exact": result.bit_exact, "latency": result.latency_cycles[0]}
         row |= {"cycles": cycles, "utilisation": macs / args.pes / cycles}
         rows.append(row)
+        print(f"{each.name}: {cycles:,} cycles", file=sys.stderr)
 
     table = Table(title=f"EIE's benchmark at {args.pes} PEs")
     for name in (
@@ -194,7 +196,7 @@ def main():
             f"{row['memory_bits']:.1f}",
         )  # fmt: skip
     mean = math.exp(np.mean([math.log(row["eie_cycles"] / row["cycles"]) for row in rows]))
-    console = Console()
+    console = Console(width=100)
     console.print(table)
     console.print(f"geometric mean of EIE / ours: {mean:.3f}")
     if args.json:
