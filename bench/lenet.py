@@ -53,6 +53,8 @@ def denser(model: CompressedModel, kept: float, seed: int) -> CompressedModel:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pes", type=int, nargs="+", default=list(SHAPES), choices=SHAPES)
+    parser.add_argument("--groups", type=int, help="in place of the usual ones")
+    parser.add_argument("--lanes", type=int, help="in place of the usual ones")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--kept", type=float, help="density of the network, all layers together")
     parser.add_argument("--balance", action="store_true")
@@ -72,8 +74,9 @@ def main():
         groups, lanes, block = SHAPES[pes]
         least = {"columns": 2 * block, "entries": 2, "codebook": 16, "accumulators": 2}
         config = EngineConfig(
-            pes=pes, groups=groups, lanes=lanes, block=block, outputs=512, **least
-        ).grown(model)
+            pes=pes, groups=args.groups or groups, lanes=args.lanes or lanes, block=block,
+            outputs=512, **least,
+        ).grown(model)  # fmt: skip
         chosen = balanced(model, training, config) if args.balance else model
         cycles = CycleModel(chosen, config).run(images)
         if args.rtl:
@@ -101,11 +104,19 @@ def main():
 
     kept = sum(x.kept for x in model.layers) / (model.dense_bytes / 4)
     table = Table(title=f"LeNet-300-100, {100 * kept:.1f} % kept, means of {len(images)} images")
-    for name in ("PEs", "groups", "bits", "latency", *(x.name for x in model.layers), *BREAKDOWN):
+    for name in (
+        "PEs",
+        "groups",
+        "lanes",
+        "bits",
+        "latency",
+        *(x.name for x in model.layers),
+        *BREAKDOWN,
+    ):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
-            str(row["engine"]["pes"]), str(row["engine"]["groups"]),
+            *(str(row["engine"][name]) for name in ("pes", "groups", "lanes")),
             f"{row['memory_bits']:.1f}",
             f"{row['mean_latency_cycles']:.0f}", *(f"{c:.0f}" for c in row["compute_cycles"]),
             *(f"{sum(row['breakdown'][name]):.0f}" for name in BREAKDOWN),

@@ -75,7 +75,7 @@ class ControlUnit(wiring.Component):
         m.submodules.table = table = LutRam(
             shape=layer_layout(self._config), depth=max(2, self._config.layers)
         )
-        index = Signal(range(self._config.layers))
+        index = Signal(range(max(2, self._config.layers)))  # its lowest bit is the parity
         layer = Signal(layer_layout(self._config))
         m.d.comb += [
             table.write_en.eq(self.layer_write),

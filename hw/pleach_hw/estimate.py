@@ -11,14 +11,15 @@ from amaranth.hdl import Shape
 
 from pleach.reference import EngineConfig
 from pleach_hw.arithmetic import LUT_CODEBOOK
-from pleach_hw.pointer_read import pointer_layout
+from pleach_hw.pointer_read import block_layout
 from pleach_hw.primitives.ecp5 import block_rams
 from pleach_hw.weight_read import entry_layout
 
 
 def estimate(config: EngineConfig) -> dict[str, int]:
     """LUT4, block RAMs and multipliers of an engine, as `Board.holds` takes them."""
-    pointers = block_rams(config.columns, Shape.cast(pointer_layout(config)).width)
+    blocks = config.columns // config.block
+    pointers = block_rams(blocks, Shape.cast(block_layout(config)).width)
     entries = block_rams(config.entries, Shape.cast(entry_layout(config)).width)
     large = config.codebook > LUT_CODEBOOK
     codebook = block_rams(config.codebook, 16) if large else 0

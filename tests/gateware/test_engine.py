@@ -83,6 +83,17 @@ def test_outputs_equal_the_reference(model, array, choice):
         assert answer.outputs(model.outputs).tolist() == row.tolist()
 
 
+def test_an_engine_of_one_layer():
+    config = EngineConfig(pes=2, **SMALL | {"layers": 1})
+    rng = np.random.default_rng(3)
+    model = random_model(rng, [9, 5])
+    inputs = random_inputs(rng, model, 2, 0.7)
+    packets = [load_packet(dumps(model)), *(run_packet(x, model.input_type) for x in inputs)]
+    _, *answers = exchange(config, packets)
+    expected = Reference(model).run(inputs)
+    assert [answer.outputs(5).tolist() for answer in answers] == expected.tolist()
+
+
 def test_status():
     config = EngineConfig(pes=2, **SMALL)
     model = random_model(np.random.default_rng(1), [9, 7, 3])

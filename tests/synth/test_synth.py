@@ -13,6 +13,8 @@ from pleach.errors import ConfigError, ToolError
 from pleach.reference import EngineConfig
 from pleach_hw import synth as synth_module
 from pleach_hw.boards import board
+from pleach_hw.estimate import estimate
+from pleach_hw.pe import ProcessingElement
 from pleach_hw.primitives import BlockRam, Multiplier
 from pleach_hw.synth import synth
 
@@ -41,6 +43,13 @@ def test_netlist_is_counted():
     # Ports of 64 bits: the harness has a flip-flop for each and folds 32 of them.
     assert 64 <= result.ff <= 64 + 64 + 2 and result.lut4 <= 16
     assert synth(BlockRam(shape=18, depth=1024), route=False).bram == 1
+
+
+@pytest.mark.parametrize("block", [1, 4])
+def test_block_rams_are_those_of_the_estimate(block):
+    config = EngineConfig(pes=1, columns=2048, block=block, entries=512, codebook=128)
+    result = synth(ProcessingElement(config), route=False)
+    assert (result.bram, result.mult) == (estimate(config)["bram"], 1)
 
 
 def test_routed_counter():
