@@ -18,7 +18,9 @@ from pleach_hw.estimate import estimate
 from pleach_hw.synth import synth
 
 # 64 PEs hold fewer weights each: with the default capacities they want more RAMs than there are.
-CAPACITIES = {64: {"entries": 512, "columns": 2048, "accumulators": 16, "codebook": 64}}
+CAPACITIES = {
+    64: {"groups": 4, "lanes": 8, "columns": 512, "block": 4, "entries": 512, "codebook": 64}
+}
 
 
 def main() -> None:

@@ -30,7 +30,8 @@ class DrainUnit(wiring.Component):
     `clear` drains every row of every PE, `accumulators` cycles while `clear_busy`, and gives
     nothing: after a reset, which leaves the accumulators. Reset drops all else.
 
-    On ECP5, with 32-bit accumulators: 1570 LUT4 for 16 PEs, 2650 for 64; 150 MHz.
+    On ECP5, with 32-bit accumulators: 1618 LUT4 for 16 PEs, 2680 for 64, 4585 for 64 in four groups
+    with 8 lanes; 128 MHz.
     """
 
     def __init__(self, config: EngineConfig):
