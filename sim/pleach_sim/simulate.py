@@ -166,6 +166,7 @@ def simulate_jobs(
     for job in jobs:
         if not len(job.inputs):
             raise ModelError(f"{job.name}: there are no images to simulate")
+        job.model.check_runs()
         config.check(job.model)
     traces = [Reference(job.model).trace(job.inputs) for job in jobs]
     with tempfile.TemporaryDirectory(prefix="pleach-jobs-") as folder:

@@ -373,6 +373,19 @@ class CompressedModel:
             for layer, magnitude in zip(self.layers, self.magnitudes(), strict=True)
         ]
 
+    def check_runs(self) -> None:
+        """Refuse what the engine can load and not run.
+
+        Raises:
+            ModelError: a convolution; names the layer.
+        """
+        for layer in self.layers:
+            if layer.convolution is not None:
+                raise ModelError(
+                    f"layer {layer.name!r} is a convolution: the engine runs fully connected "
+                    "layers only; the reference runs both (pleach evaluate)"
+                )
+
     def save(self, path: str | Path) -> Path:
         """Write the bitstream to ``path``; the file appears whole or not at all."""
         from pleach.format import save

@@ -3,17 +3,20 @@
 The same under AXI4-Stream models, on Verilator and at size is in tests/cocotb.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pleach.format import dumps
+from pleach.model import CompressedModel, Convolution
 from pleach.reference import EngineConfig, Reference
 from pleach.reference.protocol import Command, EngineError
 from pleach_hw.engine import Engine
 from pleach_sim.host import Answer, load_packet, run_packet, status_packet
 from tests.gateware.streams import simulate
-from tests.strategies import models, random_inputs, random_model
+from tests.strategies import models, random_inputs, random_layer, random_model
 
 ARRAYS = [
     {"pes": 1},
@@ -92,6 +95,23 @@ def test_an_engine_of_one_layer():
     _, *answers = exchange(config, packets)
     expected = Reference(model).run(inputs)
     assert [answer.outputs(5).tolist() for answer in answers] == expected.tolist()
+
+
+def test_a_convolution_is_loaded_and_not_run():
+    rng = np.random.default_rng(4)
+    shape = Convolution(channels=1, height=4, width=4, kernel_height=2, kernel_width=2)
+    layer = replace(random_layer(rng, 4, 3), convolution=shape)
+    convolutional = CompressedModel((layer,))
+    model = random_model(rng, [9, 5])
+    packets = [
+        load_packet(dumps(convolutional)),
+        run_packet(np.ones(16, np.uint8), convolutional.input_type),
+        load_packet(dumps(model)),
+        run_packet(np.ones(9, np.uint8), model.input_type),
+    ]
+    answers = exchange(EngineConfig(pes=2, **SMALL), packets)
+    error = EngineError
+    assert [a.error for a in answers] == [error.OK, error.UNSUPPORTED, error.OK, error.OK]
 
 
 def test_status():

@@ -1,5 +1,7 @@
 """Even loads: rows dealt out to PEs, and pruning that keeps them even."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,12 @@ from torch import nn
 
 from pleach.compress import PruneConfig, prune_
 from pleach.compress.balance import balanced, deal, work
-from pleach.errors import ConfigError
+from pleach.errors import ConfigError, ModelError
 from pleach.explore import engines, memory_bits, sweep
+from pleach.model import CompressedModel, Convolution
 from pleach.reference import EngineConfig, Reference
 from pleach.reference.cycles import CycleModel
+from pleach_sim.simulate import Job, simulate_jobs
 from tests.strategies import random_inputs, random_layer, random_model
 
 ENGINE = EngineConfig(pes=16, groups=2, accumulators=64)
@@ -88,3 +92,16 @@ def test_sweep_is_the_cycle_model_on_every_engine():
         cycles = CycleModel(model, config).run(inputs)
         assert row["latency_cycles"] == cycles.latency.mean()
         assert row["memory_bits"] == memory_bits(model, config)
+
+
+def test_convolutions_are_refused_by_name():
+    shape = Convolution(channels=1, height=4, width=4, kernel_height=2, kernel_width=2)
+    layer = replace(random_layer(np.random.default_rng(1), 4, 3), name="c1", convolution=shape)
+    model = CompressedModel((layer,))
+    refused = pytest.raises(ModelError, match="layer 'c1' is a convolution: the engine runs fully")
+    with refused:
+        CycleModel(model, ENGINE)
+    with refused:
+        balanced(model, np.ones((2, 16), np.uint8), ENGINE)
+    with refused:
+        simulate_jobs([Job("c", model, np.ones((2, 16), np.uint8))], ENGINE)

@@ -50,6 +50,9 @@ class CycleModel:
     """Predicts what an engine counts (docs/engine.md): equal to the RTL where the host never
     stalls.
 
+    Raises:
+        ModelError: a network that the engine does not run.
+
     >>> from pleach.model import Activation, CompressedLayer
     >>> layer = CompressedLayer("fc1", inputs=2, outputs=1, bias=True, positions=[0, 2],
     ...     codes=[1, 0], codebook=[-3, 5], shift=1, activation=Activation.NONE,
@@ -60,6 +63,7 @@ class CycleModel:
     """
 
     def __init__(self, model: CompressedModel, config: EngineConfig):
+        model.check_runs()
         self.model = model
         self.config = config
         shapes = [(x.inputs, x.outputs, x.bias, x.columns * config.row_pes) for x in model.layers]
