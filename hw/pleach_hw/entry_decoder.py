@@ -1,12 +1,12 @@
-"""From the data words of a layer to its entries: three bit readers and two Huffman decoders."""
+"""From the data words of a layer to its entries: three readers and what joins them."""
 
-from amaranth.hdl import Array, Const, Module, Signal, unsigned
+from amaranth.hdl import Array, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.format import gaps
 from pleach.format.words import MAX_CODE_LENGTH, MAX_GAP_LENGTH
-from pleach_hw.huffman import BitReader, HuffmanDecoder
+from pleach_hw.huffman import BitReader, SymbolReader
 from pleach_hw.primitives.memory import LutRam
 
 MAX_EXTRA = int(max(gaps.EXTRA_BITS))
@@ -18,25 +18,24 @@ ENTRY = data.StructLayout({"gap": 17, "skip": 1, "code": 8})
 class EntryDecoder(wiring.Component):
     """Gap symbols and weight codes of one layer, in order (docs/bitstream.md, "The order of …").
 
-    A step is two cycles, so one entry comes every two cycles, unless X and C want a word in the
-    same step (a cycle more) or a word is not there yet. Step `s` of the specification:
+    A step is two cycles, so one entry comes every two cycles, unless two readers take a word in
+    neighbouring cycles (a cycle or two more) or a word is not there yet. Step `s` of the
+    specification:
 
-    ===== ============================= ============================== ==========================
-    phase G, symbol s                   X, C, symbol s − 1             symbol s − 2
-    ===== ============================= ============================== ==========================
-    0     take a word, latch the window class of s − 1 looked up       decoded and given out
-    1     decode, consume               take words, latch the windows
-    ===== ============================= ============================== ==========================
-
-    On ECP5, speed grade 6: 2450 LUT4, 810 flip-flops, 100 MHz, bound by the 12-bit code's loop.
+    ===== ================== =================== ================== =================
+    phase G, symbol s        X, C, symbol s − 1  symbol s − 2       symbol s − 3
+    ===== ================== =================== ================== =================
+    0     take a word, find  class looked up     cut                given out
+    1     cut                take words, find    gap and code known
+    ===== ================== =================== ================== =================
 
     Ports:
         start: begin a layer of `entries` entries; the tables are in place.
-        i: data words. Taken only when a reader asks.
+        i: data words; two are held before a reader takes them.
         o: one payload a gap symbol.
-        starved: a reader asks and no word is offered.
+        starved: a reader asks and no word is there.
         done: every entry was given out; held until the next start.
-        gap_*, code_*: longest codes, single-symbol flags and table writes of the two decoders.
+        gap_*, code_*: longest codes and table writes of the two codes.
         clear: forget both tables.
         class_*: write port of the list of gap classes.
     """
@@ -69,147 +68,155 @@ class EntryDecoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.gap_reader = gap_reader = BitReader(width=MAX_GAP_LENGTH)
-        m.submodules.extra_reader = extra_reader = BitReader(width=MAX_EXTRA)
-        m.submodules.code_reader = code_reader = BitReader(width=MAX_CODE_LENGTH)
-        m.submodules.gap_decoder = gap_decoder = HuffmanDecoder(
-            max_length=MAX_GAP_LENGTH, size=gaps.CLASSES
+        m.submodules.gap = gap = SymbolReader(longest=MAX_GAP_LENGTH, size=gaps.CLASSES)
+        m.submodules.extra = extra = BitReader(width=MAX_EXTRA)
+        m.submodules.code = code = SymbolReader(longest=MAX_CODE_LENGTH, size=256)
+        for reader, prefix in ((gap, "gap"), (code, "code")):
+            m.d.comb += [
+                reader.need.eq(getattr(self, f"{prefix}_length")),
+                reader.forget.eq(self.clear),
+            ]
+            for name in ("write", "write_length", "write_upper", "write_offset"):
+                m.d.comb += getattr(reader, name).eq(getattr(self, f"{prefix}_{name}"))
+
+        # Classes in the order of their code numbers, and how many extra bits each has.
+        m.submodules.classes = classes = LutRam(
+            shape=data.StructLayout({"gap_class": 5, "extra": 4}), depth=32
         )
-        m.submodules.code_decoder = code_decoder = HuffmanDecoder(
-            max_length=MAX_CODE_LENGTH, size=256
-        )
-        m.submodules.classes = classes = LutRam(shape=unsigned(5), depth=32)
         m.d.comb += [
             classes.write_en.eq(self.class_write),
             classes.write_addr.eq(self.class_addr),
-            classes.write_data.eq(self.class_data),
-            gap_decoder.single.eq(self.gap_length == 0),
-            code_decoder.single.eq(self.code_length == 0),
-            gap_decoder.clear.eq(self.clear),
-            code_decoder.clear.eq(self.clear),
+            classes.write_data.gap_class.eq(self.class_data),
+            classes.write_data.extra.eq(
+                Array(Const(int(n), 4) for n in gaps.EXTRA_BITS)[self.class_data]
+            ),
         ]
-        for decoder, prefix in ((gap_decoder, "gap"), (code_decoder, "code")):
-            for name in ("write", "write_length", "write_upper", "write_offset"):
-                m.d.comb += getattr(decoder, name).eq(getattr(self, f"{prefix}_{name}"))
-        for reader in (gap_reader, extra_reader, code_reader):
-            m.d.comb += [reader.word.eq(self.i.payload), reader.clear.eq(self.start)]
-
-        phase = Signal()
-        running = Signal()
-        left = Signal(32)  # entries whose gap symbol was not read yet, as far as looked up
-        none_left = Signal()
-        one_left = Signal()
-
         # The code number of the skip: known without a look-up, it says what G does next.
-        has_skip = Signal()
-        skip_number = Signal.like(gap_decoder.number)
+        skip_number = Signal(5, init=gaps.CLASSES)  # which no class has
+        m.d.comb += gap.sought.eq(skip_number)
         with m.If(self.clear):
-            m.d.sync += has_skip.eq(0)
+            m.d.sync += skip_number.eq(skip_number.init)
         with m.If(self.class_write & (self.class_data == gaps.SKIP)):
-            m.d.sync += [has_skip.eq(1), skip_number.eq(self.class_addr)]
+            m.d.sync += skip_number.eq(self.class_addr)
 
-        # What each pipeline stage holds.
-        gap_latched = Signal()  # a window of G, to be decoded in phase 1
-        gap_window = Signal(MAX_GAP_LENGTH)
-        numbered = Signal()  # a gap symbol's code number, to be looked up in phase 0
-        number = Signal.like(gap_decoder.number)
-        is_skip = Signal()
-        looked_up = Signal()  # its class, for X and C in phase 1
-        skip = Signal()
+        # The next words.
+        running = Signal()
+        words = [Signal(32, name=f"word_{n}", reset_less=True) for n in range(2)]
+        valid = Signal(2)
+        taken = Signal()
+        m.d.comb += self.i.ready.eq(running & ~valid[1])
+        arrives = self.i.valid & running
+        with m.If(taken | ~valid[0]):
+            m.d.sync += [
+                words[0].eq(Mux(valid[1], words[1], self.i.payload)),
+                valid.eq(valid[1] | arrives),
+            ]
+        with m.Elif(~valid[1]):
+            m.d.sync += [words[1].eq(self.i.payload), valid[1].eq(arrives)]
+        for reader in (gap, extra, code):
+            m.d.comb += [reader.word.eq(words[0]), reader.clear.eq(self.start)]
+        for reader in (gap, code):
+            m.d.comb += reader.word_valid.eq(valid[0])
+
+        # What each stage holds.
+        phase = Signal()
+        left = Signal(32)  # entries whose gap symbol was not read yet, as far as known
+        one_less = Signal(32)
+        none_left, one_left = Signal(), Signal()
+        reading = Signal()  # phase 1: G is in a symbol
+        numbered = Signal()  # phase 0: a gap symbol's code number, to be looked up
+        looked_up = Signal()  # phase 1: its class, for X and C
+        skip, asks_extra = Signal(), Signal()
+        gap_class = Signal(5)
         extra_count = Signal(range(MAX_EXTRA + 1))
-        base = Signal(17)
-        latched = Signal()  # windows of X and C, to be decoded in phase 0
-        latched_skip = Signal()
-        extra_window = Signal(MAX_EXTRA)
-        code_window = Signal(MAX_CODE_LENGTH)
+        found = Signal()  # phase 0: X's window, and C is in a symbol
+        found_skip = Signal()
+        window = Signal(MAX_EXTRA)
         window_count = Signal.like(extra_count)
-        window_base = Signal.like(base)
+        window_class = Signal(5)
+        known = Signal()  # phase 1: extra bits, code number, and where the class begins
+        known_skip = Signal()
+        extra_bits = Signal(MAX_EXTRA)
+        base = Signal(17)
 
-        gap_class = classes.read_data
-        m.d.comb += [
-            classes.read_addr.eq(number),
-            gap_decoder.window.eq(gap_window),
-            gap_reader.count.eq(gap_decoder.length),
-            code_decoder.window.eq(code_window),
-            code_reader.count.eq(code_decoder.length),
-            extra_reader.count.eq(1 << window_count),
-        ]
-
-        # The first `window_count` bits of the window, as a number.
-        extra = (extra_window << window_count)[MAX_EXTRA : 2 * MAX_EXTRA]
-
-        # Phase 0: G asks; the oldest symbol leaves.
-        entry_read = numbered & ~is_skip
-        reads_gap = running & ~none_left & ~(one_left & entry_read)
-        gap_asks, extra_asks, code_asks = Signal(), Signal(), Signal()
-        m.d.comb += [
-            gap_reader.need.eq(self.gap_length),
-            extra_reader.need.eq(extra_count),
-            code_reader.need.eq(self.code_length),
-            gap_asks.eq(gap_reader.ask & reads_gap & (phase == 0)),
-            extra_asks.eq(extra_reader.ask & running & looked_up & (phase == 1)),
-            code_asks.eq(code_reader.ask & running & looked_up & ~skip & (phase == 1)),
-        ]
-        leaves = Signal()
+        # Who asks, in order.
+        is_entry = numbered & ~gap.found
+        reads = running & ~phase & ~none_left & ~(one_left & is_entry)
+        asks = {"gap": reads & gap.ask}
+        asks["extra"] = running & phase & looked_up & asks_extra
+        asks["code"] = running & phase & looked_up & ~skip & code.ask
+        stale = (asks["gap"] & gap.stale) | (asks["code"] & code.stale)
+        asked = Signal()
         step = Signal()
-        m.d.comb += leaves.eq(running & (phase == 0) & latched)
         # An entry comes every other cycle at most, so one cycle without the last one costs nothing,
         # and what takes it need not say in the same cycle that it does.
-        blocked = leaves & self.o.valid
-
-        both = extra_asks & code_asks
-        asked = gap_asks | extra_asks | code_asks
+        blocked = phase & known & self.o.valid
+        both = asks["extra"] & asks["code"]
+        takes_extra = asks["extra"] & valid[0]
         m.d.comb += [
-            self.i.ready.eq(asked & ~blocked),
-            self.starved.eq(asked & ~self.i.valid),
-            gap_reader.take.eq(gap_asks & self.i.valid & ~blocked),
-            extra_reader.take.eq(extra_asks & self.i.valid),
-            code_reader.take.eq(code_asks & ~extra_asks & self.i.valid),
-            step.eq(running & ~blocked & ~(asked & ~self.i.valid) & ~both),
+            asked.eq(asks["gap"] | asks["extra"] | asks["code"]),
+            self.starved.eq(asked & ~valid[0]),
+            step.eq(running & ~blocked & ~both & ~stale & (valid[0] | ~asked)),
+            extra.take.eq(takes_extra),
+            gap.mend.eq(asks["gap"] & valid[0]),
+            code.mend.eq(asks["code"] & ~asks["extra"] & valid[0]),
+            gap.taken.eq(takes_extra | (code.find & code.ask)),
+            code.taken.eq(takes_extra | (gap.find & gap.ask)),
+            taken.eq(takes_extra | (code.find & code.ask) | (gap.find & gap.ask)),
         ]
+        with m.If(takes_extra):
+            m.d.sync += asks_extra.eq(0)
 
+        gap_row = classes.read_data
+        m.d.comb += [
+            classes.read_addr.eq(gap.number),
+            extra.count.eq(extra_count),
+        ]
+        m.d.sync += one_less.eq(left - 1)
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(step):
             m.d.sync += phase.eq(~phase)
-            with m.If(phase == 0):
-                m.d.comb += [
-                    extra_reader.consume.eq(latched),
-                    code_reader.consume.eq(latched & ~latched_skip),
-                ]
+            with m.If(~phase):
+                m.d.comb += gap.find.eq(reads)
+                with m.If(is_entry):
+                    m.d.sync += left.eq(one_less)
                 m.d.sync += [
-                    gap_latched.eq(reads_gap),
-                    gap_window.eq(gap_reader.window),
-                    left.eq(left - entry_read),
+                    reading.eq(reads),
                     looked_up.eq(numbered),
-                    skip.eq(is_skip),
-                    extra_count.eq(Array(Const(int(n), 4) for n in gaps.EXTRA_BITS)[gap_class]),
-                    base.eq(Array(Const(int(b), 17) for b in gaps.BASE)[gap_class]),
+                    skip.eq(gap.found),
+                    gap_class.eq(gap_row.gap_class),
+                    extra_count.eq(gap_row.extra),
+                    asks_extra.eq(extra.short.bit_select(gap_row.extra, 1)),
+                    known.eq(found),
+                    known_skip.eq(found_skip),
+                    # The first `window_count` bits of the window, as a number.
+                    extra_bits.eq((window << window_count)[MAX_EXTRA : 2 * MAX_EXTRA]),
+                    base.eq(Array(Const(int(b), 17) for b in gaps.BASE)[window_class]),
                 ]
-                with m.If(latched):
-                    m.d.sync += [
-                        self.o.valid.eq(1),
-                        self.o.p.skip.eq(latched_skip),
-                        self.o.p.code.eq(code_decoder.number),
-                        self.o.p.gap.eq(window_base + extra),
-                    ]
-                with m.If(~reads_gap & ~numbered & ~latched):
-                    m.d.sync += running.eq(0)
             with m.Else():
-                m.d.comb += gap_reader.consume.eq(gap_latched)
+                m.d.comb += [
+                    extra.consume.eq(looked_up),
+                    code.find.eq(looked_up & ~skip),
+                ]
                 m.d.sync += [
                     none_left.eq(left == 0),
                     one_left.eq(left == 1),
-                    numbered.eq(gap_latched),
-                    number.eq(gap_decoder.number),
-                    is_skip.eq(has_skip & (gap_decoder.number == skip_number)),
-                    latched.eq(looked_up),
-                    latched_skip.eq(skip),
-                    extra_window.eq(extra_reader.window),
-                    code_window.eq(code_reader.window),
+                    numbered.eq(reading),
+                    found.eq(looked_up),
+                    found_skip.eq(skip),
+                    window.eq(extra.window),
                     window_count.eq(extra_count),
-                    window_base.eq(base),
+                    window_class.eq(gap_class),
+                    running.eq(reading | looked_up),
                 ]
+                with m.If(known):
+                    m.d.sync += [
+                        self.o.valid.eq(1),
+                        self.o.p.skip.eq(known_skip),
+                        self.o.p.code.eq(code.number),
+                        self.o.p.gap.eq(base + extra_bits),
+                    ]
         m.d.comb += self.done.eq(~running & ~self.o.valid)
 
         with m.If(self.start):
@@ -219,10 +226,8 @@ class EntryDecoder(wiring.Component):
                 left.eq(self.entries),
                 none_left.eq(self.entries == 0),
                 one_left.eq(self.entries == 1),
-                numbered.eq(0),
-                looked_up.eq(0),
-                latched.eq(0),
-                gap_latched.eq(0),
+                valid.eq(0),
                 self.o.valid.eq(0),
             ]
+            m.d.sync += [s.eq(0) for s in (reading, numbered, looked_up, found, known)]
         return m

@@ -1,27 +1,74 @@
-"""Canonical Huffman decoding: a bit reader and a decoder whose table is loaded at run time."""
+"""Canonical Huffman decoding with a table that is loaded at run time, and the words it reads from.
+
+Symbols are cut out of 32-bit words, bit 31 first. A reader takes the next word exactly when
+docs/bitstream.md says so; that is what makes its loop tight.
+"""
 
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 
-class BitReader(wiring.Component):
-    """Takes 32-bit words and shows the next bits of them, bit 31 first.
-
-    `window` shows the next bits, in the cycle of a `take` that word included; bits past
-    those held are undefined. Words and consumption do not come in the same cycle.
-
-    Args:
-        width: bits in `window`, at most 15.
+class TwoWords(wiring.Component):
+    """The words that a reader holds, two at most.
 
     Ports:
-        need: bits that the next symbol may take, at most `width`.
-        ask: fewer are held; give a word.
-        word, take: a word, and the strobe that takes it.
-        count, consume: bits to pass over, bit `n` set for `n` of them, and the strobe that does it.
+        word: the next word that it would take.
+        take, drop: take it, give the first one up; both may come in one cycle.
+        first, second: what is held, and `word` where nothing is.
+        one, two: so many are held, or more.
+        clear: hold nothing.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "word": In(32),
+                "take": In(1),
+                "drop": In(1),
+                "first": Out(32),
+                "second": Out(32),
+                "one": Out(1),
+                "two": Out(1),
+                "clear": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        # A place that is free follows `word`, so that a take need only mark it as held.
+        held = [Signal(32, name=f"held_{n}", reset_less=True) for n in range(2)]
+        m.d.comb += [
+            self.first.eq(Mux(self.one, held[0], self.word)),
+            self.second.eq(Mux(self.two, held[1], self.word)),
+        ]
+        m.d.sync += [
+            held[0].eq(Mux(self.drop, self.second, self.first)),
+            held[1].eq(self.second),
+            self.one.eq(Mux(self.drop, self.two | (self.one & self.take), self.one | self.take)),
+            self.two.eq(~self.drop & (self.two | (self.one & self.take))),
+        ]
+        with m.If(self.clear):
+            m.d.sync += [self.one.eq(0), self.two.eq(0)]
+        return m
+
+
+class BitReader(wiring.Component):
+    """Cuts fields of known width out of its words.
+
+    Args:
+        width: of the widest field, at most 15.
+
+    Ports:
+        short: bit `n` is set where fewer than `n` bits are held.
+        word, take: the next word, and the strobe that takes it; only while 15 bits or fewer are
+            held.
+        window: the next bits, in the cycle of a `take` that word included; those past what is held
+            are undefined.
+        count, consume: bits to pass over, and the strobe that does it; with or after the `take`.
         clear: forget all bits.
     """
 
@@ -29,15 +76,13 @@ class BitReader(wiring.Component):
         if not 1 <= width <= 15:
             raise ValueError(f"window must be 1 to 15 bits, not {width}")
         self._width = width
-        counts = range(width + 1)
         super().__init__(
             {
-                "need": In(counts),
-                "ask": Out(1),
+                "short": Out(width + 1),
                 "word": In(32),
                 "take": In(1),
                 "window": Out(width),
-                "count": In(width + 1),
+                "count": In(range(width + 1)),
                 "consume": In(1),
                 "clear": In(1),
             }
@@ -45,103 +90,159 @@ class BitReader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        current = Signal(32)
-        following = Signal(32)
-        words = Signal(range(3))
-        passed = Signal(5)  # bits of `current` already consumed
-
-        m.d.comb += self.ask.eq(
-            Mux(words == 0, self.need != 0, (words == 1) & (passed + self.need > 32))
-        )
-        first = Mux(words == 0, self.word, current)
-        second = Mux(words == 2, following, self.word)
-        ahead = Cat(second, first)
-        m.d.comb += self.window.eq((ahead << passed)[64 - self._width : 64])
-
-        # One sum for each count: they are ready before it is known which one is wanted.
+        m.submodules.words = words = TwoWords()
+        passed = Signal(5)  # bits of the first word already consumed
         after = Signal(6)
-        sums = [(passed + n)[:6] & self.count[n].replicate(6) for n in range(self._width + 1)]
-        m.d.comb += after.eq(reduce(or_, sums))
+        m.d.comb += [
+            self.window.eq((Cat(words.second, words.first) << passed)[64 - self._width : 64]),
+            after.eq(passed + self.count),
+            words.word.eq(self.word),
+            words.take.eq(self.take),
+            words.drop.eq(self.consume & after[5]),
+            words.clear.eq(self.clear),
+        ]
+        some = range(1, self._width + 1)
         with m.If(self.consume):
             m.d.sync += passed.eq(after)
-            with m.If(after[5]):
-                m.d.sync += [current.eq(following), words.eq(words - 1)]
+            with m.If(words.one | self.take):
+                last_word = ~words.two & ~(words.one & self.take)
+                m.d.sync += [self.short[n].eq(last_word & (after > 32 - n)) for n in some]
         with m.Elif(self.take):
-            m.d.sync += words.eq(words + 1)
-            with m.If(words == 0):
-                m.d.sync += current.eq(self.word)
-            with m.Else():
-                m.d.sync += following.eq(self.word)
+            m.d.sync += self.short.eq(0)
         with m.If(self.clear):
-            m.d.sync += [words.eq(0), passed.eq(0)]
+            m.d.sync += [passed.eq(0), self.short.eq(~1)]
         return m
 
 
-class HuffmanDecoder(wiring.Component):
-    """One canonical code, `pleach.format.HuffmanTable` in hardware. Combinational from the window.
+class SymbolReader(wiring.Component):
+    """Cuts the symbols of one canonical code out of its words: `pleach.format.HuffmanTable` in
+    hardware, a symbol in two cycles.
 
-    Lengths are found by comparing the first ``l`` bits with ``upper[l]`` for every ``l`` at once. A
-    code that fits a length fits all that are longer, so the length is where the fits begin.
+    Lengths are found by comparing the first ``l`` bits of the window with ``upper[l]`` for every
+    ``l`` at once (`find`). A code that fits a length fits all that are longer, so the length is
+    where the fits begin. In the next cycle the next window is cut out of the bits ahead, and known
+    whether the next symbol asks for a word. So that no window waits for its word, the bits ahead go
+    on into the word that would be taken. `stale` tells that it was another one, or none: then the
+    window must be mended before a symbol that asks.
 
     Args:
-        max_length: longest code it can hold.
+        longest: longest code it can hold.
         size: most symbols it can hold.
 
     Ports:
-        window: the next `max_length` bits, the first of them highest.
-        length, number: the length of the code there, bit `l` set for `l`, and its code number.
-        clear: forget the table.
+        need: longest code of this table; 0 where it has one symbol, whose code has no bits.
+        word, word_valid: the next word.
+        ask: the next symbol wants it.
+        stale: the window does not go on into it.
+        mend: strobe, make it; while `ask` and `word_valid`, and nobody takes the word.
+        find: strobe, read a symbol, and take the word if it asks for it. Only while that is valid
+            and the window not stale, and not in two cycles running.
+        taken: strobe, another reader takes the word.
+        number: of the symbol, two cycles later; `found` says that it is the one `sought`.
+        clear: forget all bits.
+        forget: the table is empty.
         write, write_length, write_upper, write_offset: sets the table for one length, 1 upwards.
-        single: the alphabet has one symbol, whose code has length 0.
     """
 
-    def __init__(self, *, max_length: int, size: int):
-        self._max_length = max_length
-        self._number_shape = unsigned(max(1, (size - 1).bit_length()))
+    def __init__(self, *, longest: int, size: int):
+        self._longest = longest
+        self._number_shape = number = unsigned(max(1, (size - 1).bit_length()))
+        length = range(longest + 1)
         super().__init__(
             {
-                "window": In(max_length),
-                "length": Out(max_length + 1),
-                "number": Out(self._number_shape),
-                "single": In(1),
+                "need": In(length),
+                "word": In(32),
+                "word_valid": In(1),
+                "ask": Out(1),
+                "stale": Out(1),
+                "mend": In(1),
+                "find": In(1),
+                "taken": In(1),
+                "number": Out(number),
+                "sought": In(number),
+                "found": Out(1),
                 "clear": In(1),
+                "forget": In(1),
                 "write": In(1),
-                "write_length": In(range(max_length + 1)),
-                "write_upper": In(max_length + 1),
-                "write_offset": In(self._number_shape),
+                "write_length": In(length),
+                "write_upper": In(longest + 1),
+                "write_offset": In(number),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        longest = self._max_length
-        upper = [Signal(length + 1, name=f"upper_{length}") for length in range(1, longest + 1)]
-        offset = Array(Signal.like(self.write_offset, name=f"offset_{i}") for i in range(longest))
-        with m.Switch(self.write_length):
-            for length in range(1, longest + 1):
-                with m.Case(length), m.If(self.write):
-                    m.d.sync += [
-                        upper[length - 1].eq(self.write_upper),
-                        offset[length - 1].eq(self.write_offset),
-                    ]
-        with m.If(self.clear):
-            m.d.sync += [upper[length - 1].eq(1 << length) for length in range(1, longest + 1)]
+        longest = self._longest
+        lengths = range(1, longest + 1)
+        upper = [Signal(length + 1, name=f"upper_{length}") for length in lengths]
+        offset = [Signal(self._number_shape, name=f"offset_{length}") for length in lengths]
+        for length in lengths:
+            with m.If(self.write & (self.write_length == length)):
+                m.d.sync += [
+                    upper[length - 1].eq(self.write_upper),
+                    offset[length - 1].eq(self.write_offset),
+                ]
+        with m.If(self.forget):
+            m.d.sync += [u.eq(0) for u in upper]
 
-        prefixes = [self.window[longest - length :] for length in range(1, longest + 1)]
-        fits = [p < u for p, u in zip(prefixes, upper, strict=True)]
-        begins = [
-            fit & ~before for fit, before in zip(fits, [Const(0, 1), *fits[:-1]], strict=True)
+        m.submodules.words = words = TwoWords()
+        passed = Signal(5)  # bits of the first word already consumed
+        window = Signal(longest, reset_less=True)
+        ahead = Signal(2 * longest)
+        take = self.find & self.ask
+        m.d.comb += [
+            words.word.eq(self.word),
+            words.take.eq(take),
+            words.clear.eq(self.clear),
+            ahead.eq((Cat(words.second, words.first) << passed)[64 - 2 * longest :]),
         ]
-        width = len(self.number)
-        numbers = [
-            (prefix + offset[index])[:width] & begins[index].replicate(width)
-            for index, prefix in enumerate(prefixes)
-        ]
-        with m.If(self.single):
-            m.d.comb += self.length.eq(1)
-        with m.Else():
-            m.d.comb += [
-                self.length.eq(Cat(Const(0, 1), *begins)),
-                self.number.eq(reduce(or_, numbers)),
+
+        # The first cycle of a symbol: for each length, what follows if it is that one.
+        fits = Signal(longest)
+        begins = Signal(longest)
+        numbers = [Signal(self._number_shape, name=f"number_{n}") for n in lengths]
+        found = Signal(longest)
+        sums = [Signal(6, name=f"sum_{length}") for length in lengths]
+        asks = Signal(longest)
+        following = Signal(2 * longest)
+        last_word = Mux(self.ask, ~words.one, ~words.two)
+        reach = passed + self.need
+        for index, length in enumerate(lengths):
+            prefix = window[longest - length :]
+            number = (prefix + offset[index])[: len(self.number)]
+            m.d.comb += fits[index].eq(prefix < upper[index])
+            m.d.sync += [
+                numbers[index].eq(number),
+                found[index].eq(number == self.sought),
+                sums[index].eq(passed + length),
+                asks[index].eq(last_word & (reach > 32 - length)),
             ]
+        cut = Signal()
+        alone = Signal()  # the only symbol there is, and the one sought
+        m.d.sync += alone.eq((self.need == 0) & (self.sought == 0))
+        m.d.sync += [begins.eq(fits & ~(fits << 1)), following.eq(ahead), cut.eq(self.find)]
+        with m.If(self.find):
+            m.d.sync += self.stale.eq(~self.word_valid | self.taken)
+        with m.Elif(self.mend):
+            m.d.sync += [window.eq(ahead[longest:]), self.stale.eq(0)]
+        with m.Elif(self.taken):
+            m.d.sync += self.stale.eq(1)
+
+        # The second.
+        def chosen(values):
+            width = len(values[0])
+            return reduce(or_, (v & begins[n].replicate(width) for n, v in enumerate(values)))
+
+        after = Signal(6)
+        m.d.comb += [after.eq(chosen(sums)), words.drop.eq(cut & after[5])]
+        with m.If(cut):
+            m.d.sync += [
+                passed.eq(after),
+                self.ask.eq((begins & asks).any()),
+                self.number.eq(chosen(numbers)),
+                self.found.eq((begins & found).any() | alone),
+                window.eq(chosen([following[longest - n : 2 * longest - n] for n in lengths])),
+            ]
+        with m.If(self.clear):
+            m.d.sync += [passed.eq(0), self.ask.eq(self.need != 0), self.stale.eq(1), cut.eq(0)]
         return m

@@ -17,6 +17,9 @@ from pleach_hw.primitives.memory import LutRam
 from pleach_hw.scatter import Scatter
 from pleach_hw.weight_read import entry_layout
 
+#: Cycles until a layer's fields are checked.
+CHECK_CYCLES = 2
+
 #: A word of a packet.
 PACKET_WORD = data.StructLayout({"data": 32, "last": 1})
 
@@ -198,6 +201,8 @@ class Loader(wiring.Component):
         payload_left = Signal(24)
         payload_done = Signal()  # none is left
         payload_length = Signal(24)
+        too_long = Signal()  # payload and CRC are more than the words left
+        m.d.sync += too_long.eq(left <= payload_length)
         layers_read = Signal(range(config.layers + 1))
         layer_words = words.LAYER_WORDS + words.CONV_WORDS
         fields = [Signal(layout(w), name=f"layer_{i}") for i, w in enumerate(words.LAYER_WORDS)]
@@ -213,10 +218,9 @@ class Loader(wiring.Component):
         outputs_before = Signal(16)
         local = Signal(17)
         local_before = Signal(17)
-        m.d.comb += [
+        # Checks follow the fields by a carry chain a cycle: nothing here is in a hurry.
+        m.d.sync += [
             columns.eq(shape.inputs + scale.bias),
-            convolution.eq(kind == words.SECTION_CONV),
-            word_count.eq(Mux(convolution, len(layer_words), len(fields))),
             local_columns.eq(
                 (columns + (config.groups * config.block - 1))
                 >> (config.groups * config.block - 1).bit_length()
@@ -224,10 +228,15 @@ class Loader(wiring.Component):
             ),
             local.eq((shape.outputs + (config.row_pes - 1)) >> (config.row_pes - 1).bit_length()),
         ]
+        m.d.comb += [
+            convolution.eq(kind == words.SECTION_CONV),
+            word_count.eq(Mux(convolution, len(layer_words), len(fields))),
+        ]
         reserved = [
             (field.as_value() & w.reserved()) != 0
             for field, w in zip(fields, words.LAYER_WORDS, strict=True)
         ]
+        least_words = Signal(32 - 5 + 1)  # of the data: no entry takes less than a bit
         no_tables = (
             (tables.codebook_size == 0)
             & (tables.code_length == 0)
@@ -241,31 +250,30 @@ class Loader(wiring.Component):
             Resource.CODEBOOK: codebook_base + tables.codebook_size <= config.codebook,
             Resource.ACCUMULATOR_BITS: scale.accumulator_bits <= config.accumulator_bits,
         }
-        bad_field = Signal()
-        bad_shape = Signal()
-        bad_table = Signal()
+        bad_fields = [
+            *reserved,
+            bad_geometry,
+            shape.inputs == 0,
+            shape.outputs == 0,
+            columns[16],
+            least_words > payload_length,
+            scale.shift > 47,
+            scale.activation > 1,
+            scale.bias_exponent > 14,
+            tables.codebook_size > 256,
+            tables.code_length > words.MAX_CODE_LENGTH,
+            tables.gap_classes > gaps.CLASSES,
+            tables.gap_length > words.MAX_GAP_LENGTH,
+            (count.entries == 0) & (~no_tables | (payload_length != word_count)),
+            (count.entries != 0) & ((tables.codebook_size == 0) | (tables.gap_classes == 0)),
+        ]
+        bad = Signal(len(bad_fields))
+        bad_field, bad_shape, bad_table = Signal(), Signal(), Signal()
         short_of = Signal(len(fits))
         m.d.sync += [
-            bad_field.eq(
-                Cat(*reserved).any()
-                | bad_geometry
-                | (shape.inputs == 0)
-                | (shape.outputs == 0)
-                | columns[16]
-                | (((count.entries + 31) >> 5) > payload_length)
-                | (scale.shift > 47)
-                | (scale.activation > 1)
-                | (scale.bias_exponent > 14)
-                | (tables.codebook_size > 256)
-                | (tables.code_length > words.MAX_CODE_LENGTH)
-                | (tables.gap_classes > gaps.CLASSES)
-                | (tables.gap_length > words.MAX_GAP_LENGTH)
-                | Mux(
-                    count.entries == 0,
-                    ~no_tables | (payload_length != word_count),
-                    (tables.codebook_size == 0) | (tables.gap_classes == 0),
-                )
-            ),
+            least_words.eq((count.entries + 31) >> 5),
+            bad.eq(Cat(bad_fields)),
+            bad_field.eq(bad.any()),
             bad_table.eq(
                 (count.entries != 0) & ((tables.codebook_size == 1) != (tables.code_length == 0))
             ),
@@ -339,15 +347,11 @@ class Loader(wiring.Component):
                 m.d.comb += getattr(decoder, f"{prefix}_{name}").eq(getattr(table, name))
 
         # --- the entries -------------------------------------------------------------------------
-        # The decoder's next word. It is fetched only when there is none: the decoder wants one in
-        # two cycles at most, nearly always, and packet and decoder need not wait for each other in
-        # the same cycle.
-        data_word = Signal(32)
-        have_word = Signal()
+        out_of_data = Signal()
+        m.d.sync += out_of_data.eq(decoder.starved & payload_done)
         m.d.comb += [
             decoder.entries.eq(count.entries),
-            decoder.i.payload.eq(data_word),
-            decoder.i.valid.eq(have_word),
+            decoder.i.payload.eq(word),
             scatter.rows.eq(shape.outputs),
             scatter.columns.eq(columns),
             scatter.column_base.eq(column_base),
@@ -458,7 +462,9 @@ class Loader(wiring.Component):
                 ]
                 m.next = "section"
             with state("section"):
-                with m.If(left < payload_length + 1):
+                m.next = "section measured"
+            with state("section measured"):
+                with m.If(too_long):
                     fail(EngineError.LENGTH)
                 with m.Elif(kind[7]):
                     m.next = "padding"
@@ -472,7 +478,7 @@ class Loader(wiring.Component):
                     m.next = "field 0"
             for index, layer_word in enumerate(layer_words):
                 with state(f"field {index}"), payload_word():
-                    m.next = f"field {index + 1}" if index + 1 < len(layer_words) else "check"
+                    m.next = f"field {index + 1}" if index + 1 < len(layer_words) else "check 0"
                     if index < len(fields):
                         m.d.sync += [fields[index].eq(word), bad_geometry.eq(0)]
                     else:  # of the geometry the engine knows only that it must be sound
@@ -481,9 +487,10 @@ class Loader(wiring.Component):
                         )
                     if index + 1 == len(fields):
                         with m.If(~convolution):
-                            m.next = "check"
-            with state("check"):  # the checks are registered in this cycle
-                m.next = "judge"
+                            m.next = "check 0"
+            for index in range(CHECK_CYCLES):
+                with state(f"check {index}"):
+                    m.next = f"check {index + 1}" if index + 1 < CHECK_CYCLES else "judge"
             with state("judge"):
                 m.d.sync += [coding_gaps.eq(0), bytes_left.eq(0), last_count.eq(0)]
                 m.d.comb += [table.start.eq(1), decoder.clear.eq(1)]
@@ -573,17 +580,14 @@ class Loader(wiring.Component):
 
             with state("begin"):
                 m.d.comb += [decoder.start.eq(1), scatter.start.eq(1)]
-                m.d.sync += have_word.eq(0)
                 m.next = "entries"
             with state("entries"):
                 m.d.comb += scatter.finish.eq(decoder.done)
-                with m.If(have_word):
-                    m.d.sync += have_word.eq(~decoder.i.ready)
-                with m.Elif(~payload_done), payload_word():
-                    m.d.sync += [data_word.eq(word), have_word.eq(1)]
+                with m.If(decoder.i.ready & ~payload_done), payload_word():
+                    m.d.comb += decoder.i.valid.eq(1)
                 with m.If(scatter.outside):
                     fail(EngineError.POSITION)
-                with m.Elif(decoder.starved & payload_done):
+                with m.Elif(out_of_data):
                     fail(EngineError.DATA)
                 with m.Elif(scatter.done):
                     m.next = "padding"
