@@ -57,7 +57,7 @@ class ControlUnit(wiring.Component):
                 "ready": In(config.groups),
                 "issued": In(1),
                 "drain_start": Out(1),
-                "drain_rows": Out(16),
+                "drain_last_row": Out(16),
                 "drain_shift": Out(6),
                 "drain_relu": Out(1),
                 "drain_parity": Out(1),
@@ -168,7 +168,7 @@ class ControlUnit(wiring.Component):
                 with m.If(ended.all()):
                     # The layer before was drained: its last activation has come.
                     m.d.sync += [
-                        self.drain_rows.eq(layer.outputs),
+                        self.drain_last_row.eq(layer.outputs - 1),
                         self.drain_shift.eq(layer.shift),
                         self.drain_relu.eq(layer.relu),
                         self.drain_parity.eq(self.parity),

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from pleach.reference import EngineConfig
 from pleach_hw.arithmetic import drain_latency
 from pleach_hw.lnzd import vector_layout
-from pleach_hw.primitives.delay import delays
+from pleach_hw.primitives.delay import delay, delays
 from pleach_hw.queue import Queue
 from pleach_hw.requantize import RequantizeUnit
 
@@ -20,9 +20,9 @@ class DrainUnit(wiring.Component):
 
     Row `r` is local row ``r // row_pes`` of PE ``r % row_pes`` in each group, and the sum of what
     the groups' PEs hold. All `lanes` accumulators of a vector are drained, those past the last row,
-    too; the vector's mask leaves them out. `start` may come while not `busy`; `rows` (1 to 65535),
-    `shift`, `relu` and `parity` belong to it and stand still until `done`, which is high in the
-    cycle in which the last vector enters the queue at the output.
+    too; the vector's mask leaves them out. `start` may come while not `busy`; `last_row` (0 to
+    65534), `shift`, `relu` and `parity` belong to it and stand still until `done`, which is high in
+    the cycle in which the last vector enters the queue at the output.
 
     Back-pressure: rows are drained only when their vector is sure of a place in that queue, so
     that no PE ever waits. The queue is deep enough for one vector a cycle, and for `outputs` rows.
@@ -48,7 +48,7 @@ class DrainUnit(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
-                "rows": In(16),
+                "last_row": In(16),
                 "shift": In(6),
                 "relu": In(1),
                 "parity": In(1),
@@ -75,8 +75,7 @@ class DrainUnit(wiring.Component):
         lanes, parts = config.lanes, self._parts
         lane_bits, part_bits = (lanes - 1).bit_length(), (parts - 1).bit_length()
         number = range(parts * config.accumulators)  # of a vector in its layer
-        last_row = (self.rows - 1)[:16]
-        last_number = last_row[lane_bits:]
+        last_number = self.last_row[lane_bits:]
 
         # Which vector goes next; `places` of the queue are taken by those on their way or in it.
         active = Signal()
@@ -85,9 +84,10 @@ class DrainUnit(wiring.Component):
         places = Signal(range(self._depth + 1))
         room = ~places[-1]  # the depth is a power of two
         go = (self.start | active) & room
+        is_last = next_number == last_number
         with m.If(go):
             m.d.sync += [next_number.eq(next_number + 1), active.eq(1)]
-            with m.If(next_number == last_number):
+            with m.If(is_last):
                 m.d.sync += [next_number.eq(0), active.eq(0)]
         with m.Elif(self.start):
             m.d.sync += active.eq(1)
@@ -101,6 +101,7 @@ class DrainUnit(wiring.Component):
             chosen = go & (next_number[:part_bits] == pe % config.row_pes // lanes)
             m.d.sync += self.drain_valid[pe].eq(chosen | self.clear_busy)
         valid = delays(m, go, self._queued_at, name="valid", reset_less=False)
+        last = delay(m, is_last, self._queued_at, name="last")
 
         # The accumulators of the vector drained, added up over the groups and requantised. Sums
         # wrap, and none does: each is part of one that the compiler proved to fit.
@@ -139,8 +140,8 @@ class DrainUnit(wiring.Component):
         m.d.comb += [
             queue.i.valid.eq(queued),
             vector.column.eq(queued_number << lane_bits),
-            vector.last.eq(queued_number == last_number),
-            vector.mask.eq(Cat(~vector.last | (n <= last_row[:lane_bits]) for n in range(lanes))),
+            vector.last.eq(last),
+            vector.mask.eq(Cat(~last | (n <= self.last_row[:lane_bits]) for n in range(lanes))),
             self.done.eq(queued & vector.last),
         ]
         with m.If(queued):

@@ -128,7 +128,7 @@ class Engine(wiring.Component):
         # The rows drained: outputs of the network, or activations of the next layer.
         m.d.comb += [
             drain.start.eq(control.drain_start),
-            drain.rows.eq(control.drain_rows),
+            drain.last_row.eq(control.drain_last_row),
             drain.shift.eq(control.drain_shift),
             drain.relu.eq(control.drain_relu),
             drain.parity.eq(control.drain_parity),

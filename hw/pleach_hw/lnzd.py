@@ -52,7 +52,7 @@ def token_layout(*, column_width: int) -> data.StructLayout:
 
 class NonZeroDetector(wiring.Component):
     """Takes a vector a cycle and gives a token for each of its activations that is not zero, in
-    the order of columns: one token a cycle without a gap, the first two cycles after its vector.
+    the order of columns: one token a cycle without a gap, the first three cycles after its vector.
 
     Vectors of zeros are dropped at the input, so that a run of them takes `lanes` columns a cycle.
     Each layer ends in exactly one token with `last`. Back-pressure: up to `depth` vectors wait;
@@ -80,14 +80,19 @@ class NonZeroDetector(wiring.Component):
         m = Module()
         m.submodules.queue = queue = Queue(shape=self._vector, depth=self._depth)
 
-        # In the queue `mask` says which lanes hold something other than zero.
-        i = self.i.payload
-        found = Cat(i.mask[lane] & (i.values[lane] != 0) for lane in range(self._lanes))
+        # What enters has a register, and one of the queue's places while it is there. In the queue
+        # `mask` says which lanes hold something other than zero.
+        entered, entered_valid = Signal(self._vector, reset_less=True), Signal()
+        m.d.sync += [
+            entered.eq(self.i.payload),
+            entered_valid.eq(self.i.valid & self.i.ready),
+        ]
+        found = Cat(entered.mask[n] & (entered.values[n] != 0) for n in range(self._lanes))
         m.d.comb += [
-            queue.i.payload.eq(i),
+            queue.i.payload.eq(entered),
             queue.i.payload.mask.eq(found),
-            queue.i.valid.eq(self.i.valid & (found.any() | i.last)),
-            self.i.ready.eq(queue.i.ready),
+            queue.i.valid.eq(entered_valid & (found.any() | entered.last)),
+            self.i.ready.eq(queue.level + entered_valid < self._depth),
         ]
 
         # The next vector waits here until all its lanes were sent; `mask` is what is left of it.

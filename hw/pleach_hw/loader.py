@@ -180,29 +180,48 @@ class Loader(wiring.Component):
         ended = Signal(init=1)  # the packet's last word was taken
         known = Signal()  # `left` is known
         left = Signal(32)  # words of the file that are not taken yet
+        one_left, none_left = Signal(), Signal()
         offered = Signal()  # a word that may be taken
         wrong_end = Signal()  # the packet ended before the file, or the file before the packet
         m.d.comb += [
             offered.eq(self.i.valid & ~ended),
             take.eq(self.i.valid & self.i.ready),
-            crc.data.eq(word),
         ]
-        # What the word of the cycle before was not.
+        # What the word of the cycle before was not; of a CRC it is known a cycle later.
         wrong_magic, wrong_crc = Signal(), Signal()
-        m.d.sync += [wrong_magic.eq(word != words.MAGIC), wrong_crc.eq(word != crc.crc)]
+        counts_for_crc, begins_crc = Signal(), Signal()
+        word_before = Signal(32, reset_less=True)
+        m.d.comb += crc.data.eq(word_before)
+        m.d.sync += [
+            crc.valid.eq(counts_for_crc),
+            crc.start.eq(begins_crc),
+            word_before.eq(word),
+            wrong_magic.eq(word != words.MAGIC),
+            wrong_crc.eq(word_before != crc.crc),
+        ]
         with m.If(take):
-            m.d.sync += [left.eq(left - 1), ended.eq(self.i.p.last)]
-            m.d.sync += wrong_end.eq(wrong_end | (self.i.p.last != (known & (left == 1))))
+            m.d.sync += [
+                left.eq(left - 1),
+                one_left.eq(known & (left == 2)),
+                ended.eq(self.i.p.last),
+                wrong_end.eq(wrong_end | (self.i.p.last != one_left)),
+            ]
+        m.d.sync += none_left.eq(left == 0)
 
         # --- the header, the section, the layer --------------------------------------------------
         info = Signal(layout(words.HEADER_INFO))
+        bad_info = Signal()
+        m.d.sync += bad_info.eq(
+            (info.version != words.VERSION)
+            | (info.layers == 0)
+            | ((info.as_value() & words.HEADER_INFO.reserved()) != 0)
+        )
         head = layout(words.SECTION_HEAD)(word)
         kind = Signal(8)
         payload_left = Signal(24)
         payload_done = Signal()  # none is left
         payload_length = Signal(24)
-        too_long = Signal()  # payload and CRC are more than the words left
-        m.d.sync += too_long.eq(left <= payload_length)
+        too_long, too_short = Signal(), Signal()
         layers_read = Signal(range(config.layers + 1))
         layer_words = words.LAYER_WORDS + words.CONV_WORDS
         fields = [Signal(layout(w), name=f"layer_{i}") for i, w in enumerate(words.LAYER_WORDS)]
@@ -220,6 +239,8 @@ class Loader(wiring.Component):
         local_before = Signal(17)
         # Checks follow the fields by a carry chain a cycle: nothing here is in a hurry.
         m.d.sync += [
+            too_long.eq(left <= payload_length),  # with the CRC it is more than the words left
+            too_short.eq(payload_length < word_count),
             columns.eq(shape.inputs + scale.bias),
             local_columns.eq(
                 (columns + (config.groups * config.block - 1))
@@ -229,7 +250,6 @@ class Loader(wiring.Component):
             local.eq((shape.outputs + (config.row_pes - 1)) >> (config.row_pes - 1).bit_length()),
         ]
         m.d.comb += [
-            convolution.eq(kind == words.SECTION_CONV),
             word_count.eq(Mux(convolution, len(layer_words), len(fields))),
         ]
         reserved = [
@@ -316,7 +336,17 @@ class Loader(wiring.Component):
         last_class = Signal()
         length = gap_lengths.read_data.word_select(gap_class[0], 4)
         no_last_class = Signal()
-        m.d.comb += last_class.eq(gap_class + 1 == tables.gap_classes)
+        last = Signal(range(gaps.CLASSES))
+        codebook_last = Signal(8)
+        bad_gap_table = Signal()
+        m.d.comb += last_class.eq(gap_class == last)
+        m.d.sync += [
+            last.eq(tables.gap_classes - 1),
+            codebook_last.eq(tables.codebook_size - 1),
+            bad_gap_table.eq(
+                (number != coded) | no_last_class | ((tables.gap_length == 0) & (coded != 1))
+            ),
+        ]
         low_byte = Signal(8)
         have_low = Signal()
         with m.If(next_byte):
@@ -385,7 +415,7 @@ class Loader(wiring.Component):
         def payload_word():
             with word_taken():
                 m.d.sync += [payload_left.eq(payload_left - 1), payload_done.eq(payload_left == 1)]
-                m.d.comb += crc.valid.eq(1)
+                m.d.comb += counts_for_crc.eq(1)
                 yield
 
         @contextmanager
@@ -408,6 +438,7 @@ class Loader(wiring.Component):
                         self.detail.eq(0),
                         ended.eq(0),
                         known.eq(0),
+                        one_left.eq(0),
                         wrong_end.eq(0),
                         layers_read.eq(0),
                         self.convolutional.eq(0),
@@ -418,44 +449,43 @@ class Loader(wiring.Component):
                     m.next = "magic"
 
             with state("magic"), word_taken():
-                m.d.comb += [crc.start.eq(1), crc.valid.eq(1)]
+                m.d.comb += [begins_crc.eq(1), counts_for_crc.eq(1)]
                 m.next = "magic taken"
             with state("magic taken"):
                 m.next = "info"
                 with m.If(wrong_magic):
                     fail(EngineError.BAD_HEADER)
             with state("info"), word_taken():
-                m.d.comb += crc.valid.eq(1)
+                m.d.comb += counts_for_crc.eq(1)
                 m.d.sync += info.eq(word)
                 m.next = "size"
             with state("size"), word_taken():
-                m.d.comb += crc.valid.eq(1)
-                m.d.sync += [left.eq(word - 3), known.eq(1)]
+                m.d.comb += counts_for_crc.eq(1)
+                m.d.sync += [left.eq(word - 3), one_left.eq(word == 4), known.eq(1)]
                 m.next = "original"
             with state("original"), word_taken():
-                m.d.comb += crc.valid.eq(1)
+                m.d.comb += counts_for_crc.eq(1)
                 m.next = "header CRC"
             with state("header CRC"), word_taken():
+                m.next = "header read"
+            with state("header read"):
                 m.next = "header"
             with state("header"):
                 m.next = "head"
                 with m.If(wrong_crc):
                     fail(EngineError.HEADER_CRC)
-                with m.Elif(
-                    (info.version != words.VERSION)
-                    | (info.layers == 0)
-                    | ((info.as_value() & words.HEADER_INFO.reserved()) != 0)
-                ):
+                with m.Elif(bad_info):
                     fail(EngineError.BAD_HEADER)
-                with m.Elif(left == 0):
+                with m.Elif(none_left):
                     fail(EngineError.SECTION_TYPE)
                 with m.Elif(info.layers > config.layers):
                     fail(EngineError.CAPACITY, Resource.LAYERS)
 
             with state("head"), word_taken():
-                m.d.comb += [crc.start.eq(1), crc.valid.eq(1)]
+                m.d.comb += [begins_crc.eq(1), counts_for_crc.eq(1)]
                 m.d.sync += [
                     kind.eq(head.type),
+                    convolution.eq(head.type == words.SECTION_CONV),
                     payload_left.eq(head.length),
                     payload_done.eq(head.length == 0),
                     payload_length.eq(head.length),
@@ -472,7 +502,7 @@ class Loader(wiring.Component):
                     ((kind != words.SECTION_LAYER) & ~convolution) | (layers_read == info.layers)
                 ):
                     fail(EngineError.SECTION_TYPE)
-                with m.Elif(payload_length < word_count):
+                with m.Elif(too_short):
                     fail(EngineError.BAD_FIELD)
                 with m.Else():
                     m.next = "field 0"
@@ -538,7 +568,7 @@ class Loader(wiring.Component):
                     gap_length.eq(1),
                     of_length.eq(0),
                 ]
-                with m.If(number == (tables.gap_classes - 1) >> 1):
+                with m.If(number == last >> 1):
                     m.d.sync += number.eq(0)
                     m.next = "gap classes"
             with state("gap classes"):
@@ -567,15 +597,13 @@ class Loader(wiring.Component):
             with state("gap table read"):
                 m.d.sync += [number.eq(0), have_low.eq(tables.narrow)]
                 m.next = "codebook"
-                with m.If(
-                    (number != coded) | no_last_class | ((tables.gap_length == 0) & (coded != 1))
-                ):
+                with m.If(bad_gap_table):
                     fail(EngineError.BAD_TABLE)
             with state("codebook"), byte_read():
                 m.d.sync += [low_byte.eq(byte), have_low.eq(~have_low | tables.narrow)]
                 with m.If(have_low):
                     m.d.sync += [self.codebook_write.eq(1), number.eq(number + 1)]
-                    with m.If(number + 1 == tables.codebook_size):
+                    with m.If(number == codebook_last):
                         m.next = "begin"
 
             with state("begin"):
@@ -598,6 +626,8 @@ class Loader(wiring.Component):
                 with m.Else(), payload_word():
                     pass
             with state("section CRC"), word_taken():
+                m.next = "section read"
+            with state("section read"):
                 m.next = "commit"
             with state("commit"):
                 is_layer = ~kind[7]
@@ -620,7 +650,7 @@ class Loader(wiring.Component):
                         ]
             with state("next"):
                 m.next = "head"
-                with m.If(left == 0):
+                with m.If(none_left):
                     m.next = "discard"
                     with m.If(layers_read != info.layers):
                         fail(EngineError.SECTION_TYPE)

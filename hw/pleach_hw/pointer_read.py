@@ -89,14 +89,17 @@ class PointerRead(wiring.Component):
         pointer = Signal(pointer_layout(config), reset_less=True)
         block = blocks.read_data
         if block_bits:
+            start, before = Signal.like(block.start), Signal.like(block.start)
             within = delay(m, self.column[:block_bits], blocks.latency, name="within")
+            m.d.sync += start.eq(block.start)
             with m.Switch(within):
                 for column in range(config.block):
                     with m.Case(column):
                         m.d.sync += [
-                            pointer.start.eq(block.start + sum(block.counts[:column])),
+                            before.eq(sum(block.counts[:column])),
                             pointer.count.eq(block.counts[column]),
                         ]
+            m.d.comb += pointer.start.eq(start + before)
         else:
             m.d.comb += [pointer.start.eq(block.start), pointer.count.eq(block.counts[0])]
 
@@ -106,12 +109,13 @@ class PointerRead(wiring.Component):
             queue.i.valid.eq(found & (pointer.count != 0)),
         ]
         reserved = Signal(range(depth + 1))
-        m.d.sync += reserved.eq(
-            reserved
-            + self.column_valid
-            - (found & (pointer.count == 0))
-            - (queue.o.valid & queue.o.ready)
-        )
+        # Places are given back a cycle late: the counts come far too late for a carry chain.
+        dropped, left = Signal(), Signal()
+        m.d.sync += [
+            dropped.eq(found & (pointer.count == 0)),
+            left.eq(queue.o.valid & queue.o.ready),
+            reserved.eq(reserved + self.column_valid - dropped - left),
+        ]
         m.d.comb += [
             self.ready.eq(reserved <= depth - COLUMNS_AHEAD),
             self.empty.eq(reserved == 0),

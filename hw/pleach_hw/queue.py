@@ -60,5 +60,9 @@ class Queue(wiring.Component):
             ram.read_addr.eq(head),
             self.o.payload.eq(ram.read_data),
         ]
-        m.d.sync += [tail.eq(tail + put), head.eq(head + get)]
+        # Enables, not addends: they come late.
+        with m.If(put):
+            m.d.sync += tail.eq(tail + 1)
+        with m.If(get):
+            m.d.sync += head.eq(head + 1)
         return m

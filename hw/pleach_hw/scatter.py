@@ -53,56 +53,76 @@ class Scatter(wiring.Component):
         row = Signal(16)
         below = Signal(16)  # rows - row: positions left in the column
         columns_left = Signal(16)
+        complete = Signal()  # no column is left
         column = Signal(range(config.columns))
-        stepping = Signal()  # `gap` is what is left of a gap that reaches past its column
+        held = Signal()  # a symbol, of whose gap `gap` is left
         gap = Signal(17)
+        skip = Signal()
+        code = Signal(8)
 
-        ahead = Signal(17)
-        m.d.comb += ahead.eq(Mux(stepping, gap, self.i.p.gap))
-        within = Signal()
-        m.d.comb += within.eq(ahead < below)
-        place = Signal()
-        step = Signal()
-        with m.If(self.i.valid & (columns_left != 0)):
-            m.d.comb += [place.eq(within), step.eq(~within), self.i.ready.eq(within)]
-        with m.Elif(self.i.valid):
-            m.d.comb += [self.outside.eq(1), self.i.ready.eq(1)]
-        with m.Elif(self.finish):
-            m.d.comb += step.eq(columns_left != 0)
-        m.d.comb += self.done.eq(self.finish & ~self.i.valid & (columns_left == 0))
-
-        here = Signal(16)
-        m.d.comb += here.eq(row + ahead)
-        m.d.sync += [self.entry_valid.eq(0), self.column_end.eq(0)]
-        with m.If(place):
-            past = ~self.i.p.skip  # an entry takes its own position, a skip none
+        past_end = Signal(18)  # how far the gap reaches past its column; negative within it
+        m.d.comb += past_end.eq(gap - below)
+        within = past_end[-1]
+        place, step, finish = Signal(), Signal(), Signal()
+        m.d.sync += [finish.eq(self.finish), self.outside.eq(held & complete)]
+        m.d.comb += [
+            place.eq(held & within & ~complete),
+            step.eq(Mux(held, ~within, finish) & ~complete),
+            self.i.ready.eq(~held | within | complete),
+            self.done.eq(finish & ~self.i.valid & ~held & complete),
+        ]
+        with m.If(self.i.ready):
             m.d.sync += [
-                stepping.eq(0),
-                row.eq(here + past),
-                below.eq(below - ahead - past),
-                self.entry.row.eq(here >> bits),
-                self.entry.code.eq(self.i.p.code),
-                self.entry_valid.eq(past << Cat(here[:bits], group)),
+                held.eq(self.i.valid),
+                gap.eq(self.i.p.gap),
+                skip.eq(self.i.p.skip),
+                code.eq(self.i.p.code),
+            ]
+        with m.Else():
+            m.d.sync += gap.eq(past_end)
+        with m.If(place):
+            # An entry takes its own position, a skip none; either is an adder's carry.
+            m.d.sync += [
+                row.eq((Cat(~skip, row) + Cat(~skip, gap)) >> 1),
+                below.eq((Cat(skip, below) + Cat(skip, ~gap)) >> 1),
             ]
         with m.If(step):
             m.d.sync += [
-                stepping.eq(self.i.valid),
-                gap.eq(ahead - below),
                 row.eq(0),
                 below.eq(self.rows),
                 column.eq(column + last_group),
                 group.eq(Mux(last_group, 0, group + 1)),
                 columns_left.eq(columns_left - 1),
-                self.column_end.eq(1 << group),
-                self.column.eq(column),
+                complete.eq(columns_left == 1),
             ]
         with m.If(self.start):
             m.d.sync += [
-                stepping.eq(0),
+                held.eq(0),
+                complete.eq(0),
                 row.eq(0),
                 below.eq(self.rows),
                 column.eq(self.column_base),
                 group.eq(0),
                 columns_left.eq(self.columns),
             ]
+
+        # To the PEs, a cycle later and another one.
+        placed, stepped = Signal(), Signal()
+        placed_row = Signal(16, reset_less=True)
+        placed_code = Signal(8, reset_less=True)
+        in_group = Signal.like(group)
+        in_column = Signal.like(column)
+        m.d.sync += [
+            placed.eq(place & ~skip),
+            stepped.eq(step),
+            placed_row.eq(row + gap),
+            placed_code.eq(code),
+            in_group.eq(group),
+            in_column.eq(column),
+            self.entry_valid.eq(placed << Cat(placed_row[:bits], in_group)),
+            self.entry.row.eq(placed_row >> bits),
+            self.entry.code.eq(placed_code),
+            self.column_end.eq(stepped << in_group),
+            self.column.eq(in_column),
+        ]
         return m

@@ -99,7 +99,7 @@ def drain_layers(config, layers, *, stall=0.0, seed=0, stamps=None):
         for number, (accumulators, shift, activation) in enumerate(layers):
             pes.fill(accumulators, number % 2)
             ctx.set(dut.start, 1)
-            ctx.set(dut.rows, len(accumulators))
+            ctx.set(dut.last_row, len(accumulators) - 1)
             ctx.set(dut.shift, shift)
             ctx.set(dut.relu, activation == Activation.RELU)
             ctx.set(dut.parity, number % 2)
@@ -168,7 +168,7 @@ def test_no_more_is_drained_than_has_room():
     pes = Accumulators(config_of(4, 64))
 
     async def bench(ctx):
-        ctx.set(dut.rows, 256)
+        ctx.set(dut.last_row, 255)
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
@@ -216,7 +216,7 @@ def test_reset_in_the_middle_of_a_layer():
     async def bench(ctx):
         for rows, cycles in ((60, 9), (60, 15), (60, 24), (13, 80)):
             pes.rows[:] = 3
-            ctx.set(dut.rows, rows)
+            ctx.set(dut.last_row, rows - 1)
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
@@ -274,7 +274,7 @@ def test_a_layer_through_real_processing_elements(pes):
                 await broadcast(ctx, element, column, int(inputs[column]))
         for element in elements:
             await wait_for(ctx, element.issued)
-        ctx.set(dut.rows, rows)
+        ctx.set(dut.last_row, rows - 1)
         ctx.set(dut.shift, 3)
         ctx.set(dut.start, 1)
         await ctx.tick()

@@ -100,7 +100,7 @@ def test_one_token_a_cycle_without_a_gap(seed):
     vectors, stamps = vectors_of(layer, 4), []
     dut = NonZeroDetector(lanes=4, column_width=8)
     transact(dut, vectors, sum(layer), stamps=stamps)
-    assert stamps == list(range(2, 2 + sum(layer)))
+    assert stamps == list(range(3, 3 + sum(layer)))
 
 
 def test_zeros_are_dropped_a_vector_a_cycle():
@@ -108,7 +108,7 @@ def test_zeros_are_dropped_a_vector_a_cycle():
     layer = [1] * 24 + [0] * 80 + [1]
     stamps = []
     transact(NonZeroDetector(lanes=4, column_width=8), vectors_of(layer, 4), 25, stamps=stamps)
-    assert stamps == [*range(2, 26), 2 + 26]
+    assert stamps == [*range(3, 27), 3 + 26]
 
 
 def test_waiting_vectors_fill_the_queue():

@@ -300,7 +300,7 @@ def test_a_pe_without_a_row_never_stalls_or_works():
             ctx.set(dut.column, column)
             await ctx.tick()
         ctx.set(dut.column_valid, 0)
-        assert await wait_for(ctx, dut.idle) == 1 + BlockRam.latency
+        assert await wait_for(ctx, dut.idle) == 2 + BlockRam.latency
         assert await drain(ctx, dut, range(8)) == [0] * 8
 
     simulate(dut, bench)

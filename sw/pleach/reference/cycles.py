@@ -133,8 +133,11 @@ def _simulate(
     pair = 0
     odd = False
 
-    # Non-zero detection of each group: a queue of vectors, how many non-zeros each has left and
-    # whether it is the layer's last, and the vector being sent
+    # Non-zero detection of each group: the vector that entered, a queue of vectors, how many
+    # non-zeros each has left and whether it is the layer's last, and the vector being sent
+    entered = False
+    entered_last = False
+    entered_count = np.zeros(groups, np.int64)
     queued_count = np.zeros((groups, LNZD_DEPTH), np.int64)
     queued_last = np.zeros((groups, LNZD_DEPTH), np.bool_)
     lnzd_head = np.zeros(groups, np.int64)
@@ -164,6 +167,7 @@ def _simulate(
     pes_issued = True
     on_way = np.full((groups, pointer_latency + 1), -1, np.int64)  # columns broadcast
     reserved = np.zeros((groups, width), np.int64)
+    given_back = np.zeros((groups, width), np.int64)  # places, in the cycle before
     queue = np.zeros((groups, width, depth), np.int32)
     head = np.zeros((groups, width), np.int64)
     level = np.zeros((groups, width), np.int64)
@@ -231,7 +235,7 @@ def _simulate(
         enter_column = 0
         room = True
         for group in range(groups):
-            room &= lnzd_level[group] < LNZD_DEPTH
+            room &= lnzd_level[group] + entered < LNZD_DEPTH
         if final and offered:
             word = True
             if lanes == 1:
@@ -292,14 +296,15 @@ def _simulate(
                     level[group, pe] -= 1
                 elif issues:
                     left[group, pe] = entries - 1
-                waits += arrived - pops
+                waits += arrived - given_back[group, pe]
+                given_back[group, pe] = pops
                 if looked_up >= 0:
                     count = counts[looked_up + pe]
                     if count:
                         queue[group, pe, (place + level[group, pe]) % depth] = count
                         level[group, pe] += 1
                     else:
-                        waits -= 1
+                        given_back[group, pe] += 1
                 reserved[group, pe] = waits
             for age in range(pointer_latency, 0, -1):
                 on_way[group, age] = on_way[group, age - 1]
@@ -362,16 +367,19 @@ def _simulate(
                     lnzd_level[group] -= 1
             elif takes[group]:
                 to_send[group] -= 1
+            if entered and (entered_count[group] or entered_last):
+                place = (lnzd_head[group] + lnzd_level[group]) % LNZD_DEPTH
+                queued_count[group, place] = entered_count[group]
+                queued_last[group, place] = entered_last
+                lnzd_level[group] += 1
             if enters:
                 count = 0
                 for column in range(enter_column, enter_column + enter_width):
                     if column % groups == group and active[enter_base + column]:
                         count += 1
-                if count or enter_last:
-                    place = (lnzd_head[group] + lnzd_level[group]) % LNZD_DEPTH
-                    queued_count[group, place] = count
-                    queued_last[group, place] = enter_last
-                    lnzd_level[group] += 1
+                entered_count[group] = count
+        entered = enters
+        entered_last = enter_last
         if enters and enter_last:
             enter_base += enter_column + enter_width
         cycle += 1
