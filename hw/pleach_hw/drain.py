@@ -42,8 +42,8 @@ class DrainUnit(wiring.Component):
         self._drained_at = 1 + drain_latency()
         self._summed_at = self._drained_at + 1 + (config.groups - 1).bit_length()
         self._queued_at = self._summed_at + RequantizeUnit.latency
-        # A place in the queue is taken for `_queued_at` + 2 cycles at least.
-        self._depth = max(1 << (self._queued_at + 1).bit_length(), config.outputs // config.lanes)
+        # A place in the queue is taken for `_queued_at` + 3 cycles at least.
+        self._depth = max(1 << (self._queued_at + 2).bit_length(), config.outputs // config.lanes)
         self._vector = vector_layout(lanes=config.lanes, column_width=16)
         super().__init__(
             {
@@ -146,9 +146,11 @@ class DrainUnit(wiring.Component):
         ]
         with m.If(queued):
             m.d.sync += queued_number.eq(Mux(vector.last, 0, queued_number + 1))
+        given = Signal()  # late, so that what comes from the host ends here
         m.d.sync += [
             self.busy.eq((self.busy | self.start) & ~self.done),
-            places.eq(places + go - (queue.o.valid & queue.o.ready)),
+            given.eq(queue.o.valid & queue.o.ready),
+            places.eq(places + go - given),
         ]
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         return m

@@ -1,6 +1,6 @@
 """From the data words of a layer to its entries: three readers and what joins them."""
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Const, Module, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,6 +8,7 @@ from pleach.format import gaps
 from pleach.format.words import MAX_CODE_LENGTH, MAX_GAP_LENGTH
 from pleach_hw.huffman import BitReader, SymbolReader
 from pleach_hw.primitives.memory import LutRam
+from pleach_hw.queue import Buffer
 
 MAX_EXTRA = int(max(gaps.EXTRA_BITS))
 
@@ -101,22 +102,17 @@ class EntryDecoder(wiring.Component):
 
         # The next words.
         running = Signal()
-        words = [Signal(32, name=f"word_{n}", reset_less=True) for n in range(2)]
-        valid = Signal(2)
-        taken = Signal()
-        m.d.comb += self.i.ready.eq(running & ~valid[1])
-        arrives = self.i.valid & running
-        with m.If(taken | ~valid[0]):
-            m.d.sync += [
-                words[0].eq(Mux(valid[1], words[1], self.i.payload)),
-                valid.eq(valid[1] | arrives),
-            ]
-        with m.Elif(~valid[1]):
-            m.d.sync += [words[1].eq(self.i.payload), valid[1].eq(arrives)]
+        words = Buffer(shape=32)
+        m.submodules.words = ResetInserter(self.start)(words)
+        m.d.comb += [
+            words.i.payload.eq(self.i.payload),
+            words.i.valid.eq(self.i.valid & running),
+            self.i.ready.eq(words.i.ready & running),
+        ]
         for reader in (gap, extra, code):
-            m.d.comb += [reader.word.eq(words[0]), reader.clear.eq(self.start)]
+            m.d.comb += [reader.word.eq(words.o.payload), reader.clear.eq(self.start)]
         for reader in (gap, code):
-            m.d.comb += reader.word_valid.eq(valid[0])
+            m.d.comb += reader.word_valid.eq(words.o.valid)
 
         # What each stage holds.
         phase = Signal()
@@ -152,17 +148,17 @@ class EntryDecoder(wiring.Component):
         # and what takes it need not say in the same cycle that it does.
         blocked = phase & known & self.o.valid
         both = asks["extra"] & asks["code"]
-        takes_extra = asks["extra"] & valid[0]
+        takes_extra = asks["extra"] & words.o.valid
         m.d.comb += [
             asked.eq(asks["gap"] | asks["extra"] | asks["code"]),
-            self.starved.eq(asked & ~valid[0]),
-            step.eq(running & ~blocked & ~both & ~stale & (valid[0] | ~asked)),
+            self.starved.eq(asked & ~words.o.valid),
+            step.eq(running & ~blocked & ~both & ~stale & (words.o.valid | ~asked)),
             extra.take.eq(takes_extra),
-            gap.mend.eq(asks["gap"] & valid[0]),
-            code.mend.eq(asks["code"] & ~asks["extra"] & valid[0]),
+            gap.mend.eq(asks["gap"] & words.o.valid),
+            code.mend.eq(asks["code"] & ~asks["extra"] & words.o.valid),
             gap.taken.eq(takes_extra | (code.find & code.ask)),
             code.taken.eq(takes_extra | (gap.find & gap.ask)),
-            taken.eq(takes_extra | (code.find & code.ask) | (gap.find & gap.ask)),
+            words.o.ready.eq(takes_extra | (code.find & code.ask) | (gap.find & gap.ask)),
         ]
         with m.If(takes_extra):
             m.d.sync += asks_extra.eq(0)
@@ -226,7 +222,6 @@ class EntryDecoder(wiring.Component):
                 left.eq(self.entries),
                 none_left.eq(self.entries == 0),
                 one_left.eq(self.entries == 1),
-                valid.eq(0),
                 self.o.valid.eq(0),
             ]
             m.d.sync += [s.eq(0) for s in (reading, numbered, looked_up, found, known)]

@@ -75,7 +75,7 @@ class HostLink(wiring.Component):
         latency = Signal(32)
         with m.If(self.load.valid & self.load.ready):
             m.d.sync += loading.eq(1)
-        with m.If(loading | (self.load.valid & self.load.ready)):
+        with m.If(loading):
             m.d.sync += load_cycles.eq(load_cycles + 1)
         m.d.sync += latency.eq(Mux(running, latency + 1, 1))
         with m.If(self.inputs.valid & self.inputs.ready):
@@ -137,7 +137,8 @@ class HostLink(wiring.Component):
                         m.d.sync += command.eq(0)
                         refuse(EngineError.BAD_COMMAND, ended=last)
                     with m.Elif(command_word.command == Command.LOAD):
-                        m.d.sync += [model_held.eq(0), load_cycles.eq(0)]
+                        # The cycle of the first word counts, if there is one.
+                        m.d.sync += [model_held.eq(0), load_cycles.eq(~last)]
                         with m.If(last):
                             m.d.sync += loaded_error.eq(EngineError.LENGTH)
                             refuse(EngineError.LENGTH, ended=last)

@@ -14,8 +14,8 @@ from pleach_hw.queue import Queue
 def vector_layout(*, lanes: int, column_width: int) -> data.StructLayout:
     """Neighbouring activations of a layer.
 
-    Lane `n` holds the activation of column ``column + n`` where bit `n` of `mask` is set; `last`
-    marks the layer's last vector.
+    Lane `n` holds the activation of column ``column + n`` where bit `n` of `mask` is set; `column`
+    is a multiple of `lanes`, and `last` marks the layer's last vector.
     """
     return data.StructLayout(
         {
@@ -109,7 +109,7 @@ class NonZeroDetector(wiring.Component):
         for lane in reversed(range(self._lanes)):
             with m.If(mask[lane]):
                 m.d.comb += token.value.eq(vector.values[lane])
-                m.d.comb += token.column.eq(vector.column + lane)
+                m.d.comb += token.column.eq(vector.column | lane)
         with m.If(done):
             m.d.sync += [vector.eq(queue.o.payload), self.o.valid.eq(queue.o.valid)]
         with m.Elif(self.o.ready):

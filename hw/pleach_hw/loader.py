@@ -14,6 +14,7 @@ from pleach_hw.entry_decoder import EntryDecoder
 from pleach_hw.layouts import layout
 from pleach_hw.primitives.delay import delays
 from pleach_hw.primitives.memory import LutRam
+from pleach_hw.queue import Buffer
 from pleach_hw.scatter import Scatter
 from pleach_hw.weight_read import entry_layout
 
@@ -166,6 +167,7 @@ class Loader(wiring.Component):
         config = self._config
         # What a refused layer leaves half-way in these two must not reach the next one.
         abandon = Signal()
+        m.d.sync += abandon.eq(0)
         decoder = EntryDecoder()
         scatter = Scatter(config)
         m.submodules.decoder = ResetInserter(abandon)(decoder)
@@ -175,7 +177,19 @@ class Loader(wiring.Component):
         wiring.connect(m, decoder.o, scatter.i)
 
         # --- words -------------------------------------------------------------------------------
-        word = self.i.p.data
+        # They pass a buffer, so that host link and loader have a cycle each; what comes behind the
+        # packet stays outside.
+        m.submodules.buffer = buffer = Buffer(shape=PACKET_WORD)
+        closed = Signal(init=1)
+        m.d.comb += [
+            buffer.i.payload.eq(self.i.payload),
+            buffer.i.valid.eq(self.i.valid & ~closed),
+            self.i.ready.eq(buffer.i.ready & ~closed),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += closed.eq(self.i.p.last)
+        words_in = buffer.o
+        word = words_in.p.data
         take = Signal()
         ended = Signal(init=1)  # the packet's last word was taken
         known = Signal()  # `left` is known
@@ -184,8 +198,8 @@ class Loader(wiring.Component):
         offered = Signal()  # a word that may be taken
         wrong_end = Signal()  # the packet ended before the file, or the file before the packet
         m.d.comb += [
-            offered.eq(self.i.valid & ~ended),
-            take.eq(self.i.valid & self.i.ready),
+            offered.eq(words_in.valid & ~ended),
+            take.eq(words_in.valid & words_in.ready),
         ]
         # What the word of the cycle before was not; of a CRC it is known a cycle later.
         wrong_magic, wrong_crc = Signal(), Signal()
@@ -203,8 +217,8 @@ class Loader(wiring.Component):
             m.d.sync += [
                 left.eq(left - 1),
                 one_left.eq(known & (left == 2)),
-                ended.eq(self.i.p.last),
-                wrong_end.eq(wrong_end | (self.i.p.last != one_left)),
+                ended.eq(words_in.p.last),
+                wrong_end.eq(wrong_end | (words_in.p.last != one_left)),
             ]
         m.d.sync += none_left.eq(left == 0)
 
@@ -407,7 +421,7 @@ class Loader(wiring.Component):
         @contextmanager
         def word_taken():
             """In a state: take a word of the packet as soon as there is one, and then …"""
-            m.d.comb += self.i.ready.eq(offered)
+            m.d.comb += words_in.ready.eq(offered)
             with m.If(take):
                 yield
 
@@ -436,6 +450,7 @@ class Loader(wiring.Component):
                     m.d.sync += [
                         self.error.eq(EngineError.OK),
                         self.detail.eq(0),
+                        closed.eq(0),
                         ended.eq(0),
                         known.eq(0),
                         one_left.eq(0),
@@ -656,7 +671,8 @@ class Loader(wiring.Component):
                         fail(EngineError.SECTION_TYPE)
 
             with m.State("discard"):
-                m.d.comb += [self.i.ready.eq(~ended), abandon.eq(1)]
+                m.d.comb += words_in.ready.eq(~ended)
+                m.d.sync += abandon.eq(1)
                 with m.If(ended):
                     m.d.comb += self.done.eq(1)
                     m.next = "idle"

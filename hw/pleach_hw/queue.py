@@ -1,10 +1,10 @@
-"""A short queue."""
+"""Short queues."""
 
 from __future__ import annotations
 
 import operator
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -65,4 +65,32 @@ class Queue(wiring.Component):
             m.d.sync += tail.eq(tail + 1)
         with m.If(get):
             m.d.sync += head.eq(head + 1)
+        return m
+
+
+class Buffer(wiring.Component):
+    """A queue of two places, all of it registers: neither payload nor ready goes through in the
+    same cycle. Reset empties it.
+
+    Args:
+        shape: of the payload.
+    """
+
+    def __init__(self, *, shape):
+        self._shape = shape
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        behind = Signal(self._shape, reset_less=True)
+        behind_valid = Signal()
+        m.d.comb += self.i.ready.eq(~behind_valid)
+        with m.If(self.o.ready | ~self.o.valid):
+            m.d.sync += [
+                self.o.payload.eq(Mux(behind_valid, behind, self.i.payload)),
+                self.o.valid.eq(behind_valid | self.i.valid),
+                behind_valid.eq(0),
+            ]
+        with m.Elif(~behind_valid):
+            m.d.sync += [behind.eq(self.i.payload), behind_valid.eq(self.i.valid)]
         return m

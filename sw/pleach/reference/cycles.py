@@ -96,7 +96,7 @@ def stages(config: EngineConfig) -> tuple[int, ...]:
     cycles of a pointer's read, cycles from a drain to its vector, vectors in the drain's queue."""
     pointer = BLOCK_RAM + (config.block > 1)
     queued = DRAINED + 1 + (config.groups - 1).bit_length() + REQUANTIZE
-    places = max(1 << (queued + 1).bit_length(), config.outputs // config.lanes)
+    places = max(1 << (queued + 2).bit_length(), config.outputs // config.lanes)
     return (
         config.groups, config.row_pes, config.lanes, config.queue_depth, pointer, queued, places
     )  # fmt: skip
@@ -179,6 +179,7 @@ def _simulate(
     active_drain = False
     next_number = queued_number = entered_number = 0
     places = drain_level = 0
+    given = False
     valid = np.zeros(queued_at + 1, np.bool_)
 
     cycle = 0
@@ -266,7 +267,8 @@ def _simulate(
             enter_last = is_last
         if taken:
             entered_number = 0 if is_last else entered_number + 1
-        places += go - taken
+        places += go - given
+        given = taken
         drain_level += queued - taken
         if queued:
             queued_number = 0 if done else queued_number + 1
