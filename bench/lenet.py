@@ -7,7 +7,8 @@ The network is bench/models/lenet_300_100_accurate.pleach, or with `--kept` the 
 its codebooks added at seeded random places until that share of the original is there. The cycles
 are the cycle model's; `--rtl N` runs the first N images on Verilator, too, where every output and
 every count must be equal. `--balance` deals the neurons out to the PEs by the work that training
-images give them.
+images give them. With `--timing` the table has images per second, at the clock of an engine with as
+many PEs at speed grade 6.
 """
 
 import argparse
@@ -59,10 +60,15 @@ def main():
     parser.add_argument("--kept", type=float, help="density of the network, all layers together")
     parser.add_argument("--balance", action="store_true")
     parser.add_argument("--rtl", type=int, default=0, metavar="N", help="images to run on the RTL")
-    parser.add_argument("--mhz", type=float, help="clock, for images per second")
+    parser.add_argument("--timing", type=Path, help="JSON of bench/timing.py")
     parser.add_argument("--json", type=Path, help="file to write")
     args = parser.parse_args()
 
+    clocks = {}
+    if args.timing:
+        for row in json.loads(args.timing.read_text()):
+            if row["design"] == "engine" and row["speed"] == "6":
+                clocks[row["pes"]] = row["fmax_mhz"]
     found = data.load("mnist")
     model = load(MODEL)
     if args.kept:
@@ -99,8 +105,9 @@ def main():
                 "images_compared_with_rtl": args.rtl,
             }
         )
-        if args.mhz:
-            rows[-1]["images_per_second"] = args.mhz * 1e6 / rows[-1]["mean_latency_cycles"]
+        if pes in clocks:
+            rows[-1]["mhz"] = clocks[pes]
+            rows[-1]["images_per_second"] = clocks[pes] * 1e6 / rows[-1]["mean_latency_cycles"]
 
     kept = sum(x.kept for x in model.layers) / (model.dense_bytes / 4)
     table = Table(title=f"LeNet-300-100, {100 * kept:.1f} % kept, means of {len(images)} images")
@@ -112,6 +119,7 @@ def main():
         "latency",
         *(x.name for x in model.layers),
         *BREAKDOWN,
+        "images/s",
     ):
         table.add_column(name, justify="right")
     for row in rows:
@@ -120,6 +128,7 @@ def main():
             f"{row['memory_bits']:.1f}",
             f"{row['mean_latency_cycles']:.0f}", *(f"{c:.0f}" for c in row["compute_cycles"]),
             *(f"{sum(row['breakdown'][name]):.0f}" for name in BREAKDOWN),
+            f"{row['images_per_second']:,.0f}" if "images_per_second" in row else "",
         )  # fmt: skip
     Console(width=120).print(table)
     if args.json:

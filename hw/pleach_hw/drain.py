@@ -150,7 +150,8 @@ class DrainUnit(wiring.Component):
         m.d.sync += [
             self.busy.eq((self.busy | self.start) & ~self.done),
             given.eq(queue.o.valid & queue.o.ready),
-            places.eq(places + go - given),
         ]
+        with m.If(go ^ given):
+            m.d.sync += places.eq(places + Mux(given, -1, 1))
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         return m

@@ -70,9 +70,9 @@ class Engine(wiring.Component):
 
         # LOAD: the loader fills the PEs and the layer table.
         connect(m, host.load, loader.i)
+        m.d.sync += loader.overflow.eq(Cat(pe.overflow for pe in pes).any())
         m.d.comb += [
             loader.start.eq(host.load_start),
-            loader.overflow.eq(Cat(pe.overflow for pe in pes).any()),
             host.load_done.eq(loader.done),
             host.load_error.eq(loader.error),
             host.load_detail.eq(loader.detail),

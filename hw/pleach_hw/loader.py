@@ -318,9 +318,10 @@ class Loader(wiring.Component):
             ),
             short_of.eq(Cat(~fit for fit in fits.values())),
         ]
-        m.d.comb += [
-            self.layers.eq(layers_read),
-            self.input_type.eq(info.input_type),
+        m.d.comb += [self.layers.eq(layers_read), self.input_type.eq(info.input_type)]
+        m.d.sync += [
+            self.load_clear.eq(0),
+            self.layer_write.eq(0),
             self.layer_index.eq(layers_read),
             self.layer.inputs.eq(shape.inputs),
             self.layer.outputs.eq(shape.outputs),
@@ -446,7 +447,7 @@ class Loader(wiring.Component):
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
-                    m.d.comb += self.load_clear.eq(1)
+                    m.d.sync += self.load_clear.eq(1)
                     m.d.sync += [
                         self.error.eq(EngineError.OK),
                         self.detail.eq(0),
@@ -653,7 +654,7 @@ class Loader(wiring.Component):
                 with m.Else():
                     m.next = "next"
                     with m.If(is_layer):
-                        m.d.comb += self.layer_write.eq(1)
+                        m.d.sync += self.layer_write.eq(1)
                         m.d.sync += [
                             layers_read.eq(layers_read + 1),
                             column_base.eq(column_base + local_columns),

@@ -98,7 +98,7 @@ class Harness(wiring.Component):
 
 def synth(
     design: EngineConfig | wiring.Component,
-    board_name: str = "ulx3s-85f",
+    target: str | Board = "ulx3s-85f",
     *,
     seed: int = 1,
     frequency: float = 200.0,
@@ -110,7 +110,7 @@ def synth(
 
     Args:
         design: the parameters of an engine, or a component.
-        board_name: board whose chip it is for.
+        target: board whose chip it is for, or its name.
         seed: of the placer.
         frequency: MHz that placer and router aim for; the result need not reach it.
         route: `False` stops after synthesis.
@@ -121,7 +121,7 @@ def synth(
         ConfigError: no such board.
         ToolError: a tool failed, as when the design does not fit; names its log.
     """
-    chip = board(board_name)
+    chip = target if isinstance(target, Board) else board(target)
     progress("exporting Verilog")
     if isinstance(design, EngineConfig):
         from pleach_hw.engine import Engine

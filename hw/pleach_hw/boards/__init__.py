@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pleach.errors import ConfigError
 
@@ -32,6 +32,16 @@ class Board:
     lut4: int
     bram: int
     mult: int
+
+    def graded(self, speed: str) -> Board:
+        """The same chip at another speed grade.
+
+        >>> board("ulx3s-85f").graded("8").nextpnr[-1]
+        '8'
+        """
+        options = list(self.nextpnr)
+        options[options.index("--speed") + 1] = speed
+        return replace(self, speed=speed, nextpnr=tuple(options))
 
     def holds(self, *, lut4: int, bram: int, mult: int) -> bool:
         """Whether the chip has that much."""

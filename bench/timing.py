@@ -1,0 +1,120 @@
+"""What engines take of a chip, and their clock after place and route, as a table and JSON.
+
+    python bench/timing.py --json build/timing.json
+    python bench/timing.py --pes 16 --speeds 6 --json build/timing.json
+
+One processing element alone with 32 and with 64 local rows, engines of 1, 4, 16 and 64 PEs with
+room for LeNet-300-100 where that many can have it, and dense engines of as many multipliers
+(`bench/dense.py`), on LFE5U-85F at speed grades 6 and 8. The clock is the median of three placer
+seeds up to 16 PEs, and of one at 64. A PE takes a minute, 16 PEs five, 64 half an hour; results are
+cached by content, and what is missing is made by two processes at a time.
+"""
+
+import argparse
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median_low
+
+from dense import DenseEngine, dense_cycles  # beside this file
+from rich.console import Console
+from rich.table import Table
+
+from pleach.files import write_whole
+from pleach.reference import EngineConfig
+from pleach_hw.boards import board
+from pleach_hw.estimate import estimate
+from pleach_hw.pe import ProcessingElement
+from pleach_hw.synth import synth
+
+#: LeNet-300-100
+SHAPES = ((784, 300), (300, 100), (100, 10))
+
+# 64 PEs hold fewer weights each: with the default capacities they want more RAMs than there are.
+CAPACITIES = {
+    64: {"groups": 4, "lanes": 8, "columns": 512, "block": 4, "entries": 512, "codebook": 64}
+}
+
+
+def designs(counts):
+    """``(name, PEs, engine's parameters or None, design)`` of what is measured."""
+    found = []
+    if 1 in counts:
+        for rows in (32, 64):
+            config = EngineConfig(pes=1, accumulators=rows)
+            found.append((f"PE, {rows} rows", 1, config, ProcessingElement(config)))
+    for pes in counts:
+        config = EngineConfig(pes=pes, **CAPACITIES.get(pes, {}))
+        found.append(("engine", pes, config, config))
+    for pes in counts:
+        if pes >= 16:
+            weights = sum(inputs * -(-outputs // pes) for inputs, outputs in SHAPES)
+            dense = DenseEngine(pes=pes, weights=weights, inputs=SHAPES[0][0])
+            found.append(("dense", pes, None, dense))
+    return found
+
+
+def measure(design, speed: str, seeds: int, route: bool):
+    """The result of the seed with the median clock, and all clocks."""
+    chip = board("ulx3s-85f").graded(speed)
+    results = [synth(design, chip, seed=seed + 1, route=route) for seed in range(seeds)]
+    clocks = [r.fmax_mhz for r in results]
+    if not route:
+        return results[0], []
+    return results[clocks.index(median_low(clocks))], clocks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pes", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--speeds", nargs="+", default=["6", "8"], choices=["6", "7", "8"])
+    parser.add_argument("--seeds", type=int, default=3, help="up to 16 PEs; above it is one")
+    parser.add_argument("--no-route", action="store_true", help="netlists only, no clock")
+    parser.add_argument("--json", type=Path, help="file to write")
+    args = parser.parse_args()
+
+    rows = []
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        waiting = []
+        for speed in args.speeds[:1] if args.no_route else args.speeds:
+            for name, pes, config, design in designs(args.pes):
+                seeds = 1 if pes > 16 or args.no_route else args.seeds
+                future = pool.submit(measure, design, speed, seeds, not args.no_route)
+                waiting.append((name, pes, config, speed, future))
+        for name, pes, config, speed, future in waiting:
+            result, clocks = future.result()
+            rows.append(
+                {
+                    "design": name,
+                    "pes": pes,
+                    "chip": f"LFE5U-85F-{speed}",
+                    "speed": speed,
+                    **{n: getattr(result, n) for n in ("lut4", "ff", "bram", "mult", "fmax_mhz")},
+                    "clocks_mhz": clocks,
+                    "critical_path": result.critical_path,
+                    "engine": config and asdict(config),
+                }
+            )
+            if name == "engine":
+                rows[-1]["estimate"] = estimate(config)
+            if name == "dense":
+                rows[-1]["lenet_300_100_cycles"] = dense_cycles(SHAPES, pes)
+            if args.json:  # what is there, should the next one take too long
+                write_whole(args.json, json.dumps(rows, indent=2))
+
+    table = Table(title="LFE5U-85F" + (", netlists" if args.no_route else ", routed"))
+    for name in ("design", "PEs", "grade", "LUT4", "FF", "RAMs", "multipliers", "MHz", "seeds"):
+        table.add_column(name, justify="left" if name == "design" else "right")
+    for row in rows:
+        table.add_row(
+            row["design"], str(row["pes"]), row["speed"], f"{row['lut4']:,}", f"{row['ff']:,}",
+            str(row["bram"]), str(row["mult"]),
+            "" if row["fmax_mhz"] is None else f"{row['fmax_mhz']:.1f}",
+            " ".join(f"{clock:.0f}" for clock in row["clocks_mhz"]),
+        )  # fmt: skip
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What each block of an engine of 16 PEs takes stays within a budget: nothing grows unnoticed."""
+
+import pytest
+
+from pleach.reference import EngineConfig
+from pleach_hw.control import ControlUnit
+from pleach_hw.drain import DrainUnit
+from pleach_hw.entry_decoder import EntryDecoder
+from pleach_hw.host_link import HostLink
+from pleach_hw.lnzd import NonZeroDetector
+from pleach_hw.loader import Loader
+from pleach_hw.packing import InputUnpack, OutputPack
+from pleach_hw.pe import ProcessingElement
+from pleach_hw.requantize import RequantizeUnit
+from pleach_hw.scatter import Scatter
+from pleach_hw.synth import synth
+
+pytestmark = pytest.mark.timeout(600)
+
+ENGINE = EngineConfig(pes=16)
+#: LUT4 and block RAMs of the netlist: what they are, and a tenth.
+BLOCKS = {
+    "processing element": (ProcessingElement(EngineConfig(pes=1, accumulators=64)), 540, 5),
+    "host link": (HostLink(ENGINE), 480, 0),
+    "loader": (Loader(ENGINE), 5300, 0),
+    "entry decoder": (EntryDecoder(), 3100, 0),
+    "scatter": (Scatter(ENGINE), 290, 0),
+    "input": (InputUnpack(lanes=4), 200, 0),
+    "non-zero detection": (NonZeroDetector(), 250, 0),
+    "control": (ControlUnit(ENGINE), 440, 0),
+    "drain": (DrainUnit(ENGINE), 1650, 0),
+    "requantisation": (RequantizeUnit(accumulator_bits=32), 260, 0),
+    "output": (OutputPack(lanes=4), 95, 0),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_block_is_within_its_budget(name):
+    block, lut4, bram = BLOCKS[name]
+    result = synth(block, route=False)
+    assert result.lut4 <= lut4 and result.bram <= bram, (result.lut4, result.bram)
