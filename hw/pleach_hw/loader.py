@@ -301,13 +301,13 @@ class Loader(wiring.Component):
             (count.entries == 0) & (~no_tables | (payload_length != word_count)),
             (count.entries != 0) & ((tables.codebook_size == 0) | (tables.gap_classes == 0)),
         ]
-        bad = Signal(len(bad_fields))
+        bad_words = Signal(len(bad_fields))
         bad_field, bad_shape, bad_table = Signal(), Signal(), Signal()
         short_of = Signal(len(fits))
         m.d.sync += [
             least_words.eq((count.entries + 31) >> 5),
-            bad.eq(Cat(bad_fields)),
-            bad_field.eq(bad.any()),
+            bad_words.eq(Cat(bad_fields)),
+            bad_field.eq(bad_words.any()),
             bad_table.eq(
                 (count.entries != 0) & ((tables.codebook_size == 1) != (tables.code_length == 0))
             ),
@@ -441,8 +441,10 @@ class Loader(wiring.Component):
                 yield
             with m.Elif(payload_done):
                 fail(EngineError.DATA)
-            with m.Else(), payload_word():
-                m.d.sync += [bytes_.eq(word), bytes_left.eq(4)]
+            with m.Else():
+                m.d.sync += bytes_.eq(word)
+                with payload_word():
+                    m.d.sync += bytes_left.eq(4)
 
         with m.FSM():
             with m.State("idle"):
@@ -471,10 +473,12 @@ class Loader(wiring.Component):
                 m.next = "info"
                 with m.If(wrong_magic):
                     fail(EngineError.BAD_HEADER)
-            with state("info"), word_taken():
-                m.d.comb += counts_for_crc.eq(1)
+            # Words are kept whether one is there or not: the last that a state sees is taken.
+            with state("info"):
                 m.d.sync += info.eq(word)
-                m.next = "size"
+                with word_taken():
+                    m.d.comb += counts_for_crc.eq(1)
+                    m.next = "size"
             with state("size"), word_taken():
                 m.d.comb += counts_for_crc.eq(1)
                 m.d.sync += [left.eq(word - 3), one_left.eq(word == 4), known.eq(1)]
@@ -497,8 +501,7 @@ class Loader(wiring.Component):
                 with m.Elif(info.layers > config.layers):
                     fail(EngineError.CAPACITY, Resource.LAYERS)
 
-            with state("head"), word_taken():
-                m.d.comb += [begins_crc.eq(1), counts_for_crc.eq(1)]
+            with state("head"):
                 m.d.sync += [
                     kind.eq(head.type),
                     convolution.eq(head.type == words.SECTION_CONV),
@@ -506,7 +509,9 @@ class Loader(wiring.Component):
                     payload_done.eq(head.length == 0),
                     payload_length.eq(head.length),
                 ]
-                m.next = "section"
+                with word_taken():
+                    m.d.comb += [begins_crc.eq(1), counts_for_crc.eq(1)]
+                    m.next = "section"
             with state("section"):
                 m.next = "section measured"
             with state("section measured"):
@@ -523,17 +528,19 @@ class Loader(wiring.Component):
                 with m.Else():
                     m.next = "field 0"
             for index, layer_word in enumerate(layer_words):
-                with state(f"field {index}"), payload_word():
-                    m.next = f"field {index + 1}" if index + 1 < len(layer_words) else "check 0"
+                with state(f"field {index}"):
                     if index < len(fields):
                         m.d.sync += [fields[index].eq(word), bad_geometry.eq(0)]
-                    else:  # of the geometry the engine knows only that it must be sound
-                        m.d.sync += bad_geometry.eq(
-                            bad_geometry | ((word & layer_word.reserved()) != 0)
-                        )
-                    if index + 1 == len(fields):
-                        with m.If(~convolution):
-                            m.next = "check 0"
+                    with payload_word():
+                        m.next = f"field {index + 1}" if index + 1 < len(layer_words) else "check 0"
+                        if index >= len(
+                            fields
+                        ):  # of the geometry it knows only that it must be sound
+                            bad = (word & layer_word.reserved()) != 0
+                            m.d.sync += bad_geometry.eq(bad_geometry | bad)
+                        if index + 1 == len(fields):
+                            with m.If(~convolution):
+                                m.next = "check 0"
             for index in range(CHECK_CYCLES):
                 with state(f"check {index}"):
                     m.next = f"check {index + 1}" if index + 1 < CHECK_CYCLES else "judge"
