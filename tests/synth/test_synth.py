@@ -1,5 +1,6 @@
 """Synthesis and place-and-route of small blocks, and how failures are told."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from pleach.errors import ConfigError, ToolError
 from pleach.reference import EngineConfig
 from pleach_hw import synth as synth_module
-from pleach_hw.boards import board
+from pleach_hw.boards import board, boards
 from pleach_hw.estimate import estimate
 from pleach_hw.pe import ProcessingElement
 from pleach_hw.primitives import BlockRam, Multiplier
@@ -68,7 +69,7 @@ def test_routed_counter():
 
 
 def test_unknown_board():
-    with pytest.raises(ConfigError, match="no board is called 'nexys'; there is ulx3s-85f"):
+    with pytest.raises(ConfigError, match="no board is called 'nexys'; there is ulx3s-25f, "):
         synth(EngineConfig(), "nexys")
 
 
@@ -94,8 +95,18 @@ def test_half_a_netlist_is_an_error(monkeypatch, tmp_path):
         synth(Counter(3), route=False)
 
 
-def test_constraints_agree_with_the_board():
-    chip = board("ulx3s-85f")
+@pytest.mark.parametrize("chip", boards(), ids=lambda chip: chip.name)
+def test_constraints_agree_with_the_board(chip):
     lines = (CONSTRAINTS / f"{chip.name}.lpf").read_text().splitlines()
+    assert chip.device in lines[0]
     assert f'LOCATE COMP "clk" SITE "{chip.clock_pin}";' in lines
     assert f'FREQUENCY PORT "clk" {chip.clock_mhz:g} MHZ;' in lines
+
+
+@pytest.mark.parametrize("chip", boards(), ids=lambda chip: chip.name)
+def test_chips_have_what_the_boards_say(chip):
+    result = synth(Counter(3), chip)
+    there = json.loads((result.log.parent / "report.json").read_text())["utilization"]
+    assert chip.lut4 == there["TRELLIS_COMB"]["available"]
+    assert chip.bram == there["DP16KD"]["available"]
+    assert chip.mult == there["MULT18X18D"]["available"]

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from pleach.format import loads, save
-from pleach.reference import EngineConfig
+from pleach.format import load, loads, save
+from pleach.reference import EngineConfig, Reference
 from tests.strategies import random_model
 
 
@@ -82,6 +82,45 @@ def test_evaluate(digits):
     result = json.loads(pleach("evaluate", folder / "net.pleach", "--json")[0])
     assert result["images"] == 360
     assert result["error_pct"] == pytest.approx(summary["stages"][-1]["error"])
+
+
+def test_explore(digits):
+    """Engines of every listed kind, the chips that hold them, and the plot."""
+    folder, _, _ = digits
+    sweep = ("explore", folder / "net.pleach", "--dataset", "digits", "--images", 3)
+    small = "--pes 2,64 --groups 1 --lanes 1 --queue-depth 16 --block 1".split()
+    found = json.loads(pleach(*sweep, *small, "--json", "--plot", folder / "engines.svg")[0])
+    two, many = found["engines"]
+    assert (two["engine"]["pes"], many["engine"]["pes"]) == (2, 64)
+    assert two["latency_cycles"] > many["latency_cycles"] and two["pareto"] and many["pareto"]
+    assert two["boards"] == ["ulx3s-25f", "ulx3s-45f", "ulx3s-85f"]
+    assert "<svg" in (folder / "engines.svg").read_text()
+    fit = json.loads(pleach(*sweep, *small, "--board", "ulx3s-25f", "--json")[0])
+    assert [row["engine"]["pes"] for row in fit["engines"]] == [2]
+    assert "ulx3s-25f" in pleach(*sweep, *small)[0]
+    _, said = pleach(*sweep, *small[2:], "--pes", "64", "--board", "ulx3s-25f", code=2)
+    assert "none of the 1 engines fits ulx3s-25f" in said
+    assert "--pes takes integers with commas" in pleach(*sweep, "--pes", "few", code=2)[1]
+
+
+def test_balance(digits):
+    folder, _, summary = digits
+    even = json.loads(
+        pleach("balance", folder / "net.pleach", "--dataset", "digits", "--pes", 4, "-o",
+               folder / "even.pleach", "--json")[0]
+    )  # fmt: skip
+    assert even["latency_cycles"] < even["latency_cycles_before"]
+    assert even["bytes_before"] == summary["file_bytes"]
+    before, after = loads((folder / "net.pleach").read_bytes()), folder / "even.pleach"
+    inputs = np.random.default_rng(0).integers(0, 256, (50, 64)).astype(np.uint8)
+    assert np.array_equal(Reference(before).run(inputs), Reference(load(after)).run(inputs))
+
+
+def test_sensitivity_plot(digits):
+    folder, _, _ = digits
+    plot = folder / "sensitivity.png"
+    pleach("sensitivity", folder / "net.safetensors", "--dataset", "digits", "--plot", plot)
+    assert plot.read_bytes().startswith(b"\x89PNG")
 
 
 def test_demo_without_a_download(tmp_path):

@@ -48,22 +48,29 @@ class Board:
         return lut4 <= self.lut4 and bram <= self.bram and mult <= self.mult
 
 
+def _ulx3s(size: int, *, lut4: int, bram: int, mult: int) -> Board:
+    """A ULX3S with an ECP5 of `size` thousand cells."""
+    return Board(
+        name=f"ulx3s-{size}f",
+        family="ecp5",
+        device=f"LFE5U-{size}F",
+        package="CABGA381",
+        speed="6",
+        nextpnr=(f"--{size}k", "--package", "CABGA381", "--speed", "6"),
+        clock_mhz=25.0,
+        clock_pin="G2",
+        lut4=lut4,
+        bram=bram,
+        mult=mult,
+    )
+
+
 _BOARDS = {
     board.name: board
     for board in (
-        Board(
-            name="ulx3s-85f",
-            family="ecp5",
-            device="LFE5U-85F",
-            package="CABGA381",
-            speed="6",
-            nextpnr=("--85k", "--package", "CABGA381", "--speed", "6"),
-            clock_mhz=25.0,
-            clock_pin="G2",
-            lut4=83_640,
-            bram=208,
-            mult=156,
-        ),
+        _ulx3s(25, lut4=24_288, bram=56, mult=28),
+        _ulx3s(45, lut4=43_848, bram=108, mult=72),
+        _ulx3s(85, lut4=83_640, bram=208, mult=156),
     )
 }
 

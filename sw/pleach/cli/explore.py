@@ -27,6 +27,9 @@ def command(
     lanes: Values = "1,2,4,8,16",
     queue_depth: Values = "8,16,32",
     block: Values = "1,4,8",
+    board: Annotated[
+        str | None, typer.Option(help="Only engines that fit the chips of these, with commas.")
+    ] = None,
     images: Annotated[int, typer.Option(min=1, help="Test images to run.")] = 10,
     dataset: DatasetOption = None,
     plot: Annotated[
@@ -36,8 +39,8 @@ def command(
 ) -> None:
     """Sweep the engine's parameters through the cycle model and print the engines worth building.
 
-    An engine is listed where no other one is as good in cycles, memory and LUT4 and better in one.
-    What it takes of a chip is an estimate.
+    An engine is listed where no other one is as good in cycles, memory and LUT4 and better in one,
+    with the boards that it fits. What it takes of a chip is an estimate.
 
     Example: [bold]pleach explore model.pleach --pes 16,64 --plot engines.png[/bold]
     """
@@ -45,12 +48,16 @@ def command(
 
     import numpy as np
 
+    from pleach.errors import ConfigError
     from pleach.explore import engines, pareto, sweep
     from pleach.format import load
     from pleach.reference import Reference
-    from pleach_hw.boards import boards
+    from pleach_hw import boards
     from pleach_hw.estimate import estimate
 
+    chips = boards.boards()
+    if board is not None:
+        chips = [boards.board(name) for name in board.split(",")]
     model = load(file)
     found = dataset_for(dataset, model.inputs)
     chosen = model.quantise(found.test_images[:images])
@@ -61,8 +68,12 @@ def command(
     rows = []
     for config, measured in zip(configs, sweep(model, activations, configs), strict=True):
         need = estimate(config)
-        fits = [each.name for each in boards() if each.holds(**need)]
+        fits = [chip.name for chip in chips if chip.holds(**need)]
+        if board is not None and not fits:
+            continue
         rows.append({"engine": asdict(config), **measured, "estimate": need, "boards": fits})
+    if not rows:
+        raise ConfigError(f"none of the {len(configs)} engines fits {board}: sweep smaller ones")
     costs = [(r["latency_cycles"], r["memory_bits"], r["estimate"]["lut4"]) for r in rows]
     best = pareto(np.array(costs).reshape(-1, 3))
     for row, listed in zip(rows, best.tolist(), strict=True):
