@@ -1,7 +1,7 @@
 """What an engine takes of an ECP5, estimated without synthesis.
 
 Block RAMs and multipliers are counted from the memories' shapes. LUT4 are fitted to the netlists of
-`bench/area.py`, within a tenth of them at 1, 4, 16 and 64 PEs; placing adds about a sixth. `pleach
+`bench/timing.py`, within a tenth of them at 1, 4, 16 and 64 PEs; placing adds about a sixth. `pleach
 synth` has the real figures.
 """
 

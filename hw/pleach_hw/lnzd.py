@@ -58,7 +58,7 @@ class NonZeroDetector(wiring.Component):
     Each layer ends in exactly one token with `last`. Back-pressure: up to `depth` vectors wait;
     `i.ready` does not depend on `o.ready`. Reset drops all that wait.
 
-    On ECP5, with 4 lanes, 16-bit columns and 16 vectors: 370 LUT4, 155 MHz.
+    On ECP5, with 4 lanes, 16-bit columns and 16 vectors: 228 LUT4.
 
     Args:
         lanes: activations in a vector.
