@@ -1,7 +1,7 @@
 """What an engine takes of an ECP5, estimated without synthesis.
 
 Block RAMs and multipliers are counted from the memories' shapes. LUT4 are fitted to the netlists of
-`bench/timing.py`, within a tenth of them at 1, 4, 16 and 64 PEs; placing adds about a sixth. `pleach
+`bench/timing.py`, within a twentieth of them at 1, 4, 16 and 64 PEs; placing adds about a sixth. `pleach
 synth` has the real figures.
 """
 
@@ -34,4 +34,4 @@ def estimate(config: EngineConfig) -> dict[str, int]:
 
 
 # Host link, loader with its decoder, control, LNZD.
-BASE_LUT4 = 4700
+BASE_LUT4 = 5700
