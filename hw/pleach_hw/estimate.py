@@ -1,8 +1,8 @@
 """What an engine takes of an ECP5, estimated without synthesis.
 
 Block RAMs and multipliers are counted from the memories' shapes. LUT4 are fitted to the netlists of
-`bench/timing.py`, within a twentieth of them at 1, 4, 16 and 64 PEs; placing adds about a sixth. `pleach
-synth` has the real figures.
+`bench/timing.py`, within a twentieth of them at 1, 4, 16 and 64 PEs; placing adds about a sixth.
+`pleach synth` has the real figures.
 """
 
 from __future__ import annotations
