@@ -533,9 +533,8 @@ class Loader(wiring.Component):
                         m.d.sync += [fields[index].eq(word), bad_geometry.eq(0)]
                     with payload_word():
                         m.next = f"field {index + 1}" if index + 1 < len(layer_words) else "check 0"
-                        if index >= len(
-                            fields
-                        ):  # of the geometry it knows only that it must be sound
+                        # Of a convolution's geometry the engine knows only that it must be sound.
+                        if index >= len(fields):
                             bad = (word & layer_word.reserved()) != 0
                             m.d.sync += bad_geometry.eq(bad_geometry | bad)
                         if index + 1 == len(fields):

@@ -1,4 +1,4 @@
-"""The queue, and through it the helpers of `streams`."""
+"""The queues, and through it the helpers of `streams`."""
 
 import pytest
 from amaranth.hdl import Module, ResetInserter, Signal, signed
@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleach_hw.queue import Queue
+from pleach_hw.queue import Buffer, Queue
 from tests.gateware.streams import receive, send, simulate, transact
 
 SHAPE = data.StructLayout({"row": 5, "value": signed(9)})
@@ -16,7 +16,7 @@ RATES = st.sampled_from([0.0, 0.3, 0.9])
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(
-    depth=st.sampled_from([2, 4, 16]),
+    depth=st.sampled_from([None, 2, 4, 16]),
     payloads=st.lists(
         st.fixed_dictionaries({"row": st.integers(0, 31), "value": st.integers(-256, 255)}),
         max_size=60,
@@ -26,13 +26,14 @@ RATES = st.sampled_from([0.0, 0.3, 0.9])
     seed=st.integers(0, 1000),
 )
 def test_first_in_first_out(depth, payloads, idle, stall, seed):
-    dut = Queue(shape=SHAPE, depth=depth)
+    dut = Queue(shape=SHAPE, depth=depth) if depth else Buffer(shape=SHAPE)
     assert transact(dut, payloads, idle=idle, stall=stall, seed=seed) == payloads
 
 
-def test_one_in_and_one_out_a_cycle():
+@pytest.mark.parametrize("dut", [Queue(shape=8, depth=2), Buffer(shape=8)])
+def test_one_in_and_one_out_a_cycle(dut):
     stamps = []
-    transact(Queue(shape=8, depth=2), range(100), stamps=stamps)
+    transact(dut, range(100), stamps=stamps)
     assert stamps == list(range(1, 101))
 
 
