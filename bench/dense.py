@@ -12,7 +12,7 @@ from pleach_hw.primitives import BlockRam, Multiplier
 from pleach_hw.primitives.delay import delays
 
 #: Cycles from an activation's address to its product in the accumulator.
-LATENCY = BlockRam.latency + 1 + Multiplier.latency + 1
+LATENCY = 2 + 1 + Multiplier.latency + 1
 
 
 def dense_cycles(shapes, pes: int) -> int:

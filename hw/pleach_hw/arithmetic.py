@@ -15,9 +15,9 @@ from pleach_hw.weight_read import entry_layout
 LUT_CODEBOOK = 64
 
 
-def drain_latency() -> int:
+def drain_latency(config: EngineConfig) -> int:
     """Cycles from a drain to its accumulator at the output."""
-    return 2 * BlockRam.latency + 1 + Multiplier.latency
+    return 2 * config.ram_latency + 1 + Multiplier.latency
 
 
 class ArithmeticUnit(wiring.Component):
@@ -25,8 +25,8 @@ class ArithmeticUnit(wiring.Component):
 
     An operation begins with `mac` or `drain`, never both; `activation`, `parity` and
     `codebook_base`, or `drain_row` and `drain_parity`, belong to that cycle, `entry` follows
-    `BlockRam.latency` cycles later. Operations take effect in the order in which they begin. A
-    drain shows its row's accumulator as `drained`, with `drained_valid`, `drain_latency()` cycles
+    `ram_latency` cycles later. Operations take effect in the order in which they begin. A
+    drain shows its row's accumulator as `drained`, with `drained_valid`, `drain_latency` cycles
     later and leaves 0 in it. Sums wrap; the compiler proves that none does (docs/numerics.md).
 
     Reset drops the operations begun; accumulators and codebook stay. The codebook is written
@@ -58,8 +58,8 @@ class ArithmeticUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        latency = BlockRam.latency
-        end = drain_latency()
+        latency = config.ram_latency
+        end = drain_latency(config)
 
         # Ages count cycles since the operation began: the entry is there at `latency`, its address
         # in the codebook one later, its value at `looked_up`, product and accumulator at `end`.
@@ -71,8 +71,11 @@ class ArithmeticUnit(wiring.Component):
 
         # Codebook
         small = config.codebook <= LUT_CODEBOOK
-        m.submodules.codebook = codebook = (LutRam if small else BlockRam)(
-            shape=signed(16), depth=config.codebook
+        shape, depth = signed(16), config.codebook
+        m.submodules.codebook = codebook = (
+            LutRam(shape=shape, depth=depth)
+            if small
+            else BlockRam(shape=shape, depth=depth, latency=latency)
         )
         code_address = Signal(range(config.codebook), reset_less=True)
         m.d.sync += code_address.eq(base + self.entry.code)

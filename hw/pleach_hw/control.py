@@ -5,9 +5,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.reference import EngineConfig
-from pleach_hw.lnzd import token_layout
+from pleach_hw.lnzd import column_width, token_layout
 from pleach_hw.loader import layer_layout
-from pleach_hw.primitives.delay import delays
+from pleach_hw.primitives.delay import delay, delays
 from pleach_hw.primitives.memory import LutRam
 
 
@@ -24,7 +24,7 @@ class ControlUnit(wiring.Component):
         busy: from start until the last layer was drained, and after reset until the accumulators
             were cleared.
         layer_*: write port of the layer table, while not busy.
-        inputs: of the first layer, once it was written.
+        inputs: of the first layer, while not busy.
         i: tokens of every layer in turn, a stream for each group, with the group's column numbers.
         column_valid, column, activation: to the PEs of each group.
         parity, codebook_base: to all PEs.
@@ -39,6 +39,7 @@ class ControlUnit(wiring.Component):
     def __init__(self, config: EngineConfig):
         self._config = config
         index = range(config.layers)
+        token = token_layout(column_width=column_width(config))
         super().__init__(
             {
                 "start": In(1),
@@ -47,8 +48,8 @@ class ControlUnit(wiring.Component):
                 "layer_write": In(1),
                 "layer_index": In(index),
                 "layer": In(layer_layout(config)),
-                "inputs": Out(16),
-                "i": In(stream.Signature(token_layout(column_width=16))).array(config.groups),
+                "inputs": Out(range(config.most_columns + 1)),
+                "i": In(stream.Signature(token)).array(config.groups),
                 "column_valid": Out(config.groups),
                 "column": Out(data.ArrayLayout(range(config.columns), config.groups)),
                 "activation": Out(data.ArrayLayout(signed(16), config.groups)),
@@ -57,7 +58,7 @@ class ControlUnit(wiring.Component):
                 "ready": In(config.groups),
                 "issued": In(1),
                 "drain_start": Out(1),
-                "drain_last_row": Out(16),
+                "drain_last_row": Out(range(config.most_rows)),
                 "drain_shift": Out(6),
                 "drain_relu": Out(1),
                 "drain_parity": Out(1),
@@ -76,7 +77,7 @@ class ControlUnit(wiring.Component):
             shape=layer_layout(self._config), depth=max(2, self._config.layers)
         )
         index = Signal(range(max(2, self._config.layers)))  # its lowest bit is the parity
-        layer = Signal(layer_layout(self._config))
+        layer = table.read_data
         m.d.comb += [
             table.write_en.eq(self.layer_write),
             table.write_addr.eq(self.layer_index),
@@ -84,19 +85,17 @@ class ControlUnit(wiring.Component):
             table.read_addr.eq(index),
             self.parity.eq(index[0]),
             self.codebook_base.eq(layer.codebook_base),
+            self.inputs.eq(layer.inputs),
         ]
-        with m.If(self.layer_write & (self.layer_index == 0)):
-            m.d.sync += self.inputs.eq(self.layer.inputs)
 
         # The columns to be broadcast next, held here so that their addresses are ready early. The
-        # PEs allow for a column more than they said they have room for: `ready` is a cycle old.
+        # PEs allow for two columns more than they said they have room for: `ready` comes from afar.
         groups = self._config.groups
         group_bits = (groups - 1).bit_length()
         held = Signal(groups)
         free = Signal(groups)
-        ready = Signal(groups)
+        ready = delay(m, self.ready, 2, name="ready", reset_less=False)
         ended = Signal(groups)  # the group's last token of this layer was taken
-        m.d.sync += ready.eq(self.ready)
         m.d.comb += [
             self.column_valid.eq(held & ready),
             free.eq(~held | ready),
@@ -109,25 +108,32 @@ class ControlUnit(wiring.Component):
         m.d.sync += issued.eq(self.issued)
         all_issued = ~held.any() & ~sent[1] & ~sent[2] & issued
 
-        # Cycles of a layer; its drain overlaps with the next one's broadcasts.
-        cycle = Signal(32)
-        first = Signal(32)
+        # Cycles since a layer's first broadcast, this one included; and those of the layer that is
+        # drained, which overlaps with the next one's broadcasts.
+        cycles = Signal(32)
         counting = Signal()
-        drain_first = Signal(32)
+        drains = Signal()  # the drain starts in the next cycle
+        drain_cycles = Signal(32)
         drain_index = Signal.like(index)
         m.submodules.layer_cycles = layer_cycles = LutRam(
-            shape=32, depth=max(2, self._config.layers)
+            shape=32, depth=max(8, self._config.layers)
         )
         m.d.comb += [
             layer_cycles.read_addr.eq(self.cycles_index),
             self.cycles.eq(layer_cycles.read_data),
             layer_cycles.write_addr.eq(drain_index),
-            layer_cycles.write_data.eq(cycle - drain_first + 1),
+            layer_cycles.write_data.eq(drain_cycles),
             layer_cycles.write_en.eq(self.drain_done),
         ]
-        m.d.sync += cycle.eq(cycle + 1)
-        with m.If(self.column_valid.any() & ~counting):
-            m.d.sync += [counting.eq(1), first.eq(cycle)]
+        counted = counting | self.column_valid.any()
+        m.d.sync += [
+            self.drain_start.eq(drains),
+            counting.eq(counted),
+            cycles.eq(cycles + 1),
+            drain_cycles.eq(Mux(drains, cycles, drain_cycles) + 1),
+        ]
+        with m.If(~counted):
+            m.d.sync += cycles.eq(1)
 
         with m.FSM(init="clear"):
             with m.State("clear"):
@@ -141,12 +147,9 @@ class ControlUnit(wiring.Component):
                 m.d.sync += index.eq(0)
                 with m.If(self.start):
                     m.d.sync += self.busy.eq(1)
-                    m.next = "fetch"
-            with m.State("fetch"):
-                m.d.sync += [layer.eq(table.read_data), counting.eq(0)]
-                m.next = "bias"
+                    m.next = "bias"
             with m.State("bias"):
-                m.d.sync += ended.eq(0)
+                m.d.sync += [ended.eq(0), counting.eq(0), cycles.eq(1)]
                 for group in range(groups):
                     mine = layer.inputs[:group_bits] == group
                     m.d.sync += [
@@ -178,13 +181,12 @@ class ControlUnit(wiring.Component):
                     m.next = "wait"
             with m.State("wait"):
                 with m.If(all_issued):
-                    m.d.comb += self.drain_start.eq(1)
-                    m.d.sync += drain_first.eq(Mux(counting, first, cycle))
+                    m.d.comb += drains.eq(1)
                     with m.If(self.drain_final):
                         m.next = "last drain"
                     with m.Else():
                         m.d.sync += index.eq(index + 1)
-                        m.next = "fetch"
+                        m.next = "bias"
             with m.State("last drain"):
                 with m.If(self.drain_done):
                     m.d.sync += self.busy.eq(0)

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from pleach.reference import EngineConfig
 from pleach_hw.arithmetic import drain_latency
-from pleach_hw.lnzd import vector_layout
+from pleach_hw.lnzd import column_width, vector_layout
 from pleach_hw.primitives.delay import delay, delays
 from pleach_hw.queue import Queue
 from pleach_hw.requantize import RequantizeUnit
@@ -20,8 +20,8 @@ class DrainUnit(wiring.Component):
 
     Row `r` is local row ``r // row_pes`` of PE ``r % row_pes`` in each group, and the sum of what
     the groups' PEs hold. All `lanes` accumulators of a vector are drained, those past the last row,
-    too; the vector's mask leaves them out. `start` may come while not `busy`; `last_row` (0 to
-    65534), `shift`, `relu` and `parity` belong to it and stand still until `done`, which is high in
+    too; the vector's mask leaves them out. `start` may come while not `busy`; `last_row`,
+    `shift`, `relu` and `parity` belong to it and stand still until `done`, which is high in
     the cycle in which the last vector enters the queue at the output.
 
     Back-pressure: rows are drained only when their vector is sure of a place in that queue, so
@@ -30,24 +30,24 @@ class DrainUnit(wiring.Component):
     `clear` drains every row of every PE, `accumulators` cycles while `clear_busy`, and gives
     nothing: after a reset, which leaves the accumulators. Reset drops all else.
 
-    On ECP5, with 32-bit accumulators: 1507 LUT4 for 16 PEs.
+    On ECP5, with 32-bit accumulators: 1662 LUT4 for 16 PEs.
     """
 
     def __init__(self, config: EngineConfig):
         self._config = config
         self._parts = config.row_pes // config.lanes  # vectors in a local row
-        # Ages of a vector: there are registers in front of the PEs, behind the choice of lanes and
-        # behind each addition of two groups.
-        self._drained_at = 1 + drain_latency()
+        # Ages of a vector: there are registers on the way to the PEs and in them, behind the choice
+        # of lanes and behind each addition of two groups.
+        self._drained_at = 2 + drain_latency(config)
         self._summed_at = self._drained_at + 1 + (config.groups - 1).bit_length()
         self._queued_at = self._summed_at + RequantizeUnit.latency
         # A place in the queue is taken for `_queued_at` + 3 cycles at least.
         self._depth = max(1 << (self._queued_at + 2).bit_length(), config.outputs // config.lanes)
-        self._vector = vector_layout(lanes=config.lanes, column_width=16)
+        self._vector = vector_layout(lanes=config.lanes, column_width=column_width(config))
         super().__init__(
             {
                 "start": In(1),
-                "last_row": In(16),
+                "last_row": In(range(config.most_rows)),
                 "shift": In(6),
                 "relu": In(1),
                 "parity": In(1),

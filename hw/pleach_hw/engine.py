@@ -8,7 +8,7 @@ from pleach.reference import EngineConfig
 from pleach_hw.control import ControlUnit
 from pleach_hw.drain import DrainUnit
 from pleach_hw.host_link import HostLink
-from pleach_hw.lnzd import NonZeroDetector, vector_layout, widened
+from pleach_hw.lnzd import NonZeroDetector, column_width, vector_layout, widened
 from pleach_hw.loader import Loader
 from pleach_hw.packing import InputUnpack, OutputPack
 from pleach_hw.pe import ProcessingElement
@@ -45,13 +45,19 @@ class Engine(wiring.Component):
         config = self._config
         m.submodules.host = host = HostLink(config)
         m.submodules.loader = loader = Loader(config)
-        m.submodules.unpack = unpack = InputUnpack(lanes=config.vector)
-        lnzd = [NonZeroDetector(lanes=config.vector // config.groups) for _ in range(config.groups)]
+        columns = column_width(config)
+        m.submodules.unpack = unpack = InputUnpack(lanes=config.vector, column_width=columns)
+        lnzd = [
+            NonZeroDetector(
+                lanes=config.vector // config.groups, column_width=columns, depth=config.vectors
+            )
+            for _ in range(config.groups)
+        ]
         for group, detector in enumerate(lnzd):
             m.submodules[f"lnzd_{group}"] = detector
         m.submodules.control = control = ControlUnit(config)
         m.submodules.drain = drain = DrainUnit(config)
-        m.submodules.pack = pack = OutputPack(lanes=config.lanes)
+        m.submodules.pack = pack = OutputPack(lanes=config.lanes, column_width=columns)
         pes = [ProcessingElement(config) for _ in range(config.pes)]
         for number, pe in enumerate(pes):
             m.submodules[f"pe_{number}"] = pe
@@ -142,7 +148,7 @@ class Engine(wiring.Component):
                 pack.i.valid.eq(drain.o.valid),
                 drain.o.ready.eq(pack.i.ready),
             ]
-        vector = Signal(vector_layout(lanes=config.vector, column_width=16))
+        vector = Signal(vector_layout(lanes=config.vector, column_width=columns))
         valid, taken = Signal(), Signal()
         drained = drain.o.p
         values, mask, column = widened(

@@ -16,6 +16,32 @@ MAX_EXTRA = int(max(gaps.EXTRA_BITS))
 ENTRY = data.StructLayout({"gap": 17, "skip": 1, "code": 8})
 
 
+def decoder_ports(most_entries: int) -> dict:
+    """What any decoder of entries has for ports; `EntryDecoder` says what they are."""
+    table = {
+        "write": In(1),
+        "write_length": In(range(MAX_CODE_LENGTH + 1)),
+        "write_upper": In(MAX_CODE_LENGTH + 1),
+        "write_offset": In(8),
+    }
+    return {
+        "start": In(1),
+        "entries": In(range(most_entries + 1)),
+        "i": In(stream.Signature(32)),
+        "o": Out(stream.Signature(ENTRY)),
+        "starved": Out(1),
+        "done": Out(1),
+        "gap_length": In(range(MAX_GAP_LENGTH + 1)),
+        "code_length": In(range(MAX_CODE_LENGTH + 1)),
+        "clear": In(1),
+        "class_write": In(1),
+        "class_addr": In(range(gaps.CLASSES)),
+        "class_data": In(range(gaps.CLASSES)),
+        **{f"gap_{name}": flow for name, flow in table.items()},
+        **{f"code_{name}": flow for name, flow in table.items()},
+    }
+
+
 class EntryDecoder(wiring.Component):
     """Gap symbols and weight codes of one layer, in order (docs/bitstream.md, "The order of …").
 
@@ -30,6 +56,9 @@ class EntryDecoder(wiring.Component):
     1     cut                take words, find    gap and code known
     ===== ================== =================== ================== =================
 
+    Args:
+        most_entries: of a layer.
+
     Ports:
         start: begin a layer of `entries` entries; the tables are in place.
         i: data words; two are held before a reader takes them.
@@ -41,31 +70,8 @@ class EntryDecoder(wiring.Component):
         class_*: write port of the list of gap classes.
     """
 
-    def __init__(self):
-        table = {
-            "write": In(1),
-            "write_length": In(range(MAX_CODE_LENGTH + 1)),
-            "write_upper": In(MAX_CODE_LENGTH + 1),
-            "write_offset": In(8),
-        }
-        super().__init__(
-            {
-                "start": In(1),
-                "entries": In(32),
-                "i": In(stream.Signature(32)),
-                "o": Out(stream.Signature(ENTRY)),
-                "starved": Out(1),
-                "done": Out(1),
-                "gap_length": In(range(MAX_GAP_LENGTH + 1)),
-                "code_length": In(range(MAX_CODE_LENGTH + 1)),
-                "clear": In(1),
-                "class_write": In(1),
-                "class_addr": In(range(gaps.CLASSES)),
-                "class_data": In(range(gaps.CLASSES)),
-                **{f"gap_{name}": flow for name, flow in table.items()},
-                **{f"code_{name}": flow for name, flow in table.items()},
-            }
-        )
+    def __init__(self, most_entries: int):
+        super().__init__(decoder_ports(most_entries))
 
     def elaborate(self, platform):
         m = Module()
@@ -116,8 +122,10 @@ class EntryDecoder(wiring.Component):
 
         # What each stage holds.
         phase = Signal()
-        left = Signal(32)  # entries whose gap symbol was not read yet, as far as known
-        one_less = Signal(32)
+        left = Signal.like(
+            self.entries
+        )  # entries whose gap symbol was not read yet, as far as known
+        one_less = Signal.like(left)
         none_left, one_left = Signal(), Signal()
         reading = Signal()  # phase 1: G is in a symbol
         numbered = Signal()  # phase 0: a gap symbol's code number, to be looked up

@@ -15,6 +15,9 @@ from pleach_hw.pointer_read import block_layout
 from pleach_hw.primitives.ecp5 import block_rams
 from pleach_hw.weight_read import entry_layout
 
+#: the chips that it is for
+FAMILY = "ecp5"
+
 
 def estimate(config: EngineConfig) -> dict[str, int]:
     """LUT4, block RAMs and multipliers of an engine, as `Board.holds` takes them."""

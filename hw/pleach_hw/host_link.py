@@ -1,6 +1,6 @@
 """The host link: command packets in, one answer packet for each."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -72,14 +72,15 @@ class HostLink(wiring.Component):
         loading = Signal()
         latency_cycles = Signal(32)
         running = Signal()
-        latency = Signal(32)
-        with m.If(self.load.valid & self.load.ready):
+        accepted = self.load.valid & self.load.ready
+        with m.If(accepted):
             m.d.sync += loading.eq(1)
-        with m.If(loading):
+        with m.If(accepted | loading):
             m.d.sync += load_cycles.eq(load_cycles + 1)
-        m.d.sync += latency.eq(Mux(running, latency + 1, 1))
         with m.If(self.inputs.valid & self.inputs.ready):
-            m.d.sync += running.eq(1)
+            m.d.sync += [running.eq(1), latency_cycles.eq(1)]
+        with m.If(running):
+            m.d.sync += latency_cycles.eq(latency_cycles + 1)
 
         # --- the status words --------------------------------------------------------------------
         values = {
@@ -137,8 +138,7 @@ class HostLink(wiring.Component):
                         m.d.sync += command.eq(0)
                         refuse(EngineError.BAD_COMMAND, ended=last)
                     with m.Elif(command_word.command == Command.LOAD):
-                        # The cycle of the first word counts, if there is one.
-                        m.d.sync += [model_held.eq(0), load_cycles.eq(~last)]
+                        m.d.sync += [model_held.eq(0), load_cycles.eq(0)]
                         with m.If(last):
                             m.d.sync += loaded_error.eq(EngineError.LENGTH)
                             refuse(EngineError.LENGTH, ended=last)
@@ -225,7 +225,7 @@ class HostLink(wiring.Component):
                     self.outputs.ready.eq(self.o.ready),
                 ]
                 with m.If(self.o.valid & self.o.ready & self.o.p.last):
-                    m.d.sync += [running.eq(0), latency_cycles.eq(latency + 1)]
+                    m.d.sync += running.eq(0)
                     m.next = "idle"
             with m.State("status"):
                 m.d.comb += [

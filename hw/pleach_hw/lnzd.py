@@ -8,7 +8,13 @@ from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from pleach.reference import EngineConfig
 from pleach_hw.queue import Queue
+
+
+def column_width(config: EngineConfig) -> int:
+    """Bits of a column's number, and of a vector's place among vectors."""
+    return max(config.most_columns.bit_length(), config.vector.bit_length())
 
 
 def vector_layout(*, lanes: int, column_width: int) -> data.StructLayout:

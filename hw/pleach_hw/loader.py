@@ -16,6 +16,7 @@ from pleach_hw.primitives.delay import delays
 from pleach_hw.primitives.memory import LutRam
 from pleach_hw.queue import Buffer
 from pleach_hw.scatter import Scatter
+from pleach_hw.serial_decoder import SerialDecoder
 from pleach_hw.weight_read import entry_layout
 
 #: Cycles until a layer's fields are checked.
@@ -29,8 +30,8 @@ def layer_layout(config: EngineConfig) -> data.StructLayout:
     """What the control unit knows of a layer."""
     return data.StructLayout(
         {
-            "inputs": 16,
-            "outputs": 16,
+            "inputs": range(config.most_columns + 1),
+            "outputs": range(config.most_rows + 1),
             "bias": 1,
             "bias_exponent": 4,
             "shift": 6,
@@ -168,27 +169,33 @@ class Loader(wiring.Component):
         # What a refused layer leaves half-way in these two must not reach the next one.
         abandon = Signal()
         m.d.sync += abandon.eq(0)
-        decoder = EntryDecoder()
+        most_entries = config.most_columns * config.most_rows
+        decoder = (SerialDecoder if config.serial_loader else EntryDecoder)(most_entries)
         scatter = Scatter(config)
         m.submodules.decoder = ResetInserter(abandon)(decoder)
         m.submodules.scatter = ResetInserter(abandon)(scatter)
         m.submodules.table = table = TableBuilder()
-        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=32).create()
+        # A word at once, or a bit at a time.
+        crc_bits = 1 if config.serial_loader else 32
+        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=crc_bits).create()
         wiring.connect(m, decoder.o, scatter.i)
 
         # --- words -------------------------------------------------------------------------------
-        # They pass a buffer, so that host link and loader have a cycle each; what comes behind the
-        # packet stays outside.
-        m.submodules.buffer = buffer = Buffer(shape=PACKET_WORD)
+        # A fast loader has a buffer, so that host link and loader have a cycle each. What comes
+        # behind the packet stays outside.
         closed = Signal(init=1)
-        m.d.comb += [
-            buffer.i.payload.eq(self.i.payload),
-            buffer.i.valid.eq(self.i.valid & ~closed),
-            self.i.ready.eq(buffer.i.ready & ~closed),
-        ]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += closed.eq(self.i.p.last)
-        words_in = buffer.o
+        if config.serial_loader:
+            words_in = self.i
+        else:
+            m.submodules.buffer = buffer = Buffer(shape=PACKET_WORD)
+            m.d.comb += [
+                buffer.i.payload.eq(self.i.payload),
+                buffer.i.valid.eq(self.i.valid & ~closed),
+                self.i.ready.eq(buffer.i.ready & ~closed),
+            ]
+            with m.If(self.i.valid & self.i.ready):
+                m.d.sync += closed.eq(self.i.p.last)
+            words_in = buffer.o
         word = words_in.p.data
         take = Signal()
         ended = Signal(init=1)  # the packet's last word was taken
@@ -196,9 +203,10 @@ class Loader(wiring.Component):
         left = Signal(32)  # words of the file that are not taken yet
         one_left, none_left = Signal(), Signal()
         offered = Signal()  # a word that may be taken
+        in_crc = Signal()  # the word before it still goes through the CRC
         wrong_end = Signal()  # the packet ended before the file, or the file before the packet
         m.d.comb += [
-            offered.eq(words_in.valid & ~ended),
+            offered.eq(words_in.valid & ~ended & ~in_crc),
             take.eq(words_in.valid & words_in.ready),
         ]
         # What the word of the cycle before was not; of a CRC it is known a cycle later.
@@ -213,6 +221,15 @@ class Loader(wiring.Component):
             wrong_magic.eq(word != words.MAGIC),
             wrong_crc.eq(word_before != crc.crc),
         ]
+        if config.serial_loader:
+            crc_left = Signal(range(32))
+            m.d.comb += in_crc.eq(crc.valid)
+            with m.If(crc.valid):
+                m.d.sync += [
+                    word_before.eq(word_before >> crc_bits),
+                    crc_left.eq(crc_left - 1),
+                    crc.valid.eq(crc_left != 1),
+                ]
         with m.If(take):
             m.d.sync += [
                 left.eq(left - 1),
@@ -225,11 +242,7 @@ class Loader(wiring.Component):
         # --- the header, the section, the layer --------------------------------------------------
         info = Signal(layout(words.HEADER_INFO))
         bad_info = Signal()
-        m.d.sync += bad_info.eq(
-            (info.version != words.VERSION)
-            | (info.layers == 0)
-            | ((info.as_value() & words.HEADER_INFO.reserved()) != 0)
-        )
+        info_read = layout(words.HEADER_INFO)(word)
         head = layout(words.SECTION_HEAD)(word)
         kind = Signal(8)
         payload_left = Signal(24)
@@ -248,13 +261,14 @@ class Loader(wiring.Component):
         local_columns = Signal(17)  # of a group, in whole blocks
         column_base = Signal(range(config.columns + 1))
         codebook_base = Signal(range(config.codebook + 1))
-        outputs_before = Signal(16)
+        outputs_before = Signal(range(config.most_rows + 1))
         local = Signal(17)
-        local_before = Signal(17)
+        local_before = Signal(range(config.accumulators + 1))
         # Checks follow the fields by a carry chain a cycle: nothing here is in a hurry.
         m.d.sync += [
-            too_long.eq(left <= payload_length),  # with the CRC it is more than the words left
-            too_short.eq(payload_length < word_count),
+            # With the CRC it is more than the words left.
+            too_long.eq(~left[24:].any() & (left[:24] <= payload_length)),
+            too_short.eq(~payload_length[3:].any() & (payload_length[:3] < word_count)),
             columns.eq(shape.inputs + scale.bias),
             local_columns.eq(
                 (columns + (config.groups * config.block - 1))
@@ -270,7 +284,6 @@ class Loader(wiring.Component):
             (field.as_value() & w.reserved()) != 0
             for field, w in zip(fields, words.LAYER_WORDS, strict=True)
         ]
-        least_words = Signal(32 - 5 + 1)  # of the data: no entry takes less than a bit
         no_tables = (
             (tables.codebook_size == 0)
             & (tables.code_length == 0)
@@ -290,8 +303,9 @@ class Loader(wiring.Component):
             shape.inputs == 0,
             shape.outputs == 0,
             columns[16],
-            least_words > payload_length,
-            scale.shift > 47,
+            # No entry takes less than a bit: a payload's word pays for 32 of them.
+            Cat(count.entries[:5].any(), count.entries[5:]) > payload_length << 1,
+            scale.shift[4:] == 3,  # 48 and more
             scale.activation > 1,
             scale.bias_exponent > 14,
             tables.codebook_size > 256,
@@ -304,10 +318,11 @@ class Loader(wiring.Component):
         bad_words = Signal(len(bad_fields))
         bad_field, bad_shape, bad_table = Signal(), Signal(), Signal()
         short_of = Signal(len(fits))
+        too_many = Signal()  # entries, for any layer of this engine
         m.d.sync += [
-            least_words.eq((count.entries + 31) >> 5),
             bad_words.eq(Cat(bad_fields)),
             bad_field.eq(bad_words.any()),
+            too_many.eq(count.entries[len(decoder.entries) :].any()),
             bad_table.eq(
                 (count.entries != 0) & ((tables.codebook_size == 1) != (tables.code_length == 0))
             ),
@@ -392,6 +407,8 @@ class Loader(wiring.Component):
                 m.d.comb += getattr(decoder, f"{prefix}_{name}").eq(getattr(table, name))
 
         # --- the entries -------------------------------------------------------------------------
+        overflow = Signal()
+        m.d.sync += overflow.eq(self.overflow)
         out_of_data = Signal()
         m.d.sync += out_of_data.eq(decoder.starved & payload_done)
         m.d.comb += [
@@ -475,7 +492,14 @@ class Loader(wiring.Component):
                     fail(EngineError.BAD_HEADER)
             # Words are kept whether one is there or not: the last that a state sees is taken.
             with state("info"):
-                m.d.sync += info.eq(word)
+                m.d.sync += [
+                    info.eq(word),
+                    bad_info.eq(
+                        (info_read.version != words.VERSION)
+                        | (info_read.layers == 0)
+                        | ((word & words.HEADER_INFO.reserved()) != 0)
+                    ),
+                ]
                 with word_taken():
                     m.d.comb += counts_for_crc.eq(1)
                     m.next = "size"
@@ -555,6 +579,8 @@ class Loader(wiring.Component):
                 for index, resource in enumerate(fits):
                     with m.Elif(short_of[index]):
                         fail(EngineError.CAPACITY, resource)
+                with m.Elif(too_many):
+                    fail(EngineError.BAD_FIELD)
                 with m.Elif(count.entries == 0):
                     m.next = "begin"
                 with m.Else():
@@ -655,7 +681,7 @@ class Loader(wiring.Component):
                 is_layer = ~kind[7]
                 with m.If(wrong_crc):
                     fail(EngineError.SECTION_CRC)
-                with m.Elif(is_layer & self.overflow):
+                with m.Elif(is_layer & overflow):
                     fail(EngineError.CAPACITY, Resource.ENTRIES)
                 with m.Else():
                     m.next = "next"

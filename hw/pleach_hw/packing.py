@@ -19,6 +19,7 @@ class InputUnpack(wiring.Component):
 
     Args:
         lanes: of the vectors, 4 at least; a word fills some of them.
+        column_width: bits of a column's number, and of the number of inputs.
 
     Ports:
         start: a packet of `inputs` inputs begins; int16 where `wide`, else uint8.
@@ -27,15 +28,16 @@ class InputUnpack(wiring.Component):
         wrong_length: too few words or too many; stands until the next start.
     """
 
-    def __init__(self, *, lanes: int):
+    def __init__(self, *, lanes: int, column_width: int = 16):
         self._lanes = lanes
+        vector = vector_layout(lanes=lanes, column_width=column_width)
         super().__init__(
             {
                 "start": In(1),
-                "inputs": In(16),
+                "inputs": In(column_width),
                 "wide": In(1),
                 "i": In(stream.Signature(PACKET_WORD)),
-                "o": Out(stream.Signature(vector_layout(lanes=lanes, column_width=16))),
+                "o": Out(stream.Signature(vector)),
                 "done": Out(1),
                 "wrong_length": Out(1),
             }
@@ -43,11 +45,12 @@ class InputUnpack(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        left = Signal(16)
-        column = Signal(16)
+        left = Signal.like(self.inputs)
+        column = Signal.like(self.inputs)
         complete = Signal()  # the last vector was given
         per_word = Mux(self.wide, WIDE, NARROW)
-        last = left <= per_word
+        many, few = left[2:].any(), left[:2]  # 4 and more, or so many
+        last = Mux(self.wide, ~many & (few != 3), ~many | (left == NARROW))
         word = self.i.p.data
 
         vector = self.o.p
@@ -56,7 +59,7 @@ class InputUnpack(wiring.Component):
             self.i.ready.eq((self.o.ready | complete) & ~self.done),
             vector.last.eq(last | self.i.p.last),
         ]
-        mask = Cat(left > n for n in range(NARROW))
+        mask = Cat(many | (few > n) for n in range(NARROW))
         for condition, parts in (
             (self.wide, [word.word_select(n, 16).as_signed() for n in range(WIDE)]),
             (~self.wide, [word.word_select(n, 8) for n in range(NARROW)]),
@@ -94,11 +97,12 @@ class OutputPack(wiring.Component):
         o: words; the upper half of the last one is zero where the outputs' number is odd.
     """
 
-    def __init__(self, *, lanes: int):
+    def __init__(self, *, lanes: int, column_width: int = 16):
         self._lanes = lanes
+        vector = vector_layout(lanes=lanes, column_width=column_width)
         super().__init__(
             {
-                "i": In(stream.Signature(vector_layout(lanes=lanes, column_width=16))),
+                "i": In(stream.Signature(vector)),
                 "o": Out(stream.Signature(PACKET_WORD)),
             }
         )

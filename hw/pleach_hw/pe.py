@@ -9,7 +9,18 @@ from amaranth.lib.wiring import In, Out
 from pleach.reference import EngineConfig
 from pleach_hw.arithmetic import ArithmeticUnit, drain_latency
 from pleach_hw.pointer_read import PointerRead, block_layout
+from pleach_hw.primitives import hop
 from pleach_hw.weight_read import WeightRead, entry_layout
+
+#: Inputs of a processing element that say when others hold.
+STROBES = (
+    "column_valid",
+    "drain_valid",
+    "load_clear",
+    "entry_valid",
+    "column_end",
+    "codebook_write",
+)
 
 
 class ProcessingElement(wiring.Component):
@@ -18,8 +29,8 @@ class ProcessingElement(wiring.Component):
     after its broadcast where nothing is ahead of it; columns without a weight here cost nothing.
 
     Broadcast: with `column_valid`, `column` (layer base added) and `activation` are taken; it may
-    come only while `ready`, or in the cycle after. Both are registers, so that a broadcast may come
-    from far away: `ready` falls while there are still places for what is on its way.
+    come only while `ready`, or in the two cycles after: `ready` falls while there are still places
+    for what is on its way. Whatever comes in has a register here, so it may come from far away.
 
     Drain: with `drain_valid`, `drained` shows `drain_latency` cycles later, with `drained_valid`,
     the sum of `drain_row` over every MAC issued before, and the row begins again at 0. Drains go
@@ -73,7 +84,7 @@ class ProcessingElement(wiring.Component):
 
     @property
     def drain_latency(self):
-        return drain_latency()
+        return 1 + drain_latency(self._config)
 
     @property
     def issue_latency(self):
@@ -86,26 +97,30 @@ class ProcessingElement(wiring.Component):
         m.submodules.weight_read = weights = WeightRead(config)
         m.submodules.arithmetic = arithmetic = ArithmeticUnit(config)
 
+        # Everything that comes from outside has a register here, so that it may come from far away.
+        here = {
+            name: hop(m, getattr(self, name), name=f"{name}_here", reset_less=name not in STROBES)
+            for name, member in self.signature.members.items()
+            if member.flow is In
+        }
+
         wiring.connect(m, pointers.o, weights.i)
         issued = Signal()
         m.d.comb += issued.eq(pointers.empty & ~pointers.column_valid & ~weights.busy)
-        m.d.sync += [
-            pointers.column_valid.eq(self.column_valid),
-            pointers.column.eq(self.column),
-            pointers.activation.eq(self.activation),
-            self.ready.eq(pointers.ready),
-            self.issued.eq(issued),
-        ]
+        m.d.sync += [self.ready.eq(pointers.ready), self.issued.eq(issued)]
         m.d.comb += [
-            weights.hold.eq(self.drain_valid),
+            pointers.column_valid.eq(here["column_valid"]),
+            pointers.column.eq(here["column"]),
+            pointers.activation.eq(here["activation"]),
+            weights.hold.eq(here["drain_valid"]),
             arithmetic.mac.eq(weights.issued),
             arithmetic.activation.eq(weights.activation),
-            arithmetic.parity.eq(self.parity),
-            arithmetic.codebook_base.eq(self.codebook_base),
+            arithmetic.parity.eq(here["parity"]),
+            arithmetic.codebook_base.eq(here["codebook_base"]),
             arithmetic.entry.eq(weights.entry),
-            arithmetic.drain.eq(self.drain_valid),
-            arithmetic.drain_row.eq(self.drain_row),
-            arithmetic.drain_parity.eq(self.drain_parity),
+            arithmetic.drain.eq(here["drain_valid"]),
+            arithmetic.drain_row.eq(here["drain_row"]),
+            arithmetic.drain_parity.eq(here["drain_parity"]),
             self.drained.eq(arithmetic.drained),
             self.drained_valid.eq(arithmetic.drained_valid),
             self.idle.eq(issued & ~arithmetic.busy),
@@ -117,10 +132,10 @@ class ProcessingElement(wiring.Component):
         start = Signal(range(config.entries))
         count = Signal(range(config.accumulators + 1))
         full = fill[-1]  # the capacity is a power of two
-        append = self.entry_valid & ~full
+        append = here["entry_valid"] & ~full
         block, pointers_before = Signal(block_layout(config)), Signal(block_layout(config))
         block_bits = (config.block - 1).bit_length()
-        within = self.column_end_column[:block_bits]
+        within = here["column_end_column"][:block_bits]
         first = within == 0
         m.d.comb += block.start.eq(Mux(first, start, pointers_before.start))
         for column in range(config.block):
@@ -129,19 +144,19 @@ class ProcessingElement(wiring.Component):
         m.d.comb += [
             weights.write_en.eq(append),
             weights.write_addr.eq(fill),
-            weights.write_entry.eq(self.entry),
-            pointers.write_en.eq(self.column_end),
-            pointers.write_block.eq(self.column_end_column >> block_bits),
+            weights.write_entry.eq(here["entry"]),
+            pointers.write_en.eq(here["column_end"]),
+            pointers.write_block.eq(here["column_end_column"] >> block_bits),
             pointers.write_data.eq(block),
-            arithmetic.codebook_write.eq(self.codebook_write),
-            arithmetic.codebook_addr.eq(self.codebook_addr),
-            arithmetic.codebook_data.eq(self.codebook_data),
+            arithmetic.codebook_write.eq(here["codebook_write"]),
+            arithmetic.codebook_addr.eq(here["codebook_addr"]),
+            arithmetic.codebook_data.eq(here["codebook_data"]),
         ]
-        with m.If(self.load_clear):
+        with m.If(here["load_clear"]):
             m.d.sync += [fill.eq(0), start.eq(0), count.eq(0), self.overflow.eq(0)]
-        with m.Elif(self.column_end):
+        with m.Elif(here["column_end"]):
             m.d.sync += [start.eq(fill), count.eq(0), pointers_before.eq(block)]
-        with m.Elif(self.entry_valid):
+        with m.Elif(here["entry_valid"]):
             m.d.sync += [fill.eq(fill + append), count.eq(count + append)]
             m.d.sync += self.overflow.eq(self.overflow | full)
         return m

@@ -11,7 +11,7 @@ from pleach_hw.primitives import BlockRam, delay
 from pleach_hw.queue import Queue
 
 #: Columns that may be on their way to a PE before its `ready` is heeded.
-COLUMNS_AHEAD = 4
+COLUMNS_AHEAD = 5
 
 
 def pointer_layout(config: EngineConfig) -> data.StructLayout:
@@ -64,14 +64,16 @@ class PointerRead(wiring.Component):
     @property
     def latency(self):
         """Cycles from a column to its pointer."""
-        return BlockRam.latency + (self._config.block > 1)
+        return self._config.ram_latency + (self._config.block > 1)
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
         depth, block_bits = config.queue_depth, (config.block - 1).bit_length()
         m.submodules.blocks = blocks = BlockRam(
-            shape=block_layout(config), depth=config.columns // config.block
+            shape=block_layout(config),
+            depth=config.columns // config.block,
+            latency=config.ram_latency,
         )
         m.submodules.queue = queue = Queue(shape=work_layout(config), depth=depth)
         wiring.connect(m, queue.o, wiring.flipped(self.o))

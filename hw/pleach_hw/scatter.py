@@ -30,8 +30,8 @@ class Scatter(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
-                "rows": In(16),
-                "columns": In(16),
+                "rows": In(range(config.most_rows + 1)),
+                "columns": In(range(config.most_columns + 1)),
                 "column_base": In(range(config.columns)),
                 "i": In(stream.Signature(ENTRY)),
                 "finish": In(1),
@@ -50,9 +50,9 @@ class Scatter(wiring.Component):
         bits = (config.row_pes - 1).bit_length()
         group = Signal(range(max(2, config.groups)))  # never of no width: exporters differ there
         last_group = group == config.groups - 1
-        row = Signal(16)
-        below = Signal(16)  # rows - row: positions left in the column
-        columns_left = Signal(16)
+        row = Signal.like(self.rows)
+        below = Signal.like(self.rows)  # rows - row: positions left in the column
+        columns_left = Signal.like(self.columns)
         complete = Signal()  # no column is left
         column = Signal(range(config.columns))
         held = Signal()  # a symbol, of whose gap `gap` is left
@@ -108,7 +108,7 @@ class Scatter(wiring.Component):
 
         # To the PEs, a cycle later and another one.
         placed, stepped = Signal(), Signal()
-        placed_row = Signal(16, reset_less=True)
+        placed_row = Signal(len(row), reset_less=True)
         placed_code = Signal(8, reset_less=True)
         in_group = Signal.like(group)
         in_column = Signal.like(column)

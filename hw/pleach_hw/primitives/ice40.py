@@ -1,11 +1,18 @@
-"""The multiplier of the iCE40, its cell instantiated with all its registers.
+"""The multiplier and the single-port RAM of the iCE40, their cells instantiated.
 
-Yosys 0.70 (``synth_ice40 -dsp``) makes the constant 0 of the generic one and its three registers.
+Yosys 0.70 (``synth_ice40 -dsp``) makes the constant 0 of the generic multiplier and its three
+registers.
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value
+
+from pleach_hw.primitives.delay import delay
+
+#: Words of an SB_RAM40_4K, a block RAM, at its 16 bits; words and bits of an SB_SPRAM256KA.
+BLOCK_RAM_WORDS = 256
+SINGLE_PORT_WORDS, SINGLE_PORT_BITS = 16384, 16
 
 REGISTERS = (
     "A_REG",
@@ -39,4 +46,36 @@ def multiplier(product_of) -> Module:
         o_O=product,
     )
     m.d.comb += product_of.product.eq(product[: len(product_of.product)])
+    return m
+
+
+def single_port_fits(platform, depth: int) -> bool:
+    """Whether a memory of `depth` words is for a single-port RAM: too deep for a block RAM, on a
+    chip that has them."""
+    there = getattr(platform, "device", "").startswith("iCE40UP")
+    return there and BLOCK_RAM_WORDS < depth <= SINGLE_PORT_WORDS
+
+
+def single_port_ram(ram) -> Module:
+    """A `BlockRam` with `apart` of SB_SPRAM256KA cells, registers behind them for latency 2."""
+    m = Module()
+    address = Mux(ram.write_en, ram.write_addr, ram.read_addr)
+    written, read = Value.cast(ram.write_data), Value.cast(ram.read_data)
+    for low in range(0, len(read), SINGLE_PORT_BITS):
+        data_out = Signal(SINGLE_PORT_BITS, name=f"data_out_{low}")
+        m.submodules[f"ram_{low}"] = Instance(
+            "SB_SPRAM256KA",
+            i_CLOCK=ClockSignal(),
+            i_ADDRESS=Cat(address, Const(0, 14 - len(address))),
+            i_DATAIN=Cat(written[low : low + SINGLE_PORT_BITS], Const(0, SINGLE_PORT_BITS))[:16],
+            i_MASKWREN=Const(0b1111, 4),
+            i_WREN=ram.write_en,
+            i_CHIPSELECT=Const(1, 1),
+            i_STANDBY=Const(0, 1),
+            i_SLEEP=Const(0, 1),
+            i_POWEROFF=Const(1, 1),  # active low
+            o_DATAOUT=data_out,
+        )
+        part = read[low : low + SINGLE_PORT_BITS]
+        m.d.comb += part.eq(delay(m, data_out, ram.latency - 1, name=f"read_{low}"))
     return m

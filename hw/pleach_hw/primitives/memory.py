@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import operator
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from pleach_hw.primitives import ecp5
+from pleach_hw.primitives import ecp5, ice40
 
 
 class _Ram(wiring.Component):
@@ -35,13 +35,13 @@ class _Ram(wiring.Component):
     def depth(self):
         return self._depth
 
-    def _memory(self, m, **attrs):
-        """Add the memory with its write port; returns its asynchronous read port."""
+    def _memory(self, m, domain="comb", **attrs):
+        """Add the memory with its write port; returns its read port, by default asynchronous."""
         m.submodules.memory = ram = memory.Memory(
             shape=self._shape, depth=self._depth, init=[], attrs=attrs
         )
         write = ram.write_port()
-        read = ram.read_port(domain="comb")
+        read = ram.read_port(domain=domain)
         m.d.comb += [
             write.en.eq(self.write_en),
             write.addr.eq(self.write_addr),
@@ -60,23 +60,38 @@ class BlockRam(_Ram):
     they have no use for it. Neither contents nor output are reset; contents start as zeros.
 
     On ECP5 it is DP16KD cells with their output registers, and a multiplexer where it is deeper
-    than one of them. Elsewhere it is inferred, with a flip-flop a bit behind it.
+    than one of them. On iCE40 UltraPlus one with `apart` that is deeper than a block RAM is
+    SB_SPRAM256KA cells, whose contents are undefined at the start. Elsewhere it is inferred, with a
+    flip-flop a bit behind it.
 
     Args:
         shape: of a word.
         depth: words, at least 2.
+        latency: 2 with the RAM's output register, 1 without. From the RAM alone data come late: on
+            ECP5 5.8 ns after the clock.
+        apart: nothing is read in a cycle of a write, so that one port serves both. What such a
+            cycle reads is undefined at every address then.
 
     Raises:
-        ValueError: depth below 2.
+        ValueError: depth below 2, or another latency.
     """
 
-    # The RAM and a register behind it: from the RAM alone data come too late for any logic (5.8 ns
-    # of clock-to-out on ECP5). Users count with this constant, never with a literal.
-    latency = 2
+    def __init__(self, *, shape, depth, latency=2, apart=False):
+        super().__init__(shape=shape, depth=depth)
+        self._latency = operator.index(latency)
+        if self._latency not in (1, 2):
+            raise ValueError(f"latency must be 1 or 2, not {self._latency}")
+        self._apart = apart
+
+    @property
+    def latency(self):
+        return self._latency
 
     def elaborate(self, platform):
         if getattr(platform, "family", None) == "ecp5":
             return ecp5.block_ram(self)
+        if self._apart and ice40.single_port_fits(platform, self.depth):
+            return ice40.single_port_ram(self)
         m = Module()
         # An asynchronous read port and a register behind it: given a synchronous port, or without
         # no_rw_check, Yosys adds logic that defines reads during writes (35 LUT4 a memory).
@@ -97,7 +112,8 @@ class LutRam(_Ram):
     A write shows from the next cycle on. Contents are not reset; they start as zeros.
 
     On ECP5 it maps to TRELLIS_DPR16X4, 16 words of four bits each, and multiplexers above that.
-    iCE40 has no such memory: it becomes flip-flops there.
+    iCE40 has no such memory. From 8 words on it is block RAM there, read in the middle of the
+    cycle: let the address come from registers. Below that it is flip-flops.
 
     Args:
         shape: of a word.
@@ -109,5 +125,10 @@ class LutRam(_Ram):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.read_data.eq(self._memory(m).data)
+        domain = "comb"
+        if getattr(platform, "family", None) == "iCE40" and self.depth >= 8:
+            domain = "falling"
+            m.domains.falling = ClockDomain(clk_edge="neg", reset_less=True, local=True)
+            m.d.comb += ClockSignal("falling").eq(ClockSignal())
+        m.d.comb += self.read_data.eq(self._memory(m, domain).data)
         return m

@@ -46,7 +46,7 @@ EngineSet = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help="An engine parameter, over the file's: layers, columns, entries, codebook, "
-        "accumulators, accumulator_bits, queue_depth. Can be repeated.",
+        "accumulators, accumulator_bits, queue_depth, … (docs/engine.md). Can be repeated.",
     ),
 ]
 
@@ -56,10 +56,12 @@ def engine_config(
     engine: Path | None,
     settings: list[str] | None,
     model: CompressedModel | None = None,
+    default: EngineConfig | None = None,
 ) -> EngineConfig:
     """The engine of the options, over the file's parameters, over the defaults.
 
-    With a model and no capacity given, the default engine grows to hold it.
+    With a model and no capacity given, the default engine grows to hold it. `default` is what is
+    not given.
 
     Raises:
         ConfigError: an unknown parameter, or one out of range.
@@ -69,13 +71,19 @@ def engine_config(
     from pleach.reference import EngineConfig
     from pleach.settings import from_dict, from_toml
 
-    config = EngineConfig() if engine is None else from_toml(EngineConfig(), engine)
+    default = default or EngineConfig()
+    config = default if engine is None else from_toml(default, engine)
     given = {}
     for setting in settings or ():
-        name, _, value = setting.partition("=")
-        if not value.strip().isdecimal():
-            raise ConfigError(f"--set takes NAME=VALUE with an integer, not {setting!r}")
-        given[name.strip()] = int(value)
+        name, _, value = (part.strip() for part in setting.partition("="))
+        if value in ("true", "false"):
+            given[name] = value == "true"
+        elif value.isdecimal():
+            given[name] = int(value)
+        else:
+            raise ConfigError(
+                f"--set takes NAME=VALUE with an integer, true or false, not {setting!r}"
+            )
     config = from_dict(config, given if pes is None else {**given, "pes": pes})
     if model is None:
         return config

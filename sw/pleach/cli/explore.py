@@ -53,11 +53,17 @@ def command(
     from pleach.format import load
     from pleach.reference import Reference
     from pleach_hw import boards
-    from pleach_hw.estimate import estimate
+    from pleach_hw.estimate import FAMILY, estimate
 
-    chips = boards.boards()
+    chips = [chip for chip in boards.boards() if chip.family == FAMILY]
     if board is not None:
         chips = [boards.board(name) for name in board.split(",")]
+        for chip in chips:
+            if chip.family != FAMILY:
+                raise ConfigError(
+                    f"what an engine takes is estimated for ECP5, and {chip.name} has an "
+                    f"{chip.device}: use pleach synth --board {chip.name}"
+                )
     model = load(file)
     found = dataset_for(dataset, model.inputs)
     chosen = model.quantise(found.test_images[:images])

@@ -29,7 +29,8 @@ def command(
 ) -> None:
     """Synthesise, place and route the engine for a board's chip with the open tools.
 
-    Takes minutes; the result is cached by content.
+    Takes minutes; the result is cached by content. Parameters that are not given are those of the
+    board's own engine, which fits it.
 
     Example: [bold]pleach synth --board ulx3s-85f --pes 16[/bold]
     """
@@ -39,7 +40,7 @@ def command(
     from pleach_hw.synth import synth
 
     chip = find(board)
-    config = engine_config(pes, engine, set_)
+    config = engine_config(pes, engine, set_, default=chip.engine)
     with progress("synthesising") as update:
         result = synth(config, board, seed=seed, progress=update)
     if json:
@@ -47,11 +48,17 @@ def command(
         values["log"] = None if result.log is None else str(result.log)
         print_json(values)
         return
-    title = f"{config.pes} PEs on {chip.device}-{chip.speed} ({board})"
-    table = new_table(title, "", "used", "of", "share")
-    for name, label in (("lut4", "LUT4"), ("bram", "block RAMs"), ("mult", "multipliers")):
+    device = f"{chip.device}-{chip.speed}".rstrip("-")
+    table = new_table(f"{config.pes} PEs on {device} ({board})", "", "used", "of", "share")
+    labels = {
+        "lut4": "LUT4",
+        "bram": "block RAMs",
+        "mult": "multipliers",
+        "spram": "single-port RAMs",
+    }
+    for name, share in result.shares().items():
         used, there = getattr(result, name), getattr(chip, name)
-        table.add_row(label, f"{used:,}", f"{there:,}", f"{100 * used / there:.0f} %")
+        table.add_row(labels[name], f"{used:,}", f"{there:,}", f"{100 * share:.0f} %")
     out = console()
     out.print(table)
     out.print(f"{result.ff:,} flip-flops; [bold]{result.fmax_mhz:.1f} MHz[/bold] after routing")

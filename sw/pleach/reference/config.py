@@ -11,7 +11,7 @@ from pleach.model import CompressedLayer, CompressedModel
 
 _POWERS_OF_TWO = (
     "groups", "lanes", "columns", "block", "entries",
-    "codebook", "accumulators", "queue_depth", "outputs",
+    "codebook", "accumulators", "queue_depth", "outputs", "vectors",
 )  # fmt: skip
 
 
@@ -38,6 +38,9 @@ class EngineConfig:
     accumulator_bits: int = 32
     queue_depth: int = 16
     outputs: int = 64
+    vectors: int = 16
+    ram_latency: int = 2
+    serial_loader: bool = False
 
     def __post_init__(self):
         if not 1 <= self.pes <= 64 or self.pes & (self.pes - 1):
@@ -58,6 +61,8 @@ class EngineConfig:
             ("accumulators", 2, 4096),
             ("accumulator_bits", 24, 48),
             ("queue_depth", 8, 256),
+            ("vectors", 2, 256),
+            ("ram_latency", 1, 2),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -77,6 +82,16 @@ class EngineConfig:
         """Activations side by side on their way to non-zero detection: a word of inputs or a
         drain's rows, whichever are more."""
         return max(4, self.lanes)
+
+    @property
+    def most_rows(self) -> int:
+        """Rows of a layer, at most."""
+        return min(65535, self.row_pes * self.accumulators)
+
+    @property
+    def most_columns(self) -> int:
+        """Columns of a layer, its bias column included, at most."""
+        return min(65535, self.groups * self.columns)
 
     def local_rows(self, rows: int) -> int:
         """Rows of a layer that fall to the fullest PE."""

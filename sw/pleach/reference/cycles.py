@@ -16,14 +16,10 @@ from pleach.reference.config import EngineConfig
 from pleach.reference.engine import Reference
 
 #: Latencies of the gateware's stages, in cycles; a test holds them equal to those of `pleach_hw`.
-BLOCK_RAM = 2
 MULTIPLIER = 3
 REQUANTIZE = 3
-DRAINED = 1 + 2 * BLOCK_RAM + 1 + MULTIPLIER  # a drained row is at the drain unit's input
 #: columns that a PE has places for when it says that it is ready
-COLUMNS_AHEAD = 4
-#: vectors that non-zero detection holds in front of each group
-LNZD_DEPTH = 16
+COLUMNS_AHEAD = 5
 
 #: what a cycle of a layer, from its first broadcast on, is spent on
 BREAKDOWN = ("broadcasts", "stalled", "starved", "finishing", "draining")
@@ -59,7 +55,7 @@ class CycleModel:
     ...     bias_exponent=2, output_fraction=8)
     >>> model = CycleModel(CompressedModel((layer,)), EngineConfig(pes=4))
     >>> model.run(np.array([[7, 9], [0, 0]], np.uint8)).compute.tolist()
-    [[24], [22]]
+    [[27], [24]]
     """
 
     def __init__(self, model: CompressedModel, config: EngineConfig):
@@ -93,12 +89,15 @@ class CycleModel:
 
 def stages(config: EngineConfig) -> tuple[int, ...]:
     """What `_simulate` takes of an engine: groups, PEs of a group, lanes, depth of the queues,
-    cycles of a pointer's read, cycles from a drain to its vector, vectors in the drain's queue."""
-    pointer = BLOCK_RAM + (config.block > 1)
-    queued = DRAINED + 1 + (config.groups - 1).bit_length() + REQUANTIZE
+    cycles of a pointer's read, cycles from a drain to its vector, vectors in the drain's queue and
+    in those of non-zero detection."""
+    pointer = config.ram_latency + (config.block > 1)
+    drained = 2 + 2 * config.ram_latency + 1 + MULTIPLIER  # a row is at the drain unit's input
+    queued = drained + 1 + (config.groups - 1).bit_length() + REQUANTIZE
     places = max(1 << (queued + 2).bit_length(), config.outputs // config.lanes)
     return (
-        config.groups, config.row_pes, config.lanes, config.queue_depth, pointer, queued, places
+        config.groups, config.row_pes, config.lanes, config.queue_depth, pointer, queued, places,
+        config.vectors,
     )  # fmt: skip
 
 
@@ -109,13 +108,13 @@ def pe_counts(layer, config: EngineConfig) -> np.ndarray:
     return np.bincount(places, minlength=layer.columns * width).reshape(layer.columns, width)
 
 
-_FETCH, _BIAS, _ACTIVATIONS, _WAIT, _LAST = range(5)  # states of the control unit
+_BIAS, _ACTIVATIONS, _WAIT, _LAST = range(4)  # states of the control unit
 _COMPUTING, _ANSWER, _OUTPUTS = range(3)  # and of the host link
 
 
 @numba.njit(cache=True)
 def _simulate(
-    groups, width, lanes, depth, pointer_latency, queued_at, drain_places, per_word,
+    groups, width, lanes, depth, pointer_latency, queued_at, drain_places, vectors, per_word,
     shapes, counts, active, compute, breakdown,
 ):  # fmt: skip
     """One run; the first input word is accepted in cycle 0. Returns the latency.
@@ -138,8 +137,8 @@ def _simulate(
     entered = False
     entered_last = False
     entered_count = np.zeros(groups, np.int64)
-    queued_count = np.zeros((groups, LNZD_DEPTH), np.int64)
-    queued_last = np.zeros((groups, LNZD_DEPTH), np.bool_)
+    queued_count = np.zeros((groups, vectors), np.int64)
+    queued_last = np.zeros((groups, vectors), np.bool_)
     lnzd_head = np.zeros(groups, np.int64)
     lnzd_level = np.zeros(groups, np.int64)
     sending = np.zeros(groups, np.bool_)
@@ -149,13 +148,14 @@ def _simulate(
     enter_base = 0  # of the layer whose vectors come next, in `active`
 
     # Control
-    state = _FETCH
+    state = _BIAS
     index = drain_index = 0
     base = active_base = 0  # of the layer, in `counts` and in `active`
     next_column = np.zeros(groups, np.int64)  # in which the group's next non-zero is looked for
     held = np.zeros(groups, np.bool_)
     held_at = np.zeros(groups, np.int64)  # of the column held, in `counts`
     ready = np.ones(groups, np.bool_)
+    ready_seen = np.ones(groups, np.bool_)
     ended = np.zeros(groups, np.bool_)
     counting = final = False
     issued = True
@@ -172,11 +172,11 @@ def _simulate(
     head = np.zeros((groups, width), np.int64)
     level = np.zeros((groups, width), np.int64)
     left = np.zeros((groups, width), np.int64)  # entries left of the column that is read
-    hold = -1  # the part of each group's PEs that drain
+    hold = hold_next = -1  # the part of each group's PEs that drain
 
     # Drain
     rows = 1
-    active_drain = False
+    drain_start = active_drain = False
     next_number = queued_number = entered_number = 0
     places = drain_level = 0
     given = False
@@ -215,7 +215,7 @@ def _simulate(
 
         # --- Drain: the vector that goes, and the one that is requantised
         last_number = (rows - 1) // lanes
-        go = (start or active_drain) and places < drain_places
+        go = (drain_start or active_drain) and places < drain_places
         for age in range(queued_at, 0, -1):
             valid[age] = valid[age - 1]
         valid[0] = go
@@ -223,7 +223,7 @@ def _simulate(
         if go:
             active_drain = next_number != last_number
             next_number = next_number + 1 if active_drain else 0
-        elif start:
+        elif drain_start:
             active_drain = True
         queued = valid[queued_at]
         done = queued and queued_number == last_number
@@ -236,7 +236,7 @@ def _simulate(
         enter_column = 0
         room = True
         for group in range(groups):
-            room &= lnzd_level[group] + entered < LNZD_DEPTH
+            room &= lnzd_level[group] + entered < vectors
         if final and offered:
             word = True
             if lanes == 1:
@@ -313,18 +313,19 @@ def _simulate(
             on_way[group, 0] = held_at[group] if held[group] and ready[group] else -1
             if ready[group]:
                 held[group] = False
-            ready[group] = ready_next
-        hold = draining
+            ready[group] = ready_seen[group]
+            ready_seen[group] = ready_next
+        hold = hold_next
+        hold_next = draining
         sent_2 = sent_1
         sent_1 = broadcast
 
         # --- Control: what its registers become
         if done:
             compute[drain_index] = cycle - drain_first + 1
-        if state == _FETCH:
+        drain_start = start
+        if state == _BIAS:
             counting = False
-            state = _BIAS
-        elif state == _BIAS:
             for group in range(groups):
                 ended[group] = False
                 next_column[group] = group
@@ -355,7 +356,7 @@ def _simulate(
             active_base += shapes[index, 0]
             base += shapes[index, 3]
             index += 1
-            state = _LAST if final else _FETCH
+            state = _LAST if final else _BIAS
 
         # --- Non-zero detection: the vectors being sent, then the queues
         for group in range(groups):
@@ -365,12 +366,12 @@ def _simulate(
                     place = lnzd_head[group]
                     to_send[group] = queued_count[group, place]
                     last[group] = queued_last[group, place]
-                    lnzd_head[group] = (place + 1) % LNZD_DEPTH
+                    lnzd_head[group] = (place + 1) % vectors
                     lnzd_level[group] -= 1
             elif takes[group]:
                 to_send[group] -= 1
             if entered and (entered_count[group] or entered_last):
-                place = (lnzd_head[group] + lnzd_level[group]) % LNZD_DEPTH
+                place = (lnzd_head[group] + lnzd_level[group]) % vectors
                 queued_count[group, place] = entered_count[group]
                 queued_last[group, place] = entered_last
                 lnzd_level[group] += 1
