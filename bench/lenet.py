@@ -67,7 +67,7 @@ def main():
     clocks = {}
     if args.timing:
         for row in json.loads(args.timing.read_text()):
-            if row["design"] == "engine" and row["speed"] == "6":
+            if row["design"] == "engine" and row["chip"] == "LFE5U-85F-6":
                 clocks[row["pes"]] = row["fmax_mhz"]
     found = data.load("mnist")
     model = load(MODEL)

@@ -1,13 +1,14 @@
 """What engines take of a chip, and their clock after place and route, as a table and JSON.
 
     python bench/timing.py --json build/timing.json
-    python bench/timing.py --pes 16 --speeds 6 --json build/timing.json
+    python bench/timing.py --pes 16 --chips LFE5U-85F-6 --json build/timing.json
 
 One processing element alone with 32 and with 64 local rows, engines of 1, 4, 16 and 64 PEs with
 room for LeNet-300-100 where that many can have it, and dense engines of as many multipliers
-(`bench/dense.py`), on LFE5U-85F at speed grades 6 and 8. The clock is the median of three placer
-seeds up to 16 PEs, and of one at 64. A PE takes a minute, 16 PEs five, 64 half an hour; results are
-cached by content, and what is missing is made by two processes at a time.
+(`bench/dense.py`), on LFE5U-85F at speed grades 6 and 8; and on iCE40UP5K the engine of 4 PEs that
+fits it. The clock is the median of three placer seeds up to 16 PEs, and of one at 64. A PE takes a
+minute, 16 PEs five, 64 forty; results are cached by content, and what is missing is made by two
+processes at a time.
 """
 
 import argparse
@@ -24,22 +25,29 @@ from rich.table import Table
 from pleach.files import write_whole
 from pleach.reference import EngineConfig
 from pleach_hw.boards import board
-from pleach_hw.estimate import estimate
+from pleach_hw.estimate import FAMILY, estimate
 from pleach_hw.pe import ProcessingElement
 from pleach_hw.synth import synth
 
 #: LeNet-300-100
 SHAPES = ((784, 300), (300, 100), (100, 10))
 
-# 64 PEs hold fewer weights each: with the default capacities they want more RAMs than there are.
-CAPACITIES = {
-    64: {"groups": 4, "lanes": 8, "columns": 512, "block": 4, "entries": 512, "codebook": 64}
+CHIPS = {
+    "LFE5U-85F-6": board("ulx3s-85f").graded("6"),
+    "LFE5U-85F-8": board("ulx3s-85f").graded("8"),
+    "iCE40UP5K": board("icebreaker"),
 }
+FIELDS = ("lut4", "ff", "bram", "spram", "mult", "fmax_mhz")
+
+# 64 PEs hold fewer weights each: with the default capacities they want more RAMs than there are.
+CAPACITIES = {64: {"groups": 4, "lanes": 8, "columns": 512, "block": 4, "entries": 512}}
 
 
-def designs(counts):
+def designs(counts, chip):
     """``(name, PEs, engine's parameters or None, design)`` of what is measured."""
     found = []
+    if chip.family == "iCE40":
+        return [("engine", chip.engine.pes, chip.engine, chip.engine)] * (chip.engine.pes in counts)
     if 1 in counts:
         for rows in (32, 64):
             config = EngineConfig(pes=1, accumulators=rows)
@@ -55,9 +63,8 @@ def designs(counts):
     return found
 
 
-def measure(design, speed: str, seeds: int, route: bool):
+def measure(design, chip, seeds: int, route: bool):
     """The result of the seed with the median clock, and all clocks."""
-    chip = board("ulx3s-85f").graded(speed)
     results = [synth(design, chip, seed=seed + 1, route=route) for seed in range(seeds)]
     clocks = [r.fmax_mhz for r in results]
     if not route:
@@ -68,7 +75,7 @@ def measure(design, speed: str, seeds: int, route: bool):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pes", type=int, nargs="+", default=[1, 4, 16, 64])
-    parser.add_argument("--speeds", nargs="+", default=["6", "8"], choices=["6", "7", "8"])
+    parser.add_argument("--chips", nargs="+", default=list(CHIPS), choices=CHIPS)
     parser.add_argument("--seeds", type=int, default=3, help="up to 16 PEs; above it is one")
     parser.add_argument("--no-route", action="store_true", help="netlists only, no clock")
     parser.add_argument("--json", type=Path, help="file to write")
@@ -77,38 +84,37 @@ def main() -> None:
     rows = []
     with ThreadPoolExecutor(max_workers=2) as pool:
         waiting = []
-        for speed in args.speeds[:1] if args.no_route else args.speeds:
-            for name, pes, config, design in designs(args.pes):
+        for chip in args.chips:
+            for name, pes, config, design in designs(args.pes, CHIPS[chip]):
                 seeds = 1 if pes > 16 or args.no_route else args.seeds
-                future = pool.submit(measure, design, speed, seeds, not args.no_route)
-                waiting.append((name, pes, config, speed, future))
-        for name, pes, config, speed, future in waiting:
+                future = pool.submit(measure, design, CHIPS[chip], seeds, not args.no_route)
+                waiting.append((name, pes, config, chip, future))
+        for name, pes, config, chip, future in waiting:
             result, clocks = future.result()
             rows.append(
                 {
                     "design": name,
                     "pes": pes,
-                    "chip": f"LFE5U-85F-{speed}",
-                    "speed": speed,
-                    **{n: getattr(result, n) for n in ("lut4", "ff", "bram", "mult", "fmax_mhz")},
+                    "chip": chip,
+                    **{n: getattr(result, n) for n in FIELDS},
                     "clocks_mhz": clocks,
                     "critical_path": result.critical_path,
                     "engine": config and asdict(config),
                 }
             )
-            if name == "engine":
+            if name == "engine" and CHIPS[chip].family == FAMILY:
                 rows[-1]["estimate"] = estimate(config)
             if name == "dense":
                 rows[-1]["lenet_300_100_cycles"] = dense_cycles(SHAPES, pes)
             if args.json:  # what is there, should the next one take too long
                 write_whole(args.json, json.dumps(rows, indent=2))
 
-    table = Table(title="LFE5U-85F" + (", netlists" if args.no_route else ", routed"))
-    for name in ("design", "PEs", "grade", "LUT4", "FF", "RAMs", "multipliers", "MHz", "seeds"):
+    table = Table(title="Netlists" if args.no_route else "Routed")
+    for name in ("design", "PEs", "chip", "LUT4", "FF", "RAMs", "multipliers", "MHz", "seeds"):
         table.add_column(name, justify="left" if name == "design" else "right")
     for row in rows:
         table.add_row(
-            row["design"], str(row["pes"]), row["speed"], f"{row['lut4']:,}", f"{row['ff']:,}",
+            row["design"], str(row["pes"]), row["chip"], f"{row['lut4']:,}", f"{row['ff']:,}",
             str(row["bram"]), str(row["mult"]),
             "" if row["fmax_mhz"] is None else f"{row['fmax_mhz']:.1f}",
             " ".join(f"{clock:.0f}" for clock in row["clocks_mhz"]),

@@ -62,14 +62,15 @@ class NonZeroDetector(wiring.Component):
 
     Vectors of zeros are dropped at the input, so that a run of them takes `lanes` columns a cycle.
     Each layer ends in exactly one token with `last`. Back-pressure: up to `depth` vectors wait;
-    `i.ready` does not depend on `o.ready`. Reset drops all that wait.
+    `i.ready` does not depend on `o.ready`. Where one can wait, one comes in every other cycle at
+    most. Reset drops all that wait.
 
     On ECP5, with 4 lanes, 16-bit columns and 16 vectors: 228 LUT4.
 
     Args:
         lanes: activations in a vector.
         column_width: bits of a column number.
-        depth: vectors that can wait, a power of two from 2.
+        depth: vectors that can wait, a power of two.
     """
 
     def __init__(self, *, lanes=4, column_width=16, depth=16):
@@ -84,22 +85,36 @@ class NonZeroDetector(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = Queue(shape=self._vector, depth=self._depth)
-
-        # What enters has a register, and one of the queue's places while it is there. In the queue
-        # `mask` says which lanes hold something other than zero.
+        # What enters has a register, and one of the places while it is there. From there on `mask`
+        # says which lanes hold something other than zero.
         entered, entered_valid = Signal(self._vector, reset_less=True), Signal()
-        m.d.sync += [
-            entered.eq(self.i.payload),
-            entered_valid.eq(self.i.valid & self.i.ready),
-        ]
         found = Cat(entered.mask[n] & (entered.values[n] != 0) for n in range(self._lanes))
-        m.d.comb += [
-            queue.i.payload.eq(entered),
-            queue.i.payload.mask.eq(found),
-            queue.i.valid.eq(entered_valid & (found.any() | entered.last)),
-            self.i.ready.eq(queue.level + entered_valid < self._depth),
-        ]
+        something = entered_valid & (found.any() | entered.last)
+        if self._depth > 1:
+            m.submodules.queue = queue = Queue(shape=self._vector, depth=self._depth)
+            waiting = queue.o
+            m.d.sync += [
+                entered.eq(self.i.payload),
+                entered_valid.eq(self.i.valid & self.i.ready),
+            ]
+            m.d.comb += [
+                queue.i.payload.eq(entered),
+                queue.i.payload.mask.eq(found),
+                queue.i.valid.eq(something),
+                self.i.ready.eq(queue.level + entered_valid < self._depth),
+            ]
+        else:
+            waiting = stream.Signature(self._vector).create()
+            m.d.comb += [
+                waiting.payload.eq(entered),
+                waiting.payload.mask.eq(found),
+                waiting.valid.eq(something),
+                self.i.ready.eq(~entered_valid),
+            ]
+            with m.If(entered_valid):
+                m.d.sync += entered_valid.eq(something & ~waiting.ready)
+            with m.Else():
+                m.d.sync += [entered.eq(self.i.payload), entered_valid.eq(self.i.valid)]
 
         # The next vector waits here until all its lanes were sent; `mask` is what is left of it.
         vector, token = Signal(self._vector, reset_less=True), self.o.payload
@@ -110,14 +125,14 @@ class NonZeroDetector(wiring.Component):
             token.column.eq(vector.column),
             token.present.eq(mask.any()),
             token.last.eq(vector.last & ~after.any()),
-            queue.o.ready.eq(done),
+            waiting.ready.eq(done),
         ]
         for lane in reversed(range(self._lanes)):
             with m.If(mask[lane]):
                 m.d.comb += token.value.eq(vector.values[lane])
                 m.d.comb += token.column.eq(vector.column | lane)
         with m.If(done):
-            m.d.sync += [vector.eq(queue.o.payload), self.o.valid.eq(queue.o.valid)]
+            m.d.sync += [vector.eq(waiting.payload), self.o.valid.eq(waiting.valid)]
         with m.Elif(self.o.ready):
             m.d.sync += mask.eq(after)
         return m

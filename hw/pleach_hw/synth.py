@@ -265,13 +265,19 @@ def _from_report(folder: Path, netlist: SynthResult, seed: int) -> SynthResult:
     flow = _FLOWS[board(netlist.board).family]
     used = {field: report["utilization"][name]["used"] for field, name in flow.report.items()}
     clocks = [clock["achieved"] for clock in report["fmax"].values()]
-    path = ()
+    longest, path = 0.0, ()
     for candidate in report["critical_paths"]:
-        # Paths from or to pins have another clock, or none, at one of their ends.
-        if candidate["from"] == candidate["to"] and candidate["from"].startswith("posedge"):
+        # Edge and clock; paths from or to pins have another clock, or none, at one of their ends.
+        (edge, *clock), (last_edge, *last_clock) = (
+            candidate[end].split() for end in ("from", "to")
+        )
+        delay = sum(step["delay"] for step in candidate["path"])
+        delay *= 1 if edge == last_edge else 2  # half a cycle
+        if clock and clock == last_clock and delay > longest:
             cells = [step[end]["cell"] for step in candidate["path"] for end in ("from", "to")]
-            # The cells of a carry chain are one place.
-            path = tuple(dict.fromkeys(cell.split("$CCU2")[0] for cell in cells))
+            # The cells of a carry chain, or around a table, are one place.
+            names = (re.split(r"\$CCU2|_SB_(?:CARRY|LUT4|DFF)", cell)[0] for cell in cells)
+            longest, path = delay, tuple(dict.fromkeys(names))
     return replace(
         netlist,
         routed=True,

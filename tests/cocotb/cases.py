@@ -33,7 +33,7 @@ def small_engine(pes: int) -> EngineConfig:
         accumulators=max(32, 512 * groups // pes),
         accumulator_bits=40,
         queue_depth=8,
-        vectors=2 if small else 16,
+        vectors=1 if small else 16,
         ram_latency=1 if small else 2,
         serial_loader=small,
     )

@@ -42,7 +42,7 @@ def test_timing(monkeypatch, tmp_path, capsys):
     timing = bench("timing")
     monkeypatch.setattr(timing, "CAPACITIES", {1: {"columns": 64, "entries": 64, "codebook": 16}})
     file = tmp_path / "timing.json"
-    options = "--pes 1 --no-route --json".split()
+    options = "--pes 1 --chips LFE5U-85F-6 --no-route --json".split()
     monkeypatch.setattr(sys, "argv", ["timing.py", *options, str(file)])
     timing.main()
     rows = json.loads(file.read_text())
@@ -55,7 +55,7 @@ def test_lenet(monkeypatch, tmp_path, capsys):
     """LeNet-300-100 on 4 PEs; the clock is that of the JSON of `bench/timing.py`."""
     lenet = bench("lenet")
     file = tmp_path / "lenet.json"
-    clocks = [{"design": "engine", "pes": 4, "speed": "6", "fmax_mhz": 100.0}]
+    clocks = [{"design": "engine", "pes": 4, "chip": "LFE5U-85F-6", "fmax_mhz": 100.0}]
     (tmp_path / "timing.json").write_text(json.dumps(clocks))
     options = f"--pes 4 --images 2 --rtl 1 --timing {tmp_path / 'timing.json'} --json".split()
     monkeypatch.setattr(sys, "argv", ["lenet.py", *options, str(file)])

@@ -57,7 +57,7 @@ def detect(layers, lanes, *, depth=4, **rates):
 @given(
     layers=st.lists(st.lists(SPARSE, min_size=1, max_size=30), min_size=1, max_size=4),
     lanes=st.sampled_from([1, 2, 4]),
-    depth=st.sampled_from([2, 16]),
+    depth=st.sampled_from([1, 2, 16]),
     idle=RATES,
     stall=RATES,
     seed=st.integers(0, 1000),

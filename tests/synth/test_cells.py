@@ -159,10 +159,10 @@ class Comparison(wiring.Component):
         return m
 
 
-def mapped(folder, family, number, how, make, parameters):
-    """Verilog of a primitive after synthesis for a chip, models of small cells included."""
-    chip = CHIPS[family] if how == MAPPED else None
-    (folder / "top.v").write_text(to_verilog(make(**parameters), platform=chip))
+def gates(folder, verilog, family, name):
+    """Verilog after synthesis for a chip and the netlist it is of, module `name`: small cells as
+    their models, the others as instances."""
+    (folder / "top.v").write_text(verilog)
     (folder / "ecp5_cells.v").write_text(ECP5_CELLS)
     models = "read_verilog -DNO_INCLUDES +/ecp5/cells_sim.v\nread_verilog -overwrite ecp5_cells.v"
     if family == "iCE40":
@@ -186,15 +186,13 @@ hierarchy -top top
 proc
 flatten
 opt_clean
-rename top mapped_{number}
+rename top {name}
 write_verilog -noattr mapped.v
 """
     (folder / "script.ys").write_text(script)
     arguments = ["-q", "-l", "yosys.log", "-s", "script.ys"]
     synth_module._run(synth_module._YOSYS, arguments, folder, "yosys.log", 300)
-    netlist = (folder / "netlist.il").read_text()
-    assert re.search(rf"cell \\({CELLS_OF[family][make]}) ", netlist)
-    return (folder / "mapped.v").read_text()
+    return (folder / "mapped.v").read_text(), (folder / "netlist.il").read_text()
 
 
 def compare(tmp_path, cases, family, late=False):
@@ -202,7 +200,11 @@ def compare(tmp_path, cases, family, late=False):
     texts += [ECP5_CELLS] if family == "ecp5" else LARGE
     for number, (how, make, parameters) in enumerate(cases):
         if how != CELLS:
-            texts.append(mapped(tmp_path, family, number, how, make, parameters))
+            chip = CHIPS[family] if how == MAPPED else None
+            verilog = to_verilog(make(**parameters), platform=chip)
+            text, netlist = gates(tmp_path, verilog, family, f"mapped_{number}")
+            assert re.search(rf"cell \\({CELLS_OF[family][make]}) ", netlist)
+            texts.append(text)
     found = run_cocotb(
         "\n".join(texts), "comparison", "tests.synth.bench_cells", python_path=HERE.parents[1]
     )

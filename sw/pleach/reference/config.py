@@ -61,7 +61,7 @@ class EngineConfig:
             ("accumulators", 2, 4096),
             ("accumulator_bits", 24, 48),
             ("queue_depth", 8, 256),
-            ("vectors", 2, 256),
+            ("vectors", 1, 256),
             ("ram_latency", 1, 2),
         ):
             value = getattr(self, name)

@@ -236,7 +236,7 @@ def _simulate(
         enter_column = 0
         room = True
         for group in range(groups):
-            room &= lnzd_level[group] + entered < vectors
+            room &= lnzd_level[group] + (entered and vectors > 1) < vectors
         if final and offered:
             word = True
             if lanes == 1:
@@ -360,18 +360,23 @@ def _simulate(
 
         # --- Non-zero detection: the vectors being sent, then the queues
         for group in range(groups):
+            place = lnzd_head[group]
+            there = lnzd_level[group] > 0
+            pops = there and not queued_count[group, place] and not queued_last[group, place]
             if not sending[group] or (takes[group] and to_send[group] <= 1):
-                sending[group] = lnzd_level[group] > 0
+                sending[group] = there and not pops
+                pops = there
                 if sending[group]:
-                    place = lnzd_head[group]
                     to_send[group] = queued_count[group, place]
                     last[group] = queued_last[group, place]
-                    lnzd_head[group] = (place + 1) % vectors
-                    lnzd_level[group] -= 1
             elif takes[group]:
                 to_send[group] -= 1
-            if entered and (entered_count[group] or entered_last):
-                place = (lnzd_head[group] + lnzd_level[group]) % vectors
+            if pops:
+                lnzd_head[group] = (place + 1) % vectors
+                lnzd_level[group] -= 1
+            # What entered goes on to the queue, zeros excepted; one place is where it entered.
+            place = (lnzd_head[group] + lnzd_level[group]) % vectors
+            if vectors > 1 and entered and (entered_count[group] or entered_last):
                 queued_count[group, place] = entered_count[group]
                 queued_last[group, place] = entered_last
                 lnzd_level[group] += 1
@@ -381,6 +386,10 @@ def _simulate(
                     if column % groups == group and active[enter_base + column]:
                         count += 1
                 entered_count[group] = count
+                if vectors == 1:
+                    queued_count[group, 0] = count
+                    queued_last[group, 0] = enter_last
+                    lnzd_level[group] = 1
         entered = enters
         entered_last = enter_last
         if enters and enter_last:
