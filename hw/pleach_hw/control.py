@@ -130,7 +130,8 @@ class ControlUnit(wiring.Component):
             self.drain_start.eq(drains),
             counting.eq(counted),
             cycles.eq(cycles + 1),
-            drain_cycles.eq(Mux(drains, cycles, drain_cycles) + 1),
+            # A cycle late: when the drain starts, `counting` tells of the layer that it is for.
+            drain_cycles.eq(Mux(self.drain_start, Mux(counting, cycles, 2), drain_cycles) + 1),
         ]
         with m.If(~counted):
             m.d.sync += cycles.eq(1)

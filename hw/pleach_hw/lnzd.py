@@ -97,11 +97,19 @@ class NonZeroDetector(wiring.Component):
                 entered.eq(self.i.payload),
                 entered_valid.eq(self.i.valid & self.i.ready),
             ]
+            # Places taken: the host's `tready` comes from here.
+            taken = Signal(range(self._depth + 1))
+            m.d.sync += taken.eq(
+                taken
+                + (self.i.valid & self.i.ready)
+                - (entered_valid & ~something)
+                - (queue.o.valid & queue.o.ready)
+            )
             m.d.comb += [
                 queue.i.payload.eq(entered),
                 queue.i.payload.mask.eq(found),
                 queue.i.valid.eq(something),
-                self.i.ready.eq(queue.level + entered_valid < self._depth),
+                self.i.ready.eq(~taken[-1]),  # the depth is a power of two
             ]
         else:
             waiting = stream.Signature(self._vector).create()
