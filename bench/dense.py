@@ -11,8 +11,9 @@ from amaranth.lib.wiring import In, Out
 from pleach_hw.primitives import BlockRam, Multiplier
 from pleach_hw.primitives.delay import delays
 
+RAM_LATENCY = 2
 #: Cycles from an activation's address to its product in the accumulator.
-LATENCY = 2 + 1 + Multiplier.latency + 1
+LATENCY = RAM_LATENCY + 1 + Multiplier.latency + 1
 
 
 def dense_cycles(shapes, pes: int) -> int:
@@ -75,7 +76,9 @@ class DenseEngine(wiring.Component):
         done = delays(m, ends, LATENCY, name="done", reset_less=False)
         m.d.comb += self.done.eq(done[-1])
 
-        m.submodules.activations = activations = BlockRam(shape=signed(16), depth=self._inputs)
+        m.submodules.activations = activations = BlockRam(
+            shape=signed(16), depth=self._inputs, latency=RAM_LATENCY
+        )
         activation = Signal(signed(16), reset_less=True)
         m.d.sync += activation.eq(activations.read_data)
         m.d.comb += [
@@ -85,7 +88,9 @@ class DenseEngine(wiring.Component):
             activations.read_addr.eq(column),
         ]
         for pe in range(self._pes):
-            m.submodules[f"weights_{pe}"] = weights = BlockRam(shape=signed(8), depth=self._weights)
+            m.submodules[f"weights_{pe}"] = weights = BlockRam(
+                shape=signed(8), depth=self._weights, latency=RAM_LATENCY
+            )
             m.submodules[f"multiplier_{pe}"] = multiplier = Multiplier(width_a=16, width_b=8)
             weight = Signal(signed(8), name=f"weight_{pe}", reset_less=True)
             m.d.sync += weight.eq(weights.read_data)

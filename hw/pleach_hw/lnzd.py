@@ -62,8 +62,8 @@ class NonZeroDetector(wiring.Component):
 
     Vectors of zeros are dropped at the input, so that a run of them takes `lanes` columns a cycle.
     Each layer ends in exactly one token with `last`. Back-pressure: up to `depth` vectors wait;
-    `i.ready` does not depend on `o.ready`. Where one can wait, one comes in every other cycle at
-    most. Reset drops all that wait.
+    `i.ready` does not depend on `o.ready`. Where only one can wait, one comes in every other cycle
+    at most, and its first token a cycle sooner. Reset drops all that wait.
 
     On ECP5, with 4 lanes, 16-bit columns and 16 vectors: 228 LUT4.
 

@@ -120,7 +120,8 @@ class Loader(wiring.Component):
     """Reads the file of a LOAD packet and fills the PEs, the codebook and the layer table.
 
     A word a cycle outside of the data words; data words as the entry decoder asks for them, an
-    entry in two cycles, an empty column in one. Whatever is wrong ends in `done` with
+    entry in two cycles, an empty column in one. With `serial_loader` a word takes 32 cycles, and an
+    entry as many as `SerialDecoder` says. Whatever is wrong ends in `done` with
     an error, after the packet's last word was taken; no write goes past what the PEs and the layer
     table hold, whatever the file says.
 

@@ -71,7 +71,7 @@ class SerialReader(wiring.Component):
 
 
 class SerialDecoder(wiring.Component):
-    """Does what `EntryDecoder` does with a tenth of its logic, a bit of a code or of a gap in a
+    """Does what `EntryDecoder` does with a fifth of its logic, a bit of a code or of a gap in a
     cycle: a step takes eight cycles and one for each of its bits, the gap symbol's, its extra bits'
     and the weight code's.
 
@@ -108,7 +108,7 @@ class SerialDecoder(wiring.Component):
             ]
 
         # A canonical code bit by bit: `prefix` is its number among the words of its length, which
-        # `bounds` tells from longer codes, and `offset` + `prefix` its number in the table.
+        # `bound` tells from longer codes, and `offset` + `prefix` its number in the table.
         coding = Signal()  # a weight code
         length = Signal(range(1, MAX_CODE_LENGTH + 1), init=1)
         prefix = Signal(MAX_CODE_LENGTH)

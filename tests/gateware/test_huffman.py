@@ -139,9 +139,7 @@ def test_bit_reader(fields, seed):
     simulate(dut, bench)
 
 
-def decode_in_hardware(
-    layer, *, decoder=EntryDecoder, idle=0.0, stall=0.0, seed=0, stamps=None, limit=60_000
-):
+def decode_in_hardware(layer, *, decoder=EntryDecoder, idle=0.0, stall=0.0, seed=0, stamps=None):
     """The entries of a layer, encoded by the software and read by the hardware."""
     coding = Coding.of(layer)
     gap_table, code_table = coding.gap_table, coding.code_table
@@ -172,7 +170,7 @@ def decode_in_hardware(
     async def source(ctx):
         await send(ctx, dut.i, coding.data.tolist(), idle=idle, seed=seed)
 
-    simulate(dut, control, source, checks=[dut.o], limit=limit)
+    simulate(dut, control, source, checks=[dut.o], limit=60_000)
     position, positions, codes = -1, [], []
     for entry in received:
         position += entry["gap"] + (not entry["skip"])
