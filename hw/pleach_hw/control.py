@@ -1,13 +1,13 @@
 """The central control unit: runs the layers of a network one after the other."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.reference import EngineConfig
 from pleach_hw.lnzd import column_width, token_layout
 from pleach_hw.loader import layer_layout
-from pleach_hw.primitives.delay import delay, delays
+from pleach_hw.primitives.delay import delays
 from pleach_hw.primitives.memory import LutRam
 
 
@@ -15,9 +15,9 @@ class ControlUnit(wiring.Component):
     """Broadcasts columns to the PEs and starts the drain of each layer (docs/engine.md).
 
     A layer begins with its bias column, so the PEs have work while its first activations are on
-    their way. Each group's next column is broadcast in every cycle after one in which all its PEs
-    were ready. When the last one was and no PE has a MAC left to issue, the layer is drained; the
-    next one begins at once.
+    their way. A group's next column is taken in every cycle in which all its PEs are known to have
+    been ready, and broadcast in the one after. When the last one was and no PE has a MAC left to
+    issue, the layer is drained; the next one begins at once.
 
     Ports:
         start: run the `layers` layers of the layer table; tokens may come from now on.
@@ -88,25 +88,20 @@ class ControlUnit(wiring.Component):
             self.inputs.eq(layer.inputs),
         ]
 
-        # The columns to be broadcast next, held here so that their addresses are ready early. The
-        # PEs allow for two columns more than they said they have room for: `ready` comes from afar.
+        # The columns broadcast, from registers. The PEs allow for those that are on their way when
+        # they have no more room: `ready` comes from afar. A layer's bias needs no asking.
         groups = self._config.groups
         group_bits = (groups - 1).bit_length()
-        held = Signal(groups)
-        free = Signal(groups)
-        ready = delay(m, self.ready, 2, name="ready", reset_less=False)
+        ready = Signal(groups)
+        m.d.sync += ready.eq(self.ready)
         ended = Signal(groups)  # the group's last token of this layer was taken
-        m.d.comb += [
-            self.column_valid.eq(held & ready),
-            free.eq(~held | ready),
-        ]
-        m.d.sync += held.eq(held & ~ready)
+        m.d.sync += self.column_valid.eq(0)
 
-        # What the PEs say of the MACs left is older than the columns of the last two cycles.
-        issued = Signal()
-        sent = delays(m, self.column_valid.any(), 2, name="sent", reset_less=False)
-        m.d.sync += issued.eq(self.issued)
-        all_issued = ~held.any() & ~sent[1] & ~sent[2] & issued
+        # What the PEs say of the MACs left is older than the columns of the last three cycles.
+        broadcast = self.column_valid.any()
+        recent = delays(m, broadcast, 2, name="broadcast", reset_less=False)
+        all_issued = Signal()
+        m.d.sync += all_issued.eq(self.issued & ~Cat(recent).any())
 
         # Cycles since a layer's first broadcast, this one included; and those of the layer that is
         # drained, which overlaps with the next one's broadcasts.
@@ -125,7 +120,7 @@ class ControlUnit(wiring.Component):
             layer_cycles.write_data.eq(drain_cycles),
             layer_cycles.write_en.eq(self.drain_done),
         ]
-        counted = counting | self.column_valid.any()
+        counted = counting | broadcast
         m.d.sync += [
             self.drain_start.eq(drains),
             counting.eq(counted),
@@ -154,17 +149,17 @@ class ControlUnit(wiring.Component):
                 for group in range(groups):
                     mine = layer.inputs[:group_bits] == group
                     m.d.sync += [
-                        held[group].eq(layer.bias & mine),
+                        self.column_valid[group].eq(layer.bias & mine),
                         self.column[group].eq(layer.column_base + (layer.inputs >> group_bits)),
                         self.activation[group].eq(1 << layer.bias_exponent),
                     ]
                 m.next = "activations"
             with m.State("activations"):
                 for group, tokens in enumerate(self.i):
-                    m.d.comb += tokens.ready.eq(free[group] & ~ended[group])
+                    m.d.comb += tokens.ready.eq(ready[group] & ~ended[group])
                     with m.If(tokens.valid & tokens.ready):
                         m.d.sync += [
-                            held[group].eq(tokens.p.present),
+                            self.column_valid[group].eq(tokens.p.present),
                             self.column[group].eq(layer.column_base + tokens.p.column),
                             self.activation[group].eq(tokens.p.value),
                             ended[group].eq(tokens.p.last),

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from pleach.reference import EngineConfig
 from pleach_hw.arithmetic import drain_latency
 from pleach_hw.lnzd import column_width, vector_layout
-from pleach_hw.primitives.delay import delay, delays
+from pleach_hw.primitives.delay import KEPT, delay, delays
 from pleach_hw.queue import Queue
 from pleach_hw.requantize import RequantizeUnit
 
@@ -56,8 +56,8 @@ class DrainUnit(wiring.Component):
                 "clear": In(1),
                 "clear_busy": Out(1),
                 "drain_valid": Out(config.pes),
-                "drain_row": Out(range(config.accumulators)),
-                "drain_parity": Out(1),
+                "drain_row": Out(data.ArrayLayout(range(config.accumulators), config.groups)),
+                "drain_parity": Out(config.groups),
                 "drained": In(data.ArrayLayout(signed(config.accumulator_bits), config.pes)),
                 "o": Out(stream.Signature(self._vector)),
             }
@@ -93,9 +93,15 @@ class DrainUnit(wiring.Component):
         m.d.sync += [
             self.clear_busy.eq(self.clear | (self.clear_busy & (sweep != config.accumulators - 1))),
             sweep.eq(sweep + self.clear_busy),
-            self.drain_row.eq(Mux(self.clear_busy, sweep, next_number[part_bits:])),
-            self.drain_parity.eq(self.parity),
         ]
+        for group in range(config.groups):  # the same for all, from registers on the way
+            row = Signal(range(config.accumulators), name=f"row_{group}", attrs=KEPT)
+            parity = Signal(name=f"parity_{group}", attrs=KEPT)
+            m.d.comb += [self.drain_row[group].eq(row), self.drain_parity[group].eq(parity)]
+            m.d.sync += [
+                row.eq(Mux(self.clear_busy, sweep, next_number[part_bits:])),
+                parity.eq(self.parity),
+            ]
         for pe in range(config.pes):
             chosen = go & (next_number[:part_bits] == pe % config.row_pes // lanes)
             m.d.sync += self.drain_valid[pe].eq(chosen | self.clear_busy)
@@ -104,11 +110,6 @@ class DrainUnit(wiring.Component):
 
         # The accumulators of the vector drained, added up over the groups and requantised. Sums
         # wrap, and none does: each is part of one that the compiler proved to fit.
-        part = Signal(part_bits)
-        with m.If(valid[self._drained_at]):
-            m.d.sync += part.eq(part + 1)
-        with m.Elif(self.start):
-            m.d.sync += part.eq(0)
         m.submodules.queue = queue = Queue(shape=self._vector, depth=self._depth)
         vector = queue.i.payload
         accumulator = signed(config.accumulator_bits)
@@ -117,6 +118,12 @@ class DrainUnit(wiring.Component):
                 accumulator_bits=config.accumulator_bits
             )
             sums = []
+            # Each lane counts by itself, close to what it chooses from.
+            part = Signal(part_bits, name=f"part_{lane}", attrs=KEPT)
+            with m.If(valid[self._drained_at]):
+                m.d.sync += part.eq(part + 1)
+            with m.Elif(self.start):
+                m.d.sync += part.eq(0)
             for group in range(config.groups):
                 first = group * config.row_pes + lane
                 choice = Array(self.drained[first : (group + 1) * config.row_pes : lanes])

@@ -11,7 +11,8 @@ from pleach_hw.host_link import HostLink
 from pleach_hw.lnzd import NonZeroDetector, column_width, vector_layout, widened
 from pleach_hw.loader import Loader
 from pleach_hw.packing import InputUnpack, OutputPack
-from pleach_hw.pe import ProcessingElement
+from pleach_hw.pe import STROBES, ProcessingElement
+from pleach_hw.primitives import hop
 
 
 class Engine(wiring.Component):
@@ -74,12 +75,22 @@ class Engine(wiring.Component):
             host.o.ready.eq(self.m_axis_tready),
         ]
 
+        # What the PEs say comes in two steps, a register in each group first.
+        issued, overflow = Signal(config.groups), Signal(config.groups)
+        for group, group_pes in enumerate(in_groups):
+            m.d.sync += [
+                issued[group].eq(Cat(pe.issued for pe in group_pes).all()),
+                overflow[group].eq(Cat(pe.overflow for pe in group_pes).any()),
+            ]
+
         # LOAD: the loader fills the PEs and the layer table.
         connect(m, host.load, loader.i)
-        m.d.sync += loader.overflow.eq(Cat(pe.overflow for pe in pes).any())
-        m.d.comb += [
+        m.d.sync += [
             loader.start.eq(host.load_start),
             host.load_done.eq(loader.done),
+            loader.overflow.eq(overflow.any()),
+        ]
+        m.d.comb += [
             host.load_error.eq(loader.error),
             host.load_detail.eq(loader.detail),
             host.convolutional.eq(loader.convolutional),
@@ -87,17 +98,27 @@ class Engine(wiring.Component):
             control.layer_index.eq(loader.layer_index),
             control.layer.eq(loader.layer),
         ]
-        for number, pe in enumerate(pes):
-            m.d.comb += [
-                pe.load_clear.eq(loader.load_clear),
-                pe.entry_valid.eq(loader.entry_valid[number]),
-                pe.entry.eq(loader.entry),
-                pe.column_end.eq(loader.column_end[number // config.row_pes]),
-                pe.column_end_column.eq(loader.column),
-                pe.codebook_write.eq(loader.codebook_write),
-                pe.codebook_addr.eq(loader.codebook_addr),
-                pe.codebook_data.eq(loader.codebook_data),
-            ]
+        for group, group_pes in enumerate(in_groups):
+            first = group * config.row_pes
+            loaded = {
+                "load_clear": loader.load_clear,
+                "entry_valid": loader.entry_valid[first : first + config.row_pes],
+                "entry": loader.entry,
+                "column_end": loader.column_end[group],
+                "column_end_column": loader.column,
+                "codebook_write": loader.codebook_write,
+                "codebook_addr": loader.codebook_addr,
+                "codebook_data": loader.codebook_data,
+            }
+            if config.groups > 1:  # a register in each on the way
+                loaded = {
+                    name: hop(m, value, name=f"{name}_{group}", reset_less=name not in STROBES)
+                    for name, value in loaded.items()
+                }
+            entry_valid = loaded.pop("entry_valid")
+            for number, pe in enumerate(group_pes):
+                m.d.comb += pe.entry_valid.eq(entry_valid[number])
+                m.d.comb += [getattr(pe, name).eq(value) for name, value in loaded.items()]
 
         # RUN: inputs to LNZD, its tokens to the control unit, broadcasts to the PEs.
         connect(m, host.inputs, unpack.i)
@@ -116,18 +137,24 @@ class Engine(wiring.Component):
             control.cycles_index.eq(host.cycles_index),
             host.cycles.eq(control.cycles),
             control.ready.eq(Cat(Cat(pe.ready for pe in group).all() for group in in_groups)),
-            control.issued.eq(Cat(pe.issued for pe in pes).all()),
+            control.issued.eq(issued.all()),
         ]
+        for group, group_pes in enumerate(in_groups):
+            parity = hop(m, control.parity, name=f"parity_{group}")
+            codebook_base = hop(m, control.codebook_base, name=f"codebook_base_{group}")
+            for pe in group_pes:
+                m.d.comb += [
+                    pe.column_valid.eq(control.column_valid[group]),
+                    pe.column.eq(control.column[group]),
+                    pe.activation.eq(control.activation[group]),
+                    pe.parity.eq(parity),
+                    pe.codebook_base.eq(codebook_base),
+                    pe.drain_row.eq(drain.drain_row[group]),
+                    pe.drain_parity.eq(drain.drain_parity[group]),
+                ]
         for number, pe in enumerate(pes):
             m.d.comb += [
-                pe.column_valid.eq(control.column_valid[number // config.row_pes]),
-                pe.column.eq(control.column[number // config.row_pes]),
-                pe.activation.eq(control.activation[number // config.row_pes]),
-                pe.parity.eq(control.parity),
-                pe.codebook_base.eq(control.codebook_base),
                 pe.drain_valid.eq(drain.drain_valid[number]),
-                pe.drain_row.eq(drain.drain_row),
-                pe.drain_parity.eq(drain.drain_parity),
                 drain.drained[number].eq(pe.drained),
             ]
 

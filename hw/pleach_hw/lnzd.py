@@ -97,14 +97,15 @@ class NonZeroDetector(wiring.Component):
                 entered.eq(self.i.payload),
                 entered_valid.eq(self.i.valid & self.i.ready),
             ]
-            # Places taken: the host's `tready` comes from here.
+            # Places taken, given back a cycle late: the host's `tready` comes from here.
             taken = Signal(range(self._depth + 1))
-            m.d.sync += taken.eq(
-                taken
-                + (self.i.valid & self.i.ready)
-                - (entered_valid & ~something)
-                - (queue.o.valid & queue.o.ready)
-            )
+            back = Signal(2)
+            left = queue.o.valid & queue.o.ready
+            m.d.sync += back.eq((entered_valid & ~something) + left)
+            with m.If(self.i.valid & self.i.ready):
+                m.d.sync += taken.eq(taken + 1 - back)
+            with m.Else():
+                m.d.sync += taken.eq(taken - back)
             m.d.comb += [
                 queue.i.payload.eq(entered),
                 queue.i.payload.mask.eq(found),

@@ -48,7 +48,7 @@ class TableBuilder(wiring.Component):
     Ports:
         start: begin the table of an alphabet of `size` ≥ 2 symbols, longest code `longest` ≥ 1.
         count, step: the count of codes of the next length; for the longest it is ignored.
-        at_longest: the next step is the last one.
+        at_longest: the next step is the last one; known two cycles after a start, one after `done`.
         write, write_length, write_upper, write_offset: write port of the decoder.
         done: strobe, the step was taken; `broken` says then that the Kraft equality cannot hold.
     """
@@ -85,13 +85,13 @@ class TableBuilder(wiring.Component):
         total = Signal(words.MAX_CODE_LENGTH + 3)
         stepped = delays(m, self.step, 5, name="stepped", reset_less=False)
         m.d.comb += [
-            self.at_longest.eq(length == self.longest),
             self.write.eq(stepped[4]),
             self.write_length.eq(length),
             self.write_upper.eq(total),
             self.done.eq(stepped[5]),
         ]
         m.d.sync += [
+            self.at_longest.eq(length == self.longest),
             left.eq(self.size - below),
             total.eq((upper << 1) + count),
             self.write_offset.eq(below - (upper << 1)),
@@ -370,10 +370,12 @@ class Loader(wiring.Component):
         last = Signal(range(gaps.CLASSES))
         codebook_last = Signal(8)
         bad_gap_table = Signal()
+        no_codes = Signal()  # of the weights: all are the one in the codebook
         m.d.comb += last_class.eq(gap_class == last)
         m.d.sync += [
             last.eq(tables.gap_classes - 1),
             codebook_last.eq(tables.codebook_size - 1),
+            no_codes.eq(tables.code_length == 0),
             bad_gap_table.eq(
                 (number != coded) | no_last_class | ((tables.gap_length == 0) & (coded != 1))
             ),
@@ -390,13 +392,15 @@ class Loader(wiring.Component):
             decoder.gap_length.eq(tables.gap_length),
             decoder.code_write.eq(table.write & ~coding_gaps),
             decoder.gap_write.eq(table.write & coding_gaps),
-            decoder.class_addr.eq(number),
-            decoder.class_data.eq(gap_class),
             gap_lengths.write_addr.eq(number),
             gap_lengths.write_data.eq(byte),
             gap_lengths.read_addr.eq(gap_class[1:]),
         ]
+        class_write = Signal()
         m.d.sync += [
+            decoder.class_write.eq(class_write),
+            decoder.class_addr.eq(number),
+            decoder.class_data.eq(gap_class),
             self.codebook_write.eq(0),
             self.codebook_addr.eq(codebook_base + number),
             self.codebook_data.eq(
@@ -408,8 +412,6 @@ class Loader(wiring.Component):
                 m.d.comb += getattr(decoder, f"{prefix}_{name}").eq(getattr(table, name))
 
         # --- the entries -------------------------------------------------------------------------
-        overflow = Signal()
-        m.d.sync += overflow.eq(self.overflow)
         out_of_data = Signal()
         m.d.sync += out_of_data.eq(decoder.starved & payload_done)
         m.d.comb += [
@@ -567,10 +569,12 @@ class Loader(wiring.Component):
                                 m.next = "check 0"
             for index in range(CHECK_CYCLES):
                 with state(f"check {index}"):
+                    m.d.comb += table.start.eq(1)
+                    m.d.sync += coding_gaps.eq(0)
                     m.next = f"check {index + 1}" if index + 1 < CHECK_CYCLES else "judge"
             with state("judge"):
-                m.d.sync += [coding_gaps.eq(0), bytes_left.eq(0), last_count.eq(0)]
-                m.d.comb += [table.start.eq(1), decoder.clear.eq(1)]
+                m.d.sync += [bytes_left.eq(0), last_count.eq(0)]
+                m.d.comb += decoder.clear.eq(1)
                 with m.If(bad_field):
                     fail(EngineError.BAD_FIELD)
                 with m.Elif(bad_table):
@@ -588,7 +592,7 @@ class Loader(wiring.Component):
                     m.next = "counts"
 
             with state("counts"):
-                with m.If(table.longest == 0):
+                with m.If(no_codes):
                     m.next = "next table"
                 with m.Elif(table.at_longest):
                     m.d.comb += table.step.eq(1)
@@ -623,7 +627,7 @@ class Loader(wiring.Component):
             with state("gap classes"):
                 m.d.sync += gap_class.eq(gap_class + 1)
                 with m.If(length == gap_length):
-                    m.d.comb += decoder.class_write.eq(1)
+                    m.d.comb += class_write.eq(1)
                     m.d.sync += [number.eq(number + 1), of_length.eq(of_length + 1)]
                 with m.If(last_class):
                     m.d.sync += [gap_class.eq(0), no_last_class.eq(length == 0)]
@@ -671,9 +675,11 @@ class Loader(wiring.Component):
 
             with state("padding"):
                 with m.If(payload_done):
-                    m.next = "section CRC"
+                    m.next = "written"
                 with m.Else(), payload_word():
                     pass
+            with state("written"):  # by the commit it is known whether an entry had no room
+                m.next = "section CRC"
             with state("section CRC"), word_taken():
                 m.next = "section read"
             with state("section read"):
@@ -682,7 +688,7 @@ class Loader(wiring.Component):
                 is_layer = ~kind[7]
                 with m.If(wrong_crc):
                     fail(EngineError.SECTION_CRC)
-                with m.Elif(is_layer & overflow):
+                with m.Elif(is_layer & self.overflow):
                     fail(EngineError.CAPACITY, Resource.ENTRIES)
                 with m.Else():
                     m.next = "next"

@@ -128,12 +128,13 @@ class ProcessingElement(wiring.Component):
 
         # Loading: `fill` entries are there, `count` of them since `start`, the last column's end;
         # `pointers_before` are those of the columns of its block that ended before.
-        fill = Signal(range(config.entries + 1))
-        start = Signal(range(config.entries))
-        count = Signal(range(config.accumulators + 1))
+        fill = Signal(range(config.entries + 1), reset_less=True)
+        start = Signal(range(config.entries), reset_less=True)
+        count = Signal(range(config.accumulators + 1), reset_less=True)
         full = fill[-1]  # the capacity is a power of two
         append = here["entry_valid"] & ~full
-        block, pointers_before = Signal(block_layout(config)), Signal(block_layout(config))
+        block = Signal(block_layout(config))
+        pointers_before = Signal(block_layout(config), reset_less=True)
         block_bits = (config.block - 1).bit_length()
         within = here["column_end_column"][:block_bits]
         first = within == 0

@@ -91,7 +91,9 @@ class PointerRead(wiring.Component):
         pointer = Signal(pointer_layout(config), reset_less=True)
         block = blocks.read_data
         if block_bits:
-            start, before = Signal.like(block.start), Signal.like(block.start)
+            start, before = (
+                Signal.like(block.start, name=n, reset_less=True) for n in ("start", "before")
+            )
             within = delay(m, self.column[:block_bits], blocks.latency, name="within")
             m.d.sync += start.eq(block.start)
             with m.Switch(within):

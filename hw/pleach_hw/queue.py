@@ -14,8 +14,8 @@ from pleach_hw.primitives import LutRam
 class Queue(wiring.Component):
     """First in, first out: what enters is offered in the next cycle; one in and one out a cycle.
 
-    `i` is ready while fewer than `depth` payloads are held, whatever `o` does; `level` is their
-    number. Reset empties the queue.
+    `i` is ready while fewer than `depth` payloads are held, whatever `o` does. Reset empties the
+    queue.
 
     Args:
         shape: of the payload.
@@ -34,7 +34,6 @@ class Queue(wiring.Component):
             {
                 "i": In(stream.Signature(shape)),
                 "o": Out(stream.Signature(shape)),
-                "level": Out(range(self._depth + 1)),
             }
         )
 
@@ -51,10 +50,11 @@ class Queue(wiring.Component):
         put = self.i.valid & self.i.ready
         get = self.o.valid & self.o.ready
         m.d.comb += [
-            self.level.eq((tail - head)[: len(tail)]),
             self.i.ready.eq((tail ^ head) != self._depth),
             self.o.valid.eq(tail != head),
-            ram.write_en.eq(put),
+            # The free place at the tail is written with whatever is offered: only `tail`, which
+            # says what is held, needs to know in time whether it is valid.
+            ram.write_en.eq(self.i.ready),
             ram.write_addr.eq(tail),
             ram.write_data.eq(self.i.payload),
             ram.read_addr.eq(head),
@@ -85,6 +85,8 @@ class Buffer(wiring.Component):
         behind = Signal(self._shape, reset_less=True)
         behind_valid = Signal()
         m.d.comb += self.i.ready.eq(~behind_valid)
+        with m.If(~behind_valid):  # whether or not it will be needed: `o.ready` comes late
+            m.d.sync += behind.eq(self.i.payload)
         with m.If(self.o.ready | ~self.o.valid):
             m.d.sync += [
                 self.o.payload.eq(Mux(behind_valid, behind, self.i.payload)),
@@ -92,5 +94,5 @@ class Buffer(wiring.Component):
                 behind_valid.eq(0),
             ]
         with m.Elif(~behind_valid):
-            m.d.sync += [behind.eq(self.i.payload), behind_valid.eq(self.i.valid)]
+            m.d.sync += behind_valid.eq(self.i.valid)
         return m

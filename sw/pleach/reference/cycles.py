@@ -141,6 +141,8 @@ def _simulate(
     queued_last = np.zeros((groups, vectors), np.bool_)
     lnzd_head = np.zeros(groups, np.int64)
     lnzd_level = np.zeros(groups, np.int64)
+    lnzd_taken = np.zeros(groups, np.int64)  # places, what entered included
+    lnzd_back = np.zeros(groups, np.int64)  # places given back, in the cycle before
     sending = np.zeros(groups, np.bool_)
     to_send = np.zeros(groups, np.int64)
     last = np.zeros(groups, np.bool_)
@@ -152,19 +154,17 @@ def _simulate(
     index = drain_index = 0
     base = active_base = 0  # of the layer, in `counts` and in `active`
     next_column = np.zeros(groups, np.int64)  # in which the group's next non-zero is looked for
-    held = np.zeros(groups, np.bool_)
-    held_at = np.zeros(groups, np.int64)  # of the column held, in `counts`
+    sent = np.zeros(groups, np.bool_)  # a column is broadcast, …
+    sent_at = np.zeros(groups, np.int64)  # … this one, in `counts`
     ready = np.ones(groups, np.bool_)
-    ready_seen = np.ones(groups, np.bool_)
     ended = np.zeros(groups, np.bool_)
     counting = final = False
-    issued = True
-    sent_1 = sent_2 = False
+    all_issued = broadcast_1 = broadcast_2 = False
     first = drain_first = 0
 
     # PEs
     pes_ready = np.ones(groups, np.bool_)
-    pes_issued = True
+    pes_issued = groups_issued = True
     on_way = np.full((groups, pointer_latency + 1), -1, np.int64)  # columns broadcast
     reserved = np.zeros((groups, width), np.int64)
     given_back = np.zeros((groups, width), np.int64)  # places, in the cycle before
@@ -185,26 +185,22 @@ def _simulate(
     cycle = 0
     while True:
         # --- Control, from the registers
-        broadcast = any_held = False
+        broadcast = stalled = False
         all_ended = True
         for group in range(groups):
-            broadcast |= held[group] and ready[group]
-            any_held |= held[group]
+            broadcast |= sent[group]
             all_ended &= ended[group]
-            takes[group] = (
-                state == _ACTIVATIONS
-                and sending[group]
-                and (ready[group] or not held[group])
-                and not ended[group]
-            )
-        start = state == _WAIT and not any_held and not sent_1 and not sent_2 and issued
+            waits = state == _ACTIVATIONS and sending[group] and not ended[group]
+            takes[group] = waits and ready[group]
+            stalled |= waits and not ready[group]
+        start = state == _WAIT and all_issued
         if broadcast and not counting:
             counting = True
             first = cycle
         if counting:
             if broadcast:
                 breakdown[index, 0] += 1
-            elif any_held:
+            elif stalled:
                 breakdown[index, 1] += 1
             elif state == _WAIT and start:
                 pass
@@ -236,7 +232,7 @@ def _simulate(
         enter_column = 0
         room = True
         for group in range(groups):
-            room &= lnzd_level[group] + (entered and vectors > 1) < vectors
+            room &= lnzd_taken[group] < vectors
         if final and offered:
             word = True
             if lanes == 1:
@@ -274,7 +270,8 @@ def _simulate(
             queued_number = 0 if done else queued_number + 1
 
         # --- PEs
-        issued = pes_issued
+        all_issued = groups_issued and not (broadcast or broadcast_1 or broadcast_2)
+        groups_issued = pes_issued
         pes_issued = True
         for group in range(groups):
             arrived = on_way[group, 0] >= 0
@@ -310,15 +307,13 @@ def _simulate(
                 reserved[group, pe] = waits
             for age in range(pointer_latency, 0, -1):
                 on_way[group, age] = on_way[group, age - 1]
-            on_way[group, 0] = held_at[group] if held[group] and ready[group] else -1
-            if ready[group]:
-                held[group] = False
-            ready[group] = ready_seen[group]
-            ready_seen[group] = ready_next
+            on_way[group, 0] = sent_at[group] if sent[group] else -1
+            sent[group] = False
+            ready[group] = ready_next
         hold = hold_next
         hold_next = draining
-        sent_2 = sent_1
-        sent_1 = broadcast
+        broadcast_2 = broadcast_1
+        broadcast_1 = broadcast
 
         # --- Control: what its registers become
         if done:
@@ -330,8 +325,8 @@ def _simulate(
                 ended[group] = False
                 next_column[group] = group
             group = shapes[index, 0] % groups
-            held[group] = shapes[index, 2] != 0
-            held_at[group] = base + shapes[index, 0] * width
+            sent[group] = shapes[index, 2] != 0
+            sent_at[group] = base + shapes[index, 0] * width
             state = _ACTIVATIONS
         elif state == _ACTIVATIONS:
             for group in range(groups):
@@ -342,10 +337,8 @@ def _simulate(
                         while not active[active_base + column]:
                             column += groups
                         next_column[group] = column + groups
-                        held[group] = True
-                        held_at[group] = base + column * width
-                    else:
-                        held[group] = False
+                        sent[group] = True
+                        sent_at[group] = base + column * width
             if all_ended:
                 rows = shapes[index, 1]
                 final = index + 1 == layers
@@ -376,10 +369,15 @@ def _simulate(
                 lnzd_level[group] -= 1
             # What entered goes on to the queue, zeros excepted; one place is where it entered.
             place = (lnzd_head[group] + lnzd_level[group]) % vectors
-            if vectors > 1 and entered and (entered_count[group] or entered_last):
-                queued_count[group, place] = entered_count[group]
-                queued_last[group, place] = entered_last
-                lnzd_level[group] += 1
+            if vectors > 1:
+                lnzd_taken[group] += enters - lnzd_back[group]
+                lnzd_back[group] = pops
+                if entered and (entered_count[group] or entered_last):
+                    queued_count[group, place] = entered_count[group]
+                    queued_last[group, place] = entered_last
+                    lnzd_level[group] += 1
+                elif entered:
+                    lnzd_back[group] += 1
             if enters:
                 count = 0
                 for column in range(enter_column, enter_column + enter_width):
@@ -390,6 +388,8 @@ def _simulate(
                     queued_count[group, 0] = count
                     queued_last[group, 0] = enter_last
                     lnzd_level[group] = 1
+            if vectors == 1:
+                lnzd_taken[group] = lnzd_level[group]
         entered = enters
         entered_last = enter_last
         if enters and enter_last:
