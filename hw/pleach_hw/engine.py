@@ -98,6 +98,16 @@ class Engine(wiring.Component):
             control.layer_index.eq(loader.layer_index),
             control.layer.eq(loader.layer),
         ]
+
+        def in_each(group, values):
+            """What goes to a group's PEs; if there are several, a register in each on the way."""
+            if config.groups == 1:
+                return values
+            return {
+                name: hop(m, value, name=f"{name}_{group}", reset_less=name not in STROBES)
+                for name, value in values.items()
+            }
+
         for group, group_pes in enumerate(in_groups):
             first = group * config.row_pes
             loaded = {
@@ -110,11 +120,7 @@ class Engine(wiring.Component):
                 "codebook_addr": loader.codebook_addr,
                 "codebook_data": loader.codebook_data,
             }
-            if config.groups > 1:  # a register in each on the way
-                loaded = {
-                    name: hop(m, value, name=f"{name}_{group}", reset_less=name not in STROBES)
-                    for name, value in loaded.items()
-                }
+            loaded = in_each(group, loaded)
             entry_valid = loaded.pop("entry_valid")
             for number, pe in enumerate(group_pes):
                 m.d.comb += pe.entry_valid.eq(entry_valid[number])
@@ -140,18 +146,17 @@ class Engine(wiring.Component):
             control.issued.eq(issued.all()),
         ]
         for group, group_pes in enumerate(in_groups):
-            parity = hop(m, control.parity, name=f"parity_{group}")
-            codebook_base = hop(m, control.codebook_base, name=f"codebook_base_{group}")
+            standing = {"parity": control.parity, "codebook_base": control.codebook_base}
+            standing = in_each(group, standing)
             for pe in group_pes:
                 m.d.comb += [
                     pe.column_valid.eq(control.column_valid[group]),
                     pe.column.eq(control.column[group]),
                     pe.activation.eq(control.activation[group]),
-                    pe.parity.eq(parity),
-                    pe.codebook_base.eq(codebook_base),
                     pe.drain_row.eq(drain.drain_row[group]),
                     pe.drain_parity.eq(drain.drain_parity[group]),
                 ]
+                m.d.comb += [getattr(pe, name).eq(value) for name, value in standing.items()]
         for number, pe in enumerate(pes):
             m.d.comb += [
                 pe.drain_valid.eq(drain.drain_valid[number]),

@@ -397,10 +397,13 @@ class Loader(wiring.Component):
             gap_lengths.read_addr.eq(gap_class[1:]),
         ]
         class_write = Signal()
-        m.d.sync += [
+        # A decoder that is in no hurry takes it in the cycle in which it is found.
+        m.d["comb" if config.serial_loader else "sync"] += [
             decoder.class_write.eq(class_write),
             decoder.class_addr.eq(number),
             decoder.class_data.eq(gap_class),
+        ]
+        m.d.sync += [
             self.codebook_write.eq(0),
             self.codebook_addr.eq(codebook_base + number),
             self.codebook_data.eq(

@@ -102,6 +102,7 @@ _ICEBREAKER = Board(
         accumulator_bits=32,
         vectors=1,
         outputs=32,
+        queue_depth=8,
         ram_latency=1,
         serial_loader=True,
     ),
