@@ -397,13 +397,12 @@ class Loader(wiring.Component):
             gap_lengths.read_addr.eq(gap_class[1:]),
         ]
         class_write = Signal()
-        # A decoder that is in no hurry takes it in the cycle in which it is found.
-        m.d["comb" if config.serial_loader else "sync"] += [
+        # Where loading is in no hurry, these are written in the cycle in which they are found.
+        soon = "comb" if config.serial_loader else "sync"
+        m.d[soon] += [
             decoder.class_write.eq(class_write),
             decoder.class_addr.eq(number),
             decoder.class_data.eq(gap_class),
-        ]
-        m.d.sync += [
             self.codebook_write.eq(0),
             self.codebook_addr.eq(codebook_base + number),
             self.codebook_data.eq(
@@ -658,7 +657,8 @@ class Loader(wiring.Component):
             with state("codebook"), byte_read():
                 m.d.sync += [low_byte.eq(byte), have_low.eq(~have_low | tables.narrow)]
                 with m.If(have_low):
-                    m.d.sync += [self.codebook_write.eq(1), number.eq(number + 1)]
+                    m.d[soon] += self.codebook_write.eq(1)
+                    m.d.sync += number.eq(number + 1)
                     with m.If(number == codebook_last):
                         m.next = "begin"
 
