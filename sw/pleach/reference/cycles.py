@@ -55,7 +55,7 @@ class CycleModel:
     ...     bias_exponent=2, output_fraction=8)
     >>> model = CycleModel(CompressedModel((layer,)), EngineConfig(pes=4))
     >>> model.run(np.array([[7, 9], [0, 0]], np.uint8)).compute.tolist()
-    [[27], [24]]
+    [[28], [25]]
     """
 
     def __init__(self, model: CompressedModel, config: EngineConfig):
