@@ -47,7 +47,7 @@ class ProcessingElement(wiring.Component):
     after a reset, before the first layer.
 
     On ECP5, speed grade 6, with 2048 columns, 2048 entries, a codebook of 128 and 32-bit
-    accumulators: 5 DP16KD, 1 MULT18X18D, 474 LUT4 for 32 local rows and 610 for 64, 145-147 MHz.
+    accumulators: 5 DP16KD, 1 MULT18X18D, 477 LUT4 for 32 local rows and 613 for 64, 153-154 MHz.
     """
 
     def __init__(self, config: EngineConfig):
