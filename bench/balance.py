@@ -18,9 +18,16 @@ from rich.table import Table
 from torch import nn
 
 from pleach import data
-from pleach.compress import CompressConfig, PruneConfig, ShareConfig, TrainConfig, compress, train
-from pleach.compress.balance import balanced
-from pleach.compress.train import as_floats
+from pleach.compression import (
+    CompressConfig,
+    PruneConfig,
+    ShareConfig,
+    TrainConfig,
+    compress,
+    train,
+)
+from pleach.compression.balance import balanced
+from pleach.compression.train import as_floats
 from pleach.files import write_whole
 from pleach.reference import EngineConfig, Reference, wrong_percent
 from pleach.reference.cycles import CycleModel

@@ -23,7 +23,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from pleach.compress import kmeans
+from pleach.compression import kmeans
 from pleach.files import write_whole
 from pleach.format import (
     ALEXNET,

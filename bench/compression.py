@@ -30,7 +30,7 @@ from rich.table import Table
 
 import pleach
 from pleach import models
-from pleach.compress import CompressConfig, TrainConfig, compress, error_percent, train
+from pleach.compression import CompressConfig, TrainConfig, compress, error_percent, train
 from pleach.data import load
 from pleach.errors import ConfigError
 from pleach.files import write_whole

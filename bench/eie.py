@@ -23,7 +23,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from pleach.compress.balance import balanced
+from pleach.compression.balance import balanced
 from pleach.explore import memory_bits
 from pleach.files import write_whole
 from pleach.model import Activation, CompressedLayer, CompressedModel

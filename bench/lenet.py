@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pleach import data
-from pleach.compress.balance import balanced
+from pleach.compression.balance import balanced
 from pleach.explore import memory_bits
 from pleach.files import write_whole
 from pleach.format import load

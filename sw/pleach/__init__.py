@@ -17,12 +17,12 @@ _LAZY = {
     "save": "pleach.format",
     "Reference": "pleach.reference",
     "EngineConfig": "pleach.reference",
-    "compress": "pleach.compress",
-    "prune_": "pleach.compress",
-    "share_": "pleach.compress",
-    "PruneConfig": "pleach.compress",
-    "ShareConfig": "pleach.compress",
-    "CompressConfig": "pleach.compress",
+    "compress": "pleach.compression",
+    "prune_": "pleach.compression",
+    "share_": "pleach.compression",
+    "PruneConfig": "pleach.compression",
+    "ShareConfig": "pleach.compression",
+    "CompressConfig": "pleach.compression",
 }
 __all__ = sorted(_LAZY)
 __version__ = "0.1.0"

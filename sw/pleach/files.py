@@ -2,25 +2,90 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import tempfile
 from pathlib import Path
 
+from pleach.errors import ConfigError
+
+FIGURES = (".png", ".svg", ".pdf")
+
 
 def write_whole(path: str | Path, data: bytes | str) -> Path:
-    """Write `data` (text as UTF-8) beside `path` and move it into place."""
+    """Write `data` (text as UTF-8) beside `path` and move it into place.
+
+    A link stays one: what it points to is replaced. What is no regular file, a device or a pipe,
+    is written to.
+
+    Raises:
+        OSError: it cannot be written; names `path`.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = data.encode() if isinstance(data, str) else data
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+        else:
+            _replace(Path(os.path.realpath(path)), data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    return path
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, side = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(side, 0o644)
+        os.umask(umask := os.umask(0))
+        os.chmod(side, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
         os.replace(side, path)
     except BaseException:
         os.unlink(side)
         raise
-    return path
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a path that `write_whole` could not write, before there is anything to lose.
+
+    Raises:
+        OSError: it is a folder, or in what is no folder, or may not be written; names it.
+    """
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if path.is_dir():
+        code = errno.EISDIR
+    elif there != path and not there.is_dir():
+        code = errno.ENOTDIR
+    elif not os.access(there, os.W_OK):
+        code = errno.EACCES
+    else:
+        return
+    raise OSError(code, os.strerror(code), str(path))
+
+
+def check_figure(path: Path) -> None:
+    """Refuse a path that `write_figure` could not write.
+
+    Raises:
+        ConfigError: the suffix is none of a figure's, or matplotlib is not installed.
+        OSError: as `check_writable`.
+    """
+    if path.suffix not in FIGURES:
+        raise ConfigError(f"{path}: a plot is {', '.join(FIGURES[:-1])} or {FIGURES[-1]}")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("a plot needs matplotlib: pip install matplotlib") from error
+    check_writable(path)
+
+
+def write_figure(figure, path: Path) -> None:
+    """Write a matplotlib figure; the suffix says in which format."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:])
+    write_whole(path, drawn.getvalue())

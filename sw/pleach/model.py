@@ -357,7 +357,10 @@ class CompressedModel:
             scaled = np.rint(np.ldexp(inputs.astype(np.float64), self.input_fraction))
             return np.clip(scaled, -32768, 32767).astype(np.int16)
         takes = "uint8" if self.input_type is InputType.UINT8 else "float"
-        raise ModelError(f"{inputs.dtype} inputs for a network that takes {takes} ones")
+        raise ModelError(
+            f"{inputs.dtype} inputs for a network that takes {takes} ones, as what it was "
+            "calibrated on"
+        )
 
     def magnitudes(self) -> list[int]:
         """Largest input magnitude that each layer's input format can hold (docs/numerics.md)."""

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from pleach.compress import PruneConfig, prune_
-from pleach.compress.balance import balanced, deal, work
+from pleach.compression import PruneConfig, prune_
+from pleach.compression.balance import balanced, deal, work
 from pleach.errors import ConfigError, ModelError
 from pleach.explore import engines, memory_bits, sweep
 from pleach.model import CompressedModel, Convolution

@@ -1,14 +1,19 @@
 """The command line: what it prints, for people and machines, and how it fails."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pleach.format import load, loads, save
 from pleach.reference import EngineConfig, Reference
+from pleach_hw.boards import boards
 from tests.strategies import random_model
 
 
@@ -74,7 +79,11 @@ def test_info(digits):
     bits = sum(row["kept"] * (row["weight_bits"] + row["index_bits"]) for row in info["layers"])
     assert bits / 8 < info["file_bytes"] < bits / 8 + 600
     text = pleach("info", folder / "net.pleach")[0]
-    assert "Engines that hold it" in text and "ulx3s-85f" in text
+    assert "Default engines" in text and "holds it: ulx3s-25f, ulx3s-45f" in " ".join(text.split())
+    assert info["boards"] == [board.name for board in boards()]
+    with_convolutions = Path(__file__).parents[2] / "bench/models/lenet_5_small.pleach"
+    assert "runs no convolutions" in pleach("info", with_convolutions)[0]
+    assert json.loads(pleach("info", with_convolutions, "--json")[0])["engines"] == []
 
 
 def test_evaluate(digits):
@@ -97,10 +106,13 @@ def test_explore(digits):
     assert "<svg" in (folder / "engines.svg").read_text()
     fit = json.loads(pleach(*sweep, *small, "--board", "ulx3s-25f", "--json")[0])
     assert [row["engine"]["pes"] for row in fit["engines"]] == [2]
-    assert "ulx3s-25f" in pleach(*sweep, *small)[0]
+    text = pleach(*sweep, *small)[0]
+    assert "ulx3s-25f" in text and "…" not in text
     _, said = pleach(*sweep, *small[2:], "--pes", "64", "--board", "ulx3s-25f", code=2)
     assert "none of the 1 engines fits ulx3s-25f" in said
     assert "--pes takes integers with commas" in pleach(*sweep, "--pes", "few", code=2)[1]
+    assert "from 1 to 64, not 3" in pleach(*sweep, "--pes", "2,3", code=2)[1]
+    assert "no such engine" in pleach(*sweep, "--pes", "1", "--groups", "2", code=2)[1]
 
 
 def test_balance(digits):
@@ -178,6 +190,16 @@ def test_help_answers_at_once_and_has_examples():
         (["synth", "--board", "abacus"], 2, "no board is called"),
         (["compress", "damaged.safetensors"], 1, "not a checkpoint"),
         (["compress", "pickle.pt"], 1, "never run"),
+        (["compress", "text.pt"], 1, "text.pt is not a checkpoint or is damaged"),
+        (["compress", "odd.pleach"], 1, "odd.pleach is not a checkpoint"),
+        (["evaluate", "ten.pleach", "--dataset", "eleven.npz"], 1, "labels up to 10"),
+        (["info", "long.pleach"], 1, "long.pleach: byte 8: the header says"),
+        (["convert", "odd.pleach", "-o", "odd.onnx"], 2, "write a .net"),
+        (["train", "-o", "."], 1, ".: Is a directory"),
+        (["export", "-o", "bad.toml/engine.v"], 1, "bad.toml/engine.v: Not a directory"),
+        (["explore", "odd.pleach", "--plot", "engines.xyz"], 2, ".png, .svg or .pdf"),
+        (["train", "--seed", "-1"], 2, "--seed"),
+        (["train", "--hidden", "0"], 2, "--hidden takes widths"),
         (["train", "--hidden", "many"], 2, "--hidden takes widths"),
         (["train", "--dataset", "imagenet"], 1, "no data set is called"),
     ],
@@ -191,12 +213,35 @@ def test_mistakes(args, code, says, tmp_path, in_process, monkeypatch):
     (tmp_path / "short.pleach").write_bytes(data[:-4])
     (tmp_path / "damaged.pleach").write_bytes(data[:60] + bytes([data[60] ^ 1]) + data[61:])
     (tmp_path / "damaged.safetensors").write_bytes(data)
+    (tmp_path / "text.pt").write_text("hello world, I am text")
+    (tmp_path / "long.pleach").write_bytes(data + bytes(8))
+    save(random_model(np.random.default_rng(0), [7, 10]), tmp_path / "ten.pleach")
+    arrays = {"images": np.zeros((11, 7), np.uint8), "labels": np.arange(11)}
+    splits = {f"{s}_{name}": a for s in ("train", "test") for name, a in arrays.items()}
+    np.savez(tmp_path / "eleven.npz", **splits)
     (tmp_path / "bad.toml").write_text("colums = 64\n")
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps({"a": print}, protocol=2))
     monkeypatch.chdir(tmp_path)
     found, _, err = in_process(*args)
     assert found == code
     assert says in " ".join(err.replace("│", " ").split())
+
+
+def test_an_interrupt_is_no_traceback(tmp_path):
+    """It comes while the command waits for what a pipe has to say."""
+    os.mkfifo(pipe := tmp_path / "model.pleach")
+    command = [sys.executable, "-c", "from pleach.cli import main; main()", "info", pipe]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        writer = None
+        while writer is None and process.poll() is None:
+            try:
+                writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:  # nobody reads yet
+                time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    os.close(writer)
+    assert (process.returncode, said) == (130, "pleach: interrupted\n")
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_numbers():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import pleach.data
-from pleach.compress import (
+from pleach.compression import (
     CompressConfig,
     PruneConfig,
     ShareConfig,
@@ -20,7 +20,7 @@ from pleach.compress import (
     share_,
     train,
 )
-from pleach.compress.train import predict
+from pleach.compression.train import predict
 from pleach.errors import ConfigError, DataError, ModelError
 from pleach.models import lenet_300_100, load_checkpoint, mlp, save_checkpoint
 from pleach.reference import Reference

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pleach.compress import CompressConfig, PruneConfig, ShareConfig, TrainConfig
+from pleach.compression import CompressConfig, PruneConfig, ShareConfig, TrainConfig
 from pleach.errors import ConfigError
 
 

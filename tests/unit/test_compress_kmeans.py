@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleach.compress import kmeans
+from pleach.compression import kmeans
 from pleach.errors import ConfigError
 
 ALL = ("linear", "density", "random", "optimal")
@@ -61,7 +61,7 @@ def test_histogram_costs_little():
     values = np.random.default_rng(4).normal(size=8192)
     by_bins = squares(values, *kmeans(values, 8, initialisation="optimal"))
 
-    module = sys.modules["pleach.compress.kmeans"]  # the function hides the module's name
+    module = sys.modules["pleach.compression.kmeans"]  # the function hides the module's name
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BINS", len(values))
         exact = squares(values, *kmeans(values, 8, initialisation="optimal"))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pleach.compress import PruneConfig, ShareConfig, prune_, share_
-from pleach.compress.remove import remove_neurons_
+from pleach.compression import PruneConfig, ShareConfig, prune_, share_
+from pleach.compression.remove import remove_neurons_
 from pleach.errors import ModelError
 from pleach.models import lenet_5, mlp
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import pleach.data
-from pleach.compress import (
+from pleach.compression import (
     CompressConfig,
     PruneConfig,
     ShareConfig,
@@ -15,7 +15,7 @@ from pleach.compress import (
     error_percent,
     train,
 )
-from pleach.compress.train import predict
+from pleach.compression.train import predict
 from pleach.errors import DataError, ModelError
 from pleach.reference import Reference
 

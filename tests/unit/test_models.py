@@ -111,7 +111,7 @@ def test_shape_of_the_images():
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_channels_last_holds_with_parametrized_weights(shared):
-    from pleach.compress import PruneConfig, ShareConfig, prune_, share_
+    from pleach.compression import PruneConfig, ShareConfig, prune_, share_
 
     model = lenet_5()
     prune_(model, PruneConfig(density=0.5))

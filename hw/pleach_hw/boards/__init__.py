@@ -132,7 +132,7 @@ def board(name: str) -> Board:
     try:
         return _BOARDS[name]
     except KeyError:
-        raise ConfigError(f"no board is called {name!r}; there is {', '.join(_BOARDS)}") from None
+        raise ConfigError(f"no board is called {name!r}; there are {', '.join(_BOARDS)}") from None
 
 
 def boards() -> tuple[Board, ...]:

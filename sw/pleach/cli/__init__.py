@@ -1,8 +1,8 @@
 """The command line: one file a command. Heavy modules are imported inside the commands."""
 
 import sys
+from typing import Annotated
 
-import click
 import typer
 
 from pleach.cli import (
@@ -21,6 +21,8 @@ from pleach.cli import (
 )
 from pleach.errors import ConfigError, PleachError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="pleach",
     help="Compress a PyTorch network into one bitstream and run that bitstream on an FPGA.",
@@ -36,16 +38,37 @@ for module in (
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from pleach import __version__
+
+        typer.echo(f"pleach {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
-    """Exit codes: 0 done, 1 it failed, 2 wrong use."""
+    """Exit codes: 0 done, 1 it failed, 2 wrong use, 130 interrupted."""
     try:
         app()
+    except SystemExit as end:  # typer makes one of an interrupt
+        if end.code != INTERRUPTED:
+            raise
+        _fail("interrupted", INTERRUPTED)
     except ConfigError as error:
         _fail(error, 2)
-    except (PleachError, OSError) as error:
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else error, 1)
+    except PleachError as error:
         _fail(error, 1)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", 1)
 
 
 def _fail(error: object, code: int) -> None:

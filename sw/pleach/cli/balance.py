@@ -17,13 +17,14 @@ from pleach.cli.common import (
     console,
     dataset_for,
     engine_config,
+    output_option,
     print_json,
 )
 
 
 def command(
     file: ModelFile,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Bitstream to write.")],
+    output: Annotated[Path, output_option("Bitstream to write.")],
     pes: Pes = None,
     images: Annotated[int, typer.Option(min=1, help="Training images to count work on.")] = 100,
     dataset: DatasetOption = None,
@@ -37,13 +38,13 @@ def command(
 
     Example: [bold]pleach balance model.pleach --pes 16 --set groups=4 -o even.pleach[/bold]
     """
-    from pleach.compress.balance import balanced
+    from pleach.compression.balance import balanced
     from pleach.format import load
     from pleach.reference.cycles import CycleModel
 
     model = load(file)
     config = engine_config(pes, engine, set_).grown(model)
-    found = dataset_for(dataset, model.inputs)
+    found = dataset_for(dataset, model.inputs, model.outputs)
     even = balanced(model, model.quantise(found.train_images[:images]), config)
     even.save(output)
     tests = model.quantise(found.test_images[:images])

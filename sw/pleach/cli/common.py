@@ -22,6 +22,32 @@ Checkpoint = Annotated[
     Path,
     typer.Argument(help="State dict: .safetensors or torch's.", exists=True, dir_okay=False),
 ]
+
+
+def _writable(path: Path | None) -> Path | None:
+    from pleach.files import check_writable
+
+    if path is not None:
+        check_writable(path)
+    return path
+
+
+def _figure(path: Path | None) -> Path | None:
+    from pleach.files import check_figure
+
+    if path is not None:
+        check_figure(path)
+    return path
+
+
+def output_option(help: str, *names: str):
+    """A file to write: what cannot be written is refused before the work."""
+    return typer.Option(*(names or ("--output", "-o")), help=help, callback=_writable)
+
+
+Plot = Annotated[
+    Path | None, typer.Option(help="Plot to write, .png, .svg or .pdf.", callback=_figure)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 DatasetOption = Annotated[
     str | None,
@@ -31,7 +57,10 @@ DatasetOption = Annotated[
         "test_labels. By default the one whose images have the network's number of inputs.",
     ),
 ]
-Pes = Annotated[int | None, typer.Option(help="Processing elements, a power of two to 64.")]
+Pes = Annotated[
+    int | None,
+    typer.Option(help="Processing elements, a power of two to 64.", show_default="the engine's"),
+]
 EngineFile = Annotated[
     Path | None,
     typer.Option(
@@ -45,8 +74,8 @@ EngineSet = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="An engine parameter, over the file's: layers, columns, entries, codebook, "
-        "accumulators, accumulator_bits, queue_depth, … (docs/engine.md). Can be repeated.",
+        help="An engine parameter, over the file's: groups, lanes, block, columns, entries, "
+        "codebook, accumulators, queue_depth, … (docs/engine.md). Can be repeated.",
     ),
 ]
 
@@ -82,7 +111,7 @@ def engine_config(
             given[name] = int(value)
         else:
             raise ConfigError(
-                f"--set takes NAME=VALUE with an integer, true or false, not {setting!r}"
+                f"--set takes NAME=VALUE with a whole number, true or false, not {setting!r}"
             )
     config = from_dict(config, given if pes is None else {**given, "pes": pes})
     if model is None:
@@ -93,11 +122,13 @@ def engine_config(
     return config
 
 
-def dataset_for(name: str | None, inputs: int):
-    """The data set of that name, or the one with images of `inputs` pixels.
+def dataset_for(name: str | None, inputs: int, classes: int):
+    """The data set of that name, or the one with images of `inputs` pixels, for a network that
+    tells `classes` apart.
 
     Raises:
-        DataError: it cannot be had, or its images have another number of pixels.
+        DataError: it cannot be had, its images have another number of pixels, or it has more
+            classes.
     """
     from pleach import data
     from pleach.errors import DataError
@@ -109,7 +140,10 @@ def dataset_for(name: str | None, inputs: int):
     found = data.load(name)
     pixels = found.test_images.shape[1]
     if pixels != inputs:
-        raise DataError(f"the network takes {inputs} inputs, {name} has {pixels}")
+        raise DataError(f"the network takes {inputs} inputs, the images of {name} have {pixels}")
+    highest = int(max(found.train_labels.max(), found.test_labels.max()))
+    if highest >= classes:
+        raise DataError(f"the network has {classes} outputs, {name} has labels up to {highest}")
     return found
 
 

@@ -15,6 +15,7 @@ from pleach.cli.common import (
     dataset_for,
     layer_table,
     new_table,
+    output_option,
     print_json,
     progress,
 )
@@ -22,34 +23,33 @@ from pleach.cli.common import (
 
 def command(
     checkpoint: Checkpoint,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Bitstream to write.")] = Path(
-        "model.pleach"
-    ),
+    output: Annotated[Path, output_option("Bitstream to write.")] = Path("model.pleach"),
     dataset: DatasetOption = None,
     config: Annotated[
         Path | None,
         typer.Option(help="Settings, TOML; see docs/compression.md.", exists=True, dir_okay=False),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of the settings' seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the settings' seed.")] = None,
     json: Json = False,
 ) -> None:
     """Prune, share, fine-tune and code a trained network into one bitstream.
 
-    Any network of Linear layers with ReLU between them. The training images retrain it, the test
-    images only measure it.
+    Linear layers with ReLU between them, or LeNet-5; other convolutions from Python. The training
+    images retrain the network, the test images only measure it.
 
     Example: [bold]pleach compress digits.safetensors --dataset digits -o digits.pleach[/bold]
     """
     from dataclasses import replace
 
-    from pleach.compress import CompressConfig
+    from pleach.compression import CompressConfig
     from pleach.models import from_state_dict, layers_of, load_checkpoint
 
     settings = CompressConfig.from_toml(config) if config else CompressConfig()
     if seed is not None:
         settings = replace(settings, seed=seed)
     model = from_state_dict(load_checkpoint(checkpoint))
-    found = dataset_for(dataset, layers_of(model)[0].values_in)
+    layers = layers_of(model)
+    found = dataset_for(dataset, layers[0].values_in, layers[-1].values_out)
     with progress("compressing") as update:
         compressed, stages = compress_on(found, model, settings, update)
     summary = describe(compressed, output, stages)
@@ -61,7 +61,7 @@ def command(
 
 def compress_on(found, model, settings, update) -> tuple:
     """Compress on a data set, showing progress: the compressed network and its stages."""
-    from pleach.compress import compress
+    from pleach.compression import compress
 
     stages = []
     compressed = compress(

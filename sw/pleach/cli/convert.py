@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from pleach.cli.common import DatasetOption, Json, console, dataset_for, new_table, print_json
+from pleach.cli.common import (
+    DatasetOption,
+    Json,
+    console,
+    dataset_for,
+    new_table,
+    output_option,
+    print_json,
+)
 
 
 def command(
@@ -17,9 +25,7 @@ def command(
     ],
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", help="File to write: .net, .safetensors, or from a .net .pleach."
-        ),
+        output_option("File to write: .net, .safetensors, or from a .net .pleach."),
     ],
     layers: Annotated[
         str | None,
@@ -43,6 +49,12 @@ def command(
     from pleach.files import write_whole
     from pleach.format import write_published
 
+    made = {".net", ".safetensors"} | ({".pleach"} if source.suffix == ".net" else set())
+    if output.suffix not in made:
+        raise ConfigError(
+            f"{output}: write a .net or .safetensors file, or, from a .net one, a .pleach file; "
+            "pleach compress makes a .pleach file of a checkpoint"
+        )
     published = _read(source, layers)
     if output.suffix == ".net":
         write_whole(output, write_published(published))
@@ -50,12 +62,8 @@ def command(
         from pleach.models import save_state_dict
 
         save_state_dict(_state(published), output)
-    elif output.suffix == ".pleach" and source.suffix == ".net":
-        _bitstream(published, dataset).save(output)
     else:
-        raise ConfigError(
-            f"{output}: write a .net or .safetensors file, or, from a .net one, a .pleach file"
-        )
+        _bitstream(published, dataset).save(output)
     rows = [
         {
             "layer": str(layer.shape),
@@ -132,11 +140,12 @@ def _state(published) -> dict:
 def _bitstream(published, dataset: str | None):
     """In fixed point. A bitstream's biases share the codebook with the weights; where those are
     more than 256 values they are clustered."""
-    from pleach.compress import ShareConfig, calibrate, share_
-    from pleach.compress.pipeline import real_layers
-    from pleach.models import from_state_dict
+    from pleach.compression import ShareConfig, calibrate, share_
+    from pleach.compression.pipeline import real_layers
+    from pleach.models import from_state_dict, layers_of
 
     model = from_state_dict(_state(published))
-    found = dataset_for(dataset, real_layers(model)[0].values_in)
+    layers = layers_of(model)
+    found = dataset_for(dataset, layers[0].values_in, layers[-1].values_out)
     share_(model, ShareConfig(clusters=256, initialisation="optimal"))
     return calibrate(real_layers(model), found.train_images)

@@ -64,7 +64,7 @@ def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
 
     import pleach
     from pleach.cli.compress import compress_on, describe
-    from pleach.compress import CompressConfig, TrainConfig, lenet_recipe, train
+    from pleach.compression import CompressConfig, TrainConfig, lenet_recipe, train
     from pleach.files import write_whole
     from pleach.models import lenet_300_100, mlp, save_checkpoint
 

@@ -16,7 +16,7 @@ def command(file: ModelFile, dataset: DatasetOption = None, json: Json = False) 
     from pleach.reference import Reference, wrong_percent
 
     model = load(file)
-    found = dataset_for(dataset, model.inputs)
+    found = dataset_for(dataset, model.inputs, model.outputs)
     outputs = Reference(model).run(model.quantise(found.test_images))
     error = wrong_percent(outputs, found.test_labels)
     if json:

@@ -11,36 +11,38 @@ from pleach.cli.common import (
     DatasetOption,
     Json,
     ModelFile,
+    Plot,
     console,
     dataset_for,
     new_table,
     print_json,
 )
 
-Values = Annotated[str, typer.Option(metavar="N,N,…", help="Values to sweep.")]
+
+def _values(help: str):
+    return typer.Option(metavar="N,N,…", help=f"{help}; values to sweep.")
 
 
 def command(
     file: ModelFile,
-    pes: Values = "1,2,4,8,16,32,64",
-    groups: Values = "1,2,4,8",
-    lanes: Values = "1,2,4,8,16",
-    queue_depth: Values = "8,16,32",
-    block: Values = "1,4,8",
+    pes: Annotated[str, _values("Processing elements")] = "1,2,4,8,16,32,64",
+    groups: Annotated[str, _values("Groups of PEs, each with a broadcast")] = "1,2,4,8",
+    lanes: Annotated[str, _values("Rows drained in a cycle")] = "1,2,4,8,16",
+    queue_depth: Annotated[str, _values("Activations in a PE's queue")] = "8,16,32",
+    block: Annotated[str, _values("Columns that share a pointer")] = "1,4,8",
     board: Annotated[
         str | None, typer.Option(help="Only engines that fit the chips of these, with commas.")
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Test images to run.")] = 10,
     dataset: DatasetOption = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Plot to write, .png or .svg.", dir_okay=False)
-    ] = None,
+    plot: Plot = None,
     json: Json = False,
 ) -> None:
     """Sweep the engine's parameters through the cycle model and print the engines worth building.
 
     An engine is listed where no other one is as good in cycles, memory and LUT4 and better in one,
-    with the boards that it fits. What it takes of a chip is an estimate.
+    with the smallest board that it fits. Bits a weight are those of PE memory, pointers included.
+    What it takes of a chip is an estimate. Parameters are explained in docs/engine.md.
 
     Example: [bold]pleach explore model.pleach --pes 16,64 --plot engines.png[/bold]
     """
@@ -65,7 +67,7 @@ def command(
                     f"{chip.device}: use pleach synth --board {chip.name}"
                 )
     model = load(file)
-    found = dataset_for(dataset, model.inputs)
+    found = dataset_for(dataset, model.inputs, model.outputs)
     chosen = model.quantise(found.test_images[:images])
     activations = [trace.inputs for trace in Reference(model).trace(chosen)]
     given = {"pes": pes, "groups": groups, "lanes": lanes, "queue_depth": queue_depth}
@@ -78,6 +80,8 @@ def command(
         if board is not None and not fits:
             continue
         rows.append({"engine": asdict(config), **measured, "estimate": need, "boards": fits})
+    if not configs:
+        raise ConfigError("there is no such engine: more groups than PEs or lanes, or more than 8")
     if not rows:
         raise ConfigError(f"none of the {len(configs)} engines fits {board}: sweep smaller ones")
     costs = [(r["latency_cycles"], r["memory_bits"], r["estimate"]["lut4"]) for r in rows]
@@ -92,7 +96,7 @@ def command(
     table = new_table(
         f"{int(best.sum())} of {len(rows)} engines, means of {len(chosen)} images",
         "PEs", "groups", "lanes", "queue", "block", "cycles\nan image", "bits a\nweight", "LUT4",
-        "RAMs", "boards",
+        "RAMs", "board",
     )  # fmt: skip
     listed = [row for row in rows if row["pareto"]]
     for row in sorted(listed, key=lambda row: row["latency_cycles"]):
@@ -100,29 +104,31 @@ def command(
         table.add_row(
             *(str(engine[name]) for name in swept), f"{row['latency_cycles']:.0f}",
             f"{row['memory_bits']:.1f}", f"{need['lut4']:,}", str(need["bram"]),
-            ", ".join(row["boards"]) or "none",
+            next(iter(row["boards"]), "none"),
         )  # fmt: skip
     console().print(table)
 
 
 def _integers(name: str, text: str) -> list[int]:
     from pleach.errors import ConfigError
+    from pleach.reference import EngineConfig
 
     try:
-        return [int(part) for part in text.split(",")]
+        values = [int(part) for part in text.split(",")]
     except ValueError:
         option = name.replace("_", "-")
         raise ConfigError(f"--{option} takes integers with commas, not {text!r}") from None
+    for value in values:  # refused where no engine can have it
+        EngineConfig(**{"pes": 64, "lanes": 64, name: value})
+    return values
 
 
 def _plot(rows: list[dict], path: Path) -> None:
     """Cycles over LUT4, a point an engine."""
-    from pleach.errors import ToolError
+    from matplotlib.figure import Figure
 
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ToolError("plots need matplotlib: pip install matplotlib") from None
+    from pleach.files import write_figure
+
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.add_subplot(xscale="log", yscale="log")
     for listed, colour in ((False, "0.75"), (True, "C0")):
@@ -132,5 +138,4 @@ def _plot(rows: list[dict], path: Path) -> None:
     axes.set_xlabel("LUT4, estimated")
     axes.set_ylabel("cycles an image")
     axes.grid(alpha=0.3, which="both")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    write_figure(figure, path)

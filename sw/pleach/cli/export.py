@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from pleach.cli.common import (
     EngineFile,
     EngineSet,
@@ -14,14 +12,13 @@ from pleach.cli.common import (
     Pes,
     console,
     engine_config,
+    output_option,
     print_json,
 )
 
 
 def command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Verilog to write.")] = Path(
-        "engine.v"
-    ),
+    output: Annotated[Path, output_option("Verilog to write.")] = Path("engine.v"),
     pes: Pes = None,
     engine: EngineFile = None,
     set_: EngineSet = None,

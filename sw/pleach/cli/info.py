@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from pleach.cli.common import Json, ModelFile, console, layer_table, new_table, print_json
 
 
@@ -13,11 +15,12 @@ def command(file: ModelFile, json: Json = False) -> None:
     from dataclasses import asdict
     from hashlib import sha256
 
-    from pleach.format import parse
+    from pleach.format import naming, parse
     from pleach.report import layer_reports
 
     data = file.read_bytes()
-    model, sizes = parse(data)
+    with naming(file):
+        model, sizes = parse(data)
     reports = layer_reports(model, sizes)
     engines = engines_for(model)
     summary = {
@@ -32,6 +35,7 @@ def command(file: ModelFile, json: Json = False) -> None:
         "accumulator_bits": max(model.accumulator_bits()),
         "layers": [asdict(report) for report in reports],
         "engines": engines,
+        "boards": own_engines(model) if engines else [],
     }
     if json:
         print_json(summary)
@@ -47,16 +51,24 @@ def command(file: ModelFile, json: Json = False) -> None:
         f"{summary['accumulator_bits']} bits"
     )
     out.print(layer_table(reports))
+    if not engines:
+        out.print("The engine runs no convolutions; the reference does (pleach evaluate).")
+        return
     out.print(engine_table(engines))
+    fitting = ", ".join(own_engines(model)) or "none"
+    out.print(f"Boards whose own engine, that of pleach synth --board, holds it: {fitting}")
 
 
 def engines_for(model) -> list[dict]:
-    """What engines of every size need to hold the model, and the boards that have it."""
+    """What engines of every size need to hold the model, and the boards that have it; none where
+    the model has a convolution."""
     from pleach.reference import EngineConfig
     from pleach_hw.boards import boards
     from pleach_hw.estimate import estimate
 
     rows = []
+    if any(layer.convolution for layer in model.layers):
+        return rows
     for power in range(7):
         config = EngineConfig(pes=1 << power)
         needs = config.needs(model)
@@ -73,16 +85,29 @@ def engines_for(model) -> list[dict]:
     return rows
 
 
+def own_engines(model) -> list[str]:
+    """The boards whose own engine holds the model."""
+    from pleach.errors import CapacityError
+    from pleach_hw.boards import boards
+
+    found = []
+    for board in boards():
+        with suppress(CapacityError):
+            board.engine.check(model)
+            found.append(board.name)
+    return found
+
+
 def engine_table(rows: list[dict]):
     table = new_table(
-        "Engines that hold it; chip figures are estimates",
-        "PEs", "weights\na PE", "columns", "rows\na PE", "LUT4", "RAMs", "multi-\npliers", "boards",
+        "Default engines, grown to hold it; chip figures are estimates",
+        "PEs", "weights\na PE", "columns", "rows\na PE", "LUT4", "RAMs", "multi-\npliers", "board",
     )  # fmt: skip
     for row in rows:
         needs, need = row["needs"], row["estimate"]
         table.add_row(
             str(row["pes"]), f"{needs['entries']:,}", f"{needs['columns']:,}",
             str(needs["accumulators"]), f"{need['lut4']:,}", str(need["bram"]), str(need["mult"]),
-            ", ".join(row["boards"]) or "none",
+            next(iter(row["boards"]), "none"),
         )  # fmt: skip
     return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ from pleach.cli.common import (
     Checkpoint,
     DatasetOption,
     Json,
+    Plot,
     console,
     dataset_for,
     new_table,
@@ -23,11 +23,10 @@ def command(
     checkpoint: Checkpoint,
     dataset: DatasetOption = None,
     images: Annotated[
-        int, typer.Option(help="Training images that the error is measured on, the last ones.")
+        int,
+        typer.Option(min=1, help="Training images that the error is measured on, the last ones."),
     ] = 10_000,
-    plot: Annotated[
-        Path | None, typer.Option(help="Image file for the curves; wants matplotlib.")
-    ] = None,
+    plot: Plot = None,
     json: Json = False,
 ) -> None:
     """Prune each layer alone, by magnitude and without retraining, and show the error.
@@ -38,22 +37,20 @@ def command(
     """
     from dataclasses import asdict
 
-    from pleach.compress import error_percent
-    from pleach.compress import sensitivity as scan
-    from pleach.compress.sensitivity import plot as draw
-    from pleach.errors import ConfigError
+    from pleach.compression import error_percent
+    from pleach.compression import sensitivity as scan
+    from pleach.compression.sensitivity import plot as draw
     from pleach.models import from_state_dict, layers_of, load_checkpoint
 
-    if images < 1:
-        raise ConfigError(f"--images must be at least 1, not {images}")
     model = from_state_dict(load_checkpoint(checkpoint))
-    found = dataset_for(dataset, layers_of(model, (784,))[0].values_in)
+    layers = layers_of(model, (784,))
+    found = dataset_for(dataset, layers[0].values_in, layers[-1].values_out)
     inputs, labels = found.train_images[-images:], found.train_labels[-images:]
     dense = error_percent(model, inputs, labels)
     with progress("pruning") as update:
         curves = scan(model, inputs, labels, progress=lambda layer, *_: update(layer))
     if plot is not None:
-        draw(curves, str(plot), dense=dense)
+        draw(curves, plot, dense=dense)
     if json:
         print_json({"dense_error_pct": dense, "layers": [asdict(curve) for curve in curves]})
         return

@@ -18,6 +18,7 @@ from pleach.cli.common import (
     dataset_for,
     engine_config,
     new_table,
+    output_option,
     print_json,
     progress,
 )
@@ -29,7 +30,7 @@ def command(
     images: Annotated[int, typer.Option(min=1, help="Test images to run.")] = 10,
     dataset: DatasetOption = None,
     simulator: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
-    wave: Annotated[Path | None, typer.Option(help="Waveform to write.", dir_okay=False)] = None,
+    wave: Annotated[Path | None, output_option("Waveform to write.", "--wave")] = None,
     engine: EngineFile = None,
     set_: EngineSet = None,
     json: Json = False,
@@ -49,7 +50,7 @@ def command(
         raise ConfigError(f"--simulator is verilator or icarus, not {simulator!r}")
     model = load(file)
     config = engine_config(pes, engine, set_, model)
-    found = dataset_for(dataset, model.inputs)
+    found = dataset_for(dataset, model.inputs, model.outputs)
     chosen = model.quantise(found.test_images[:images])
     with progress(f"building and running {config.pes} PEs in {simulator}"):
         result = simulate(model, chosen, config, simulator=simulator, wave=wave)
@@ -84,7 +85,7 @@ def show(result) -> None:
     from statistics import mean
 
     out = console()
-    title = f"{result.config.pes} PEs, means of {result.images} images"
+    title = f"{result.config.pes} PEs, means of {result.images} images; layers overlap in time"
     table = new_table(title, "layer", "cycles", "MACs", "utilisation")
     for layer in result.layers:
         table.add_row(

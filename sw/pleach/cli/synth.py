@@ -20,7 +20,9 @@ from pleach.cli.common import (
 
 
 def command(
-    board: Annotated[str, typer.Option(help="Board whose chip it is for.")] = "ulx3s-85f",
+    board: Annotated[
+        str, typer.Option(help="Whose chip it is for: ulx3s-25f, -45f or -85f, icebreaker.")
+    ] = "ulx3s-85f",
     pes: Pes = None,
     seed: Annotated[int, typer.Option(help="Of the placer.")] = 1,
     engine: EngineFile = None,

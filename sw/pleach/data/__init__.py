@@ -74,10 +74,12 @@ def _from_file(name: str) -> Dataset:
         with np.load(name, allow_pickle=False) as file:
             missing = [part for part in parts if part not in file]
             if missing:
-                raise DataError(f"{name} has no {', '.join(missing)}; it needs {', '.join(parts)}")
+                raise DataError(f"{name} has no {', '.join(missing)}")
             arrays = {part: file[part] for part in parts}
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such file") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{name} is no .npz file of plain arrays: {error}") from error
+        raise DataError(f"{name} is damaged or no .npz file of plain arrays") from error
     shapes = set()
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]

@@ -1,6 +1,6 @@
 """The bitstream: integers to bytes and back. docs/bitstream.md is the specification."""
 
-from pleach.format.bitstream import LayerSizes, dumps, load, loads, parse, save
+from pleach.format.bitstream import LayerSizes, dumps, load, loads, naming, parse, save
 from pleach.format.huffman import HuffmanTable
 from pleach.format.interchange import (
     ALEXNET,
@@ -20,6 +20,7 @@ __all__ = [
     "dumps",
     "load",
     "loads",
+    "naming",
     "parse",
     "published_layers",
     "read_published",

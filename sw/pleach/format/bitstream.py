@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -197,7 +198,18 @@ def load(path: str | Path) -> CompressedModel:
         FormatError: see `loads`.
         OSError: the file cannot be read.
     """
-    return loads(Path(path).read_bytes())
+    with naming(path):
+        return loads(Path(path).read_bytes())
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Whatever a reader finds wrong in this block is said to be in that file."""
+    try:
+        yield
+    except FormatError as error:
+        error.args = (f"{path}: {error}",)
+        raise
 
 
 def loads(data: bytes) -> CompressedModel:
@@ -268,7 +280,9 @@ def _read_header(data: bytes) -> dict[str, int]:
         raise FormatError("reserved header bits are set", 4)
     if 4 * length != len(data):
         raise FormatError(
-            f"the header says {4 * length} bytes, the file has {len(data)}; is it truncated?", 8
+            f"the header says {4 * length} bytes, the file has {len(data)}; "
+            + ("is it truncated?" if len(data) < 4 * length else "what is behind them?"),
+            8,
         )
     fields = words.HEADER_INFO.unpack(info)
     if not fields["layers"]:

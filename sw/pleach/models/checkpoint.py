@@ -41,14 +41,22 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd pickle protocols: what matters is refused
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
     except pickle.UnpicklingError as error:
+        with path.open("rb") as file:
+            head = file.read(2)
+            if head != b"PK" and head[:1] != b"\x80":  # no archive and no pickle
+                raise DataError(f"{path} is not a checkpoint") from error
         raise DataError(
             f"{path} holds pickled objects, which are never run; save model.state_dict() instead"
         ) from error
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
-        raise DataError(f"{path} is not a checkpoint or is damaged: {error}") from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+    except Exception as error:  # whatever torch's reader trips over in a damaged file
+        why = error if isinstance(error, SafetensorError) else type(error).__name__
+        raise DataError(f"{path} is not a checkpoint or is damaged: {why}") from error
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
         raise DataError(f"{path} holds no state dict; save model.state_dict()")
     return dict(state)
@@ -99,14 +107,13 @@ def from_state_dict(state: Mapping[str, Tensor]) -> nn.Sequential:
         if part not in ("weight", "bias") or name not in names:
             raise ModelError(f"{key!r} is neither weight nor bias of a Linear layer")
         if part == "weight" and tensor.ndim != 2 and not convolutions:
-            why = (
-                "; how a convolution strides, pads and pools is not in a state dict: make the "
-                "network in Python, load_state_dict, then pleach.compress"
-            )
+            why = {
+                1: "; fold a normalisation into the layer before it",
+                4: "; how a convolution strides, pads and pools is not in a state dict: make the "
+                "network in Python, load_state_dict, then pleach.compress",
+            }
             shape = tuple(tensor.shape)
-            raise ModelError(
-                f"layer {name!r}: weight of shape {shape}{why if tensor.ndim == 4 else ''}"
-            )
+            raise ModelError(f"layer {name!r}: weight of shape {shape}{why.get(tensor.ndim, '')}")
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"{key!r} holds {tensor.dtype} values that are not all finite reals")
         outputs = state[f"{name}.weight"].shape[0]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from pleach.compress.config import PruneConfig
-from pleach.compress.prune import prune_
-from pleach.compress.train import error_percent
+from pleach.compression.config import PruneConfig
+from pleach.compression.prune import prune_
+from pleach.compression.train import error_percent
 from pleach.errors import ConfigError
+from pleach.files import check_figure, write_figure
 from pleach.models import layers_of
 
 DENSITIES = (0.8, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02)
@@ -87,19 +89,18 @@ def sensitivity(
     return curves
 
 
-def plot(curves: Sequence[Sensitivity], path: str, *, dense: float | None = None) -> None:
-    """Draw the curves into an image file; wants matplotlib.
+def plot(curves: Sequence[Sensitivity], path: str | Path, *, dense: float | None = None) -> None:
+    """Draw the curves into a .png, .svg or .pdf file; wants matplotlib.
 
     Args:
         dense: error of the network as it was, drawn as a line.
 
     Raises:
-        ConfigError: matplotlib is not installed.
+        ConfigError: another suffix, or matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("a plot needs matplotlib: pip install matplotlib") from error
+    check_figure(path := Path(path))
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for curve in curves:
@@ -108,4 +109,4 @@ def plot(curves: Sequence[Sensitivity], path: str, *, dense: float | None = None
         axes.axhline(dense, color="grey", linestyle=":", label="dense")
     axes.set(xscale="log", yscale="log", xlabel="kept, %", ylabel="error, %")
     axes.legend()
-    figure.savefig(path)
+    write_figure(figure, path)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pleach.compress.prune import masks_of, parts_of
+from pleach.compression.prune import masks_of, parts_of
 from pleach.errors import ModelError
 from pleach.model import Activation
 from pleach.models import layers_of

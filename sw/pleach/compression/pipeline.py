@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from pleach.compress.calibrate import RealLayer, calibrate
-from pleach.compress.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
-from pleach.compress.order import ordered
-from pleach.compress.prune import per_layer, prune_
-from pleach.compress.remove import remove_neurons_
-from pleach.compress.share import reassign_, share_
-from pleach.compress.train import as_floats, error_percent, predict, train
+from pleach.compression.calibrate import RealLayer, calibrate
+from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
+from pleach.compression.order import ordered
+from pleach.compression.prune import per_layer, prune_
+from pleach.compression.remove import remove_neurons_
+from pleach.compression.share import reassign_, share_
+from pleach.compression.train import as_floats, error_percent, predict, train
+from pleach.errors import ConfigError, ModelError
 from pleach.model import CompressedModel
 from pleach.models import layers_of
 from pleach.reference import Reference, wrong_percent
@@ -65,10 +66,15 @@ def compress(
 
     Raises:
         ModelError: a network that cannot be represented; names the layer.
-        ConfigError: a setting for a layer that the network does not have.
+        ConfigError: a setting for a layer that the network does not have, or other settings than
+            `CompressConfig`.
         DataError: arrays that do not match the network.
     """
-    config = config or CompressConfig()
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"a network is a torch module, not {type(model).__name__}")
+    config = CompressConfig() if config is None else config
+    if not isinstance(config, CompressConfig):
+        raise ConfigError(f"settings are a CompressConfig, not {type(config).__name__}")
     _check_names(model, config)
     student = copy.deepcopy(model).to("cpu", torch.float32).requires_grad_(True)
     inputs = as_floats(student, calibration)

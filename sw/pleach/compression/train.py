@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pleach.compress.config import TrainConfig
-from pleach.compress.prune import per_layer
+from pleach.compression.config import TrainConfig
+from pleach.compression.prune import per_layer
 from pleach.errors import DataError
 from pleach.models import channels_last, layers_of, sample_shape
 from pleach.reference import wrong_percent

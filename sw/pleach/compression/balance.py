@@ -10,7 +10,7 @@ from dataclasses import replace
 import numba
 import numpy as np
 
-from pleach.compress.order import moved, placed
+from pleach.compression.order import moved, placed
 from pleach.model import CompressedModel
 from pleach.reference import EngineConfig, Reference
 from pleach.reference.cycles import CycleModel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pleach.compress.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
+from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
 
 
 def lenet_recipe(*, seed: int = 0) -> tuple[TrainConfig, CompressConfig]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pleach.compress.config import ShareConfig
-from pleach.compress.kmeans import kmeans
-from pleach.compress.prune import parts_of, per_layer
+from pleach.compression.config import ShareConfig
+from pleach.compression.kmeans import kmeans
+from pleach.compression.prune import parts_of, per_layer
 from pleach.errors import ModelError
 from pleach.models import layers_of
 

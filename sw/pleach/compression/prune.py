@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pleach.compress.config import PruneConfig
+from pleach.compression.config import PruneConfig
 from pleach.errors import ConfigError, ModelError
 from pleach.models import layers_of
 from pleach.settings import nearest

@@ -1,0 +1,34 @@
+"""From a trained torch network to a `CompressedModel`: prune, share, fine-tune, calibrate."""
+
+from pleach.compression.calibrate import calibrate
+from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
+from pleach.compression.kmeans import kmeans
+from pleach.compression.order import ordered
+from pleach.compression.pipeline import Stage, compress
+from pleach.compression.prune import prune_
+from pleach.compression.recipe import lenet_recipe
+from pleach.compression.remove import remove_neurons_
+from pleach.compression.sensitivity import Sensitivity, sensitivity
+from pleach.compression.share import reassign_, share_
+from pleach.compression.train import error_percent, train
+
+__all__ = [
+    "CompressConfig",
+    "PruneConfig",
+    "Sensitivity",
+    "ShareConfig",
+    "Stage",
+    "TrainConfig",
+    "calibrate",
+    "compress",
+    "error_percent",
+    "kmeans",
+    "lenet_recipe",
+    "ordered",
+    "prune_",
+    "reassign_",
+    "remove_neurons_",
+    "sensitivity",
+    "share_",
+    "train",
+]
