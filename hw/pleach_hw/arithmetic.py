@@ -17,7 +17,7 @@ LUT_CODEBOOK = 64
 
 def drain_latency(config: EngineConfig) -> int:
     """Cycles from a drain to its accumulator at the output."""
-    return 2 * config.ram_latency + 1 + Multiplier.latency
+    return 3 * config.ram_latency + Multiplier.latency
 
 
 class ArithmeticUnit(wiring.Component):
@@ -30,7 +30,7 @@ class ArithmeticUnit(wiring.Component):
     later and leaves 0 in it. Sums wrap; the compiler proves that none does (docs/numerics.md).
 
     Reset drops the operations begun; accumulators and codebook stay. The codebook is written
-    through `codebook_*`, only while no MAC is `busy`.
+    through `codebook_*`, only while no MAC is on its way.
     """
 
     def __init__(self, config: EngineConfig):
@@ -48,7 +48,6 @@ class ArithmeticUnit(wiring.Component):
                 "drain_parity": In(1),
                 "drained": Out(signed(config.accumulator_bits)),
                 "drained_valid": Out(1),
-                "busy": Out(1),
                 "codebook_write": In(1),
                 "codebook_addr": In(range(config.codebook)),
                 "codebook_data": In(signed(16)),
@@ -91,6 +90,8 @@ class ArithmeticUnit(wiring.Component):
         # Product
         m.submodules.multiplier = multiplier = Multiplier(width_a=16, width_b=16)
         m.d.comb += [multiplier.a.eq(value), multiplier.b.eq(activation)]
+        # A register beside the adder: the multipliers have columns of their own on the chip.
+        product = delay(m, multiplier.product, latency - 1, name="product")
 
         # Row: `address` when it is read, `write_address` when it is written, one cycle later. The
         # layer that uses the memory from the top has its address inverted.
@@ -106,15 +107,23 @@ class ArithmeticUnit(wiring.Component):
             shape=signed(config.accumulator_bits), depth=config.accumulators
         )
         writes = Signal()
-        forward = Signal()
+        forward, forward_zero = Signal(), Signal()
         before = Signal(signed(config.accumulator_bits), reset_less=True)
-        after = Mux(drains[end], 0, before + multiplier.product)
+        total = (before + product)[: config.accumulator_bits]
         begun = macs[end - 1] | drains[end - 1]
+        after = Mux(drains[end], 0, total)
+        again = begun & (addresses[-3] == addresses[-2])
         m.d.sync += [
             writes.eq(begun),
-            forward.eq(begun & (addresses[-3] == addresses[-2])),
-            before.eq(Mux(forward, after, accumulators.read_data)),
+            forward.eq(again),
+            forward_zero.eq(again & drains[end - 1]),
+            before.eq(Mux(forward, total if latency > 1 else after, accumulators.read_data)),
         ]
+        # Where a cycle is short, the adder is one table away from `before`, and it is known by then
+        # that the zero of a drain goes there.
+        if latency > 1:
+            with m.If(forward_zero):
+                m.d.sync += before.eq(0)
         m.d.comb += [
             accumulators.read_addr.eq(address),
             accumulators.write_en.eq(writes),
@@ -122,6 +131,5 @@ class ArithmeticUnit(wiring.Component):
             accumulators.write_data.eq(after),
             self.drained.eq(before),
             self.drained_valid.eq(drains[end]),
-            self.busy.eq(sum(macs[1:]) != 0),
         ]
         return m

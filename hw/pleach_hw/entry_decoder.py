@@ -1,6 +1,6 @@
 """From the data words of a layer to its entries: three readers and what joins them."""
 
-from amaranth.hdl import Array, Const, Module, ResetInserter, Signal
+from amaranth.hdl import Array, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -120,17 +120,19 @@ class EntryDecoder(wiring.Component):
         for reader in (gap, code):
             m.d.comb += reader.word_valid.eq(words.o.valid)
 
-        # What each stage holds.
+        # What each stage holds. Where a stage asks for words, what it holds is zero in the other
+        # phase, so that whether there is a step takes few gates.
         phase = Signal()
         left = Signal.like(
             self.entries
         )  # entries whose gap symbol was not read yet, as far as known
         one_less = Signal.like(left)
-        none_left, one_left = Signal(), Signal()
+        # phase 0: G reads a symbol, if the one before is a skip, or is an entry or not known yet
+        reads_past_skip, reads_past_entry = Signal(), Signal()
         reading = Signal()  # phase 1: G is in a symbol
         numbered = Signal()  # phase 0: a gap symbol's code number, to be looked up
         looked_up = Signal()  # phase 1: its class, for X and C
-        skip, asks_extra = Signal(), Signal()
+        wants_code, asks_extra = Signal(), Signal()  # phase 1
         gap_class = Signal(5)
         extra_count = Signal(range(MAX_EXTRA + 1))
         found = Signal()  # phase 0: X's window, and C is in a symbol
@@ -145,28 +147,34 @@ class EntryDecoder(wiring.Component):
 
         # Who asks, in order.
         is_entry = numbered & ~gap.found
-        reads = running & ~phase & ~none_left & ~(one_left & is_entry)
-        asks = {"gap": reads & gap.ask}
-        asks["extra"] = running & phase & looked_up & asks_extra
-        asks["code"] = running & phase & looked_up & ~skip & code.ask
-        stale = (asks["gap"] & gap.stale) | (asks["code"] & code.stale)
-        asked = Signal()
-        step = Signal()
+        reads = Mux(gap.found, reads_past_skip, reads_past_entry)
+        asks_gap = reads & gap.ask
+        asks_code = wants_code & code.ask
         # An entry comes every other cycle at most, so one cycle without the last one costs nothing,
         # and what takes it need not say in the same cycle that it does.
-        blocked = phase & known & self.o.valid
-        both = asks["extra"] & asks["code"]
-        takes_extra = asks["extra"] & words.o.valid
+        blocked = known & self.o.valid
+        word_valid = words.o.valid
+        takes_gap = asks_gap & word_valid & ~gap.stale
+        takes_extra = asks_extra & word_valid
+        takes_code = asks_code & word_valid & ~code.stale & ~asks_extra
+        step = Signal()
         m.d.comb += [
-            asked.eq(asks["gap"] | asks["extra"] | asks["code"]),
-            self.starved.eq(asked & ~words.o.valid),
-            step.eq(running & ~blocked & ~both & ~stale & (words.o.valid | ~asked)),
+            self.starved.eq((asks_gap | asks_extra | asks_code) & ~word_valid),
+            step.eq(
+                running
+                & ~(asks_gap & ~takes_gap)
+                & ~(asks_code & ~takes_code)
+                & ~(asks_extra & ~takes_extra)
+                & ~blocked
+            ),
             extra.take.eq(takes_extra),
-            gap.mend.eq(asks["gap"] & words.o.valid),
-            code.mend.eq(asks["code"] & ~asks["extra"] & words.o.valid),
-            gap.taken.eq(takes_extra | (code.find & code.ask)),
-            code.taken.eq(takes_extra | (gap.find & gap.ask)),
-            words.o.ready.eq(takes_extra | (code.find & code.ask) | (gap.find & gap.ask)),
+            gap.take.eq(takes_gap),
+            gap.mend.eq(asks_gap & word_valid),
+            gap.taken.eq(takes_extra | (takes_code & ~blocked)),
+            code.take.eq(takes_code & ~blocked),
+            code.mend.eq(asks_code & ~asks_extra & word_valid),
+            code.taken.eq(takes_extra | takes_gap),
+            words.o.ready.eq(takes_gap | takes_extra | (takes_code & ~blocked)),
         ]
         with m.If(takes_extra):
             m.d.sync += asks_extra.eq(0)
@@ -186,12 +194,14 @@ class EntryDecoder(wiring.Component):
                 with m.If(is_entry):
                     m.d.sync += left.eq(one_less)
                 m.d.sync += [
+                    reads_past_skip.eq(0),
+                    reads_past_entry.eq(0),
                     reading.eq(reads),
                     looked_up.eq(numbered),
-                    skip.eq(gap.found),
+                    wants_code.eq(is_entry),
                     gap_class.eq(gap_row.gap_class),
                     extra_count.eq(gap_row.extra),
-                    asks_extra.eq(extra.short.bit_select(gap_row.extra, 1)),
+                    asks_extra.eq(numbered & extra.short.bit_select(gap_row.extra, 1)),
                     known.eq(found),
                     known_skip.eq(found_skip),
                     # The first `window_count` bits of the window, as a number.
@@ -201,18 +211,23 @@ class EntryDecoder(wiring.Component):
             with m.Else():
                 m.d.comb += [
                     extra.consume.eq(looked_up),
-                    code.find.eq(looked_up & ~skip),
+                    code.find.eq(wants_code),
                 ]
+                goes_on = reading | looked_up
+                more = goes_on & (left != 0)
                 m.d.sync += [
-                    none_left.eq(left == 0),
-                    one_left.eq(left == 1),
+                    running.eq(goes_on),
+                    reads_past_skip.eq(more),
+                    reads_past_entry.eq(more & ~(reading & (left == 1))),
                     numbered.eq(reading),
+                    looked_up.eq(0),
+                    wants_code.eq(0),
                     found.eq(looked_up),
-                    found_skip.eq(skip),
+                    found_skip.eq(~wants_code),
                     window.eq(extra.window),
                     window_count.eq(extra_count),
                     window_class.eq(gap_class),
-                    running.eq(reading | looked_up),
+                    known.eq(0),
                 ]
                 with m.If(known):
                     m.d.sync += [
@@ -228,9 +243,10 @@ class EntryDecoder(wiring.Component):
                 running.eq(1),
                 phase.eq(0),
                 left.eq(self.entries),
-                none_left.eq(self.entries == 0),
-                one_left.eq(self.entries == 1),
+                reads_past_skip.eq(self.entries != 0),
+                reads_past_entry.eq(self.entries != 0),
                 self.o.valid.eq(0),
             ]
-            m.d.sync += [s.eq(0) for s in (reading, numbered, looked_up, found, known)]
+            held = (reading, numbered, looked_up, wants_code, asks_extra, found, known)
+            m.d.sync += [s.eq(0) for s in held]
         return m

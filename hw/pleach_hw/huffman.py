@@ -135,8 +135,9 @@ class SymbolReader(wiring.Component):
         ask: the next symbol wants it.
         stale: the window does not go on into it.
         mend: strobe, make it; while `ask` and `word_valid`, and nobody takes the word.
-        find: strobe, read a symbol, and take the word if it asks for it. Only while that is valid
-            and the window not stale, and not in two cycles running.
+        find: strobe, read a symbol; not in two cycles running.
+        take: strobe, with the `find` of a symbol that asks: it takes the word. Only while that is
+            valid and the window not stale.
         taken: strobe, another reader takes the word.
         number: of the symbol, two cycles later; `found` says that it is the one `sought`.
         clear: forget all bits.
@@ -157,6 +158,7 @@ class SymbolReader(wiring.Component):
                 "stale": Out(1),
                 "mend": In(1),
                 "find": In(1),
+                "take": In(1),
                 "taken": In(1),
                 "number": Out(number),
                 "sought": In(number),
@@ -189,10 +191,9 @@ class SymbolReader(wiring.Component):
         passed = Signal(5)  # bits of the first word already consumed
         window = Signal(longest, reset_less=True)
         ahead = Signal(2 * longest)
-        take = self.find & self.ask
         m.d.comb += [
             words.word.eq(self.word),
-            words.take.eq(take),
+            words.take.eq(self.take),
             words.clear.eq(self.clear),
             ahead.eq((Cat(words.second, words.first) << passed)[64 - 2 * longest :]),
         ]
@@ -218,11 +219,19 @@ class SymbolReader(wiring.Component):
                 asks[index].eq(last_word & (reach > 32 - length)),
             ]
         cut = Signal()
+        lapsed = Signal()  # in the cycle before there was no word, or another reader took it
         alone = Signal()  # the only symbol there is, and the one sought
         m.d.sync += alone.eq((self.need == 0) & (self.sought == 0))
-        m.d.sync += [begins.eq(fits & ~(fits << 1)), following.eq(ahead), cut.eq(self.find)]
-        with m.If(self.find):
-            m.d.sync += self.stale.eq(~self.word_valid | self.taken)
+        m.d.sync += [
+            begins.eq(fits & ~(fits << 1)),
+            following.eq(ahead),
+            lapsed.eq(~self.word_valid | self.taken),
+            cut.eq(self.find),
+        ]
+        # `find` comes late: what depends on it waits for `cut`, and a window that was mended
+        # although its symbol was found is cut anew.
+        with m.If(cut):
+            m.d.sync += self.stale.eq(lapsed | self.taken)
         with m.Elif(self.mend):
             m.d.sync += [window.eq(ahead[longest:]), self.stale.eq(0)]
         with m.Elif(self.taken):

@@ -203,11 +203,11 @@ class Loader(wiring.Component):
         known = Signal()  # `left` is known
         left = Signal(32)  # words of the file that are not taken yet
         one_left, none_left = Signal(), Signal()
-        offered = Signal()  # a word that may be taken
+        takes = Signal()  # a word may be taken
         in_crc = Signal()  # the word before it still goes through the CRC
         wrong_end = Signal()  # the packet ended before the file, or the file before the packet
         m.d.comb += [
-            offered.eq(words_in.valid & ~ended & ~in_crc),
+            takes.eq(~ended & ~in_crc),
             take.eq(words_in.valid & words_in.ready),
         ]
         # What the word of the cycle before was not; of a CRC it is known a cycle later.
@@ -246,8 +246,10 @@ class Loader(wiring.Component):
         info_read = layout(words.HEADER_INFO)(word)
         head = layout(words.SECTION_HEAD)(word)
         kind = Signal(8)
-        payload_left = Signal(24)
+        payload_left = Signal(24)  # words, the one of the cycle before still counted
+        payload_taken = Signal()  # there was one
         payload_done = Signal()  # none is left
+        last_of_payload = payload_left == Mux(payload_taken, 2, 1)
         payload_length = Signal(24)
         too_long, too_short = Signal(), Signal()
         layers_read = Signal(range(config.layers + 1))
@@ -397,12 +399,14 @@ class Loader(wiring.Component):
             gap_lengths.read_addr.eq(gap_class[1:]),
         ]
         class_write = Signal()
-        # Where loading is in no hurry, these are written in the cycle in which they are found.
+        # These cross the chip or go to many registers, and are a cycle late where a cycle is short.
         soon = "comb" if config.serial_loader else "sync"
         m.d[soon] += [
             decoder.class_write.eq(class_write),
             decoder.class_addr.eq(number),
             decoder.class_data.eq(gap_class),
+            decoder.clear.eq(0),
+            table.start.eq(0),
             self.codebook_write.eq(0),
             self.codebook_addr.eq(codebook_base + number),
             self.codebook_data.eq(
@@ -444,14 +448,14 @@ class Loader(wiring.Component):
         @contextmanager
         def word_taken():
             """In a state: take a word of the packet as soon as there is one, and then …"""
-            m.d.comb += words_in.ready.eq(offered)
+            m.d.comb += words_in.ready.eq(takes)
             with m.If(take):
                 yield
 
         @contextmanager
         def payload_word():
             with word_taken():
-                m.d.sync += [payload_left.eq(payload_left - 1), payload_done.eq(payload_left == 1)]
+                m.d.sync += [payload_taken.eq(1), payload_done.eq(last_of_payload)]
                 m.d.comb += counts_for_crc.eq(1)
                 yield
 
@@ -468,6 +472,9 @@ class Loader(wiring.Component):
                 with payload_word():
                     m.d.sync += bytes_left.eq(4)
 
+        m.d.sync += payload_taken.eq(0)
+        with m.If(payload_taken):
+            m.d.sync += payload_left.eq(payload_left - 1)
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
@@ -571,12 +578,12 @@ class Loader(wiring.Component):
                                 m.next = "check 0"
             for index in range(CHECK_CYCLES):
                 with state(f"check {index}"):
-                    m.d.comb += table.start.eq(1)
+                    m.d[soon] += table.start.eq(1)
                     m.d.sync += coding_gaps.eq(0)
                     m.next = f"check {index + 1}" if index + 1 < CHECK_CYCLES else "judge"
             with state("judge"):
                 m.d.sync += [bytes_left.eq(0), last_count.eq(0)]
-                m.d.comb += decoder.clear.eq(1)
+                m.d[soon] += decoder.clear.eq(1)
                 with m.If(bad_field):
                     fail(EngineError.BAD_FIELD)
                 with m.Elif(bad_table):
@@ -600,9 +607,11 @@ class Loader(wiring.Component):
                     m.d.comb += table.step.eq(1)
                     m.d.sync += last_count.eq(1)
                     m.next = "count"
-                with m.Else(), byte_read():
-                    m.d.comb += table.step.eq(1)
-                    m.next = "count"
+                with m.Else():
+                    m.next = "count byte"
+            with state("count byte"), byte_read():
+                m.d.comb += table.step.eq(1)
+                m.next = "count"
             with state("count"):
                 with m.If(table.done):
                     m.next = "counts"
@@ -611,7 +620,7 @@ class Loader(wiring.Component):
                     with m.If(table.broken):
                         fail(EngineError.BAD_TABLE)
             with state("next table"):
-                m.d.comb += table.start.eq(1)
+                m.d[soon] += table.start.eq(1)
                 m.d.sync += [coding_gaps.eq(1), number.eq(0), coded.eq(0)]
                 m.next = "gap lengths"
             with state("gap lengths"), byte_read():
@@ -696,16 +705,19 @@ class Loader(wiring.Component):
                 with m.Else():
                     m.next = "next"
                     with m.If(is_layer):
-                        m.d.sync += self.layer_write.eq(1)
-                        m.d.sync += [
-                            layers_read.eq(layers_read + 1),
-                            column_base.eq(column_base + local_columns),
-                            codebook_base.eq(codebook_base + tables.codebook_size),
-                            outputs_before.eq(shape.outputs),
-                            convolution_before.eq(convolution),
-                            self.convolutional.eq(self.convolutional | convolution),
-                            local_before.eq(local),
-                        ]
+                        m.next = "layer"
+            with state("layer"):
+                m.d.sync += [
+                    self.layer_write.eq(1),
+                    layers_read.eq(layers_read + 1),
+                    column_base.eq(column_base + local_columns),
+                    codebook_base.eq(codebook_base + tables.codebook_size),
+                    outputs_before.eq(shape.outputs),
+                    convolution_before.eq(convolution),
+                    self.convolutional.eq(self.convolutional | convolution),
+                    local_before.eq(local),
+                ]
+                m.next = "next"
             with state("next"):
                 m.next = "head"
                 with m.If(none_left):

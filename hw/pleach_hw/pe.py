@@ -36,18 +36,18 @@ class ProcessingElement(wiring.Component):
     the sum of `drain_row` over every MAC issued before, and the row begins again at 0. Drains go
     before MACs and are never refused. `issued` says that no MAC is left to be issued of what was
     broadcast two cycles ago and before: drains may come, and `parity` and `codebook_base` may
-    change, from this very cycle on. `idle` says that all MACs have been written, too.
+    change, from this very cycle on. The last sum is written within `drain_latency` cycles.
 
-    Loading, only while `idle`: `load_clear`, then the columns in rising order, each as its entries
-    (`entry_valid`) followed by `column_end`; of a block of columns the first is never left out. An
-    entry too many is dropped and raises `overflow` until the next `load_clear`. The codebook is
-    written through `codebook_*`.
+    Loading, only when all sums are written: `load_clear`, then the columns in rising order, each as
+    its entries (`entry_valid`) followed by `column_end`; of a block of columns the first is never
+    left out. An entry too many is dropped and raises `overflow` until the next `load_clear`. The
+    codebook is written through `codebook_*`.
 
     Reset drops all work held; pointers, entries, codebook and accumulators stay. So drain every row
     after a reset, before the first layer.
 
     On ECP5, speed grade 6, with 2048 columns, 2048 entries, a codebook of 128 and 32-bit
-    accumulators: 5 DP16KD, 1 MULT18X18D, 477 LUT4 for 32 local rows and 613 for 64, 153-154 MHz.
+    accumulators: 5 DP16KD, 1 MULT18X18D, 463 LUT4 for 32 local rows and 599 for 64, 165-173 MHz.
     """
 
     def __init__(self, config: EngineConfig):
@@ -69,7 +69,6 @@ class ProcessingElement(wiring.Component):
                 "drained": Out(signed(config.accumulator_bits)),
                 "drained_valid": Out(1),
                 "issued": Out(1, init=1),
-                "idle": Out(1),
                 "load_clear": In(1),
                 "entry_valid": In(1),
                 "entry": In(entry_layout(config)),
@@ -105,9 +104,10 @@ class ProcessingElement(wiring.Component):
         }
 
         wiring.connect(m, pointers.o, weights.i)
-        issued = Signal()
-        m.d.comb += issued.eq(pointers.empty & ~pointers.column_valid & ~weights.busy)
-        m.d.sync += [self.ready.eq(pointers.ready), self.issued.eq(issued)]
+        m.d.sync += [
+            self.ready.eq(pointers.ready),
+            self.issued.eq(pointers.empty & ~pointers.column_valid & ~weights.busy),
+        ]
         m.d.comb += [
             pointers.column_valid.eq(here["column_valid"]),
             pointers.column.eq(here["column"]),
@@ -123,7 +123,6 @@ class ProcessingElement(wiring.Component):
             arithmetic.drain_parity.eq(here["drain_parity"]),
             self.drained.eq(arithmetic.drained),
             self.drained_valid.eq(arithmetic.drained_valid),
-            self.idle.eq(issued & ~arithmetic.busy),
         ]
 
         # Loading: `fill` entries are there, `count` of them since `start`, the last column's end;

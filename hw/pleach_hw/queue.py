@@ -91,8 +91,7 @@ class Buffer(wiring.Component):
             m.d.sync += [
                 self.o.payload.eq(Mux(behind_valid, behind, self.i.payload)),
                 self.o.valid.eq(behind_valid | self.i.valid),
-                behind_valid.eq(0),
             ]
-        with m.Elif(~behind_valid):
-            m.d.sync += behind_valid.eq(self.i.valid)
+        stuck = self.o.valid & ~self.o.ready
+        m.d.sync += behind_valid.eq(stuck & (behind_valid | self.i.valid))
         return m

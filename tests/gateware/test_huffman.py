@@ -83,7 +83,7 @@ def test_symbols(alphabets, busy, seed):
                 assert ctx.get(dut.ask) == asks
                 while asks and (not valid or others or ctx.get(dut.stale)):
                     await tick(mend=valid and not others)
-                await tick(find=1)
+                await tick(find=1, take=asks)
                 if asks:
                     words.pop(0)
                     held += 32

@@ -55,7 +55,7 @@ class CycleModel:
     ...     bias_exponent=2, output_fraction=8)
     >>> model = CycleModel(CompressedModel((layer,)), EngineConfig(pes=4))
     >>> model.run(np.array([[7, 9], [0, 0]], np.uint8)).compute.tolist()
-    [[28], [25]]
+    [[29], [26]]
     """
 
     def __init__(self, model: CompressedModel, config: EngineConfig):
@@ -92,7 +92,7 @@ def stages(config: EngineConfig) -> tuple[int, ...]:
     cycles of a pointer's read, cycles from a drain to its vector, vectors in the drain's queue and
     in those of non-zero detection."""
     pointer = config.ram_latency + (config.block > 1)
-    drained = 2 + 2 * config.ram_latency + 1 + MULTIPLIER  # a row is at the drain unit's input
+    drained = 2 + 3 * config.ram_latency + MULTIPLIER  # a row is at the drain unit's input
     queued = drained + 1 + (config.groups - 1).bit_length() + REQUANTIZE
     places = max(1 << (queued + 2).bit_length(), config.outputs // config.lanes)
     return (
