@@ -69,7 +69,7 @@ def test_routed_counter():
 
 
 def test_unknown_board():
-    with pytest.raises(ConfigError, match="no board is called 'nexys'; there is ulx3s-25f, "):
+    with pytest.raises(ConfigError, match="no board is called 'nexys'; there are ulx3s-25f, "):
         synth(EngineConfig(), "nexys")
 
 
