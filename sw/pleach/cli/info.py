@@ -100,7 +100,7 @@ def own_engines(model) -> list[str]:
 
 def engine_table(rows: list[dict]):
     table = new_table(
-        "Default engines, grown to hold it; chip figures are estimates",
+        "Default engines, grown to hold it; for chips an estimate",
         "PEs", "weights\na PE", "columns", "rows\na PE", "LUT4", "RAMs", "multi-\npliers", "board",
     )  # fmt: skip
     for row in rows:

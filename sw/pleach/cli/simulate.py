@@ -85,7 +85,7 @@ def show(result) -> None:
     from statistics import mean
 
     out = console()
-    title = f"{result.config.pes} PEs, means of {result.images} images; layers overlap in time"
+    title = f"{result.config.pes} PEs, means of {result.images} images"
     table = new_table(title, "layer", "cycles", "MACs", "utilisation")
     for layer in result.layers:
         table.add_row(
@@ -95,7 +95,7 @@ def show(result) -> None:
     out.print(table)
     out.print(
         f"{mean(result.latency_cycles):.0f} cycles an image, {min(result.latency_cycles)} to "
-        f"{max(result.latency_cycles)}; {result.load_cycles:,} to load the file"
+        f"{max(result.latency_cycles)}: layers overlap; {result.load_cycles:,} to load the file"
     )
     if result.bit_exact:
         out.print(
