@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from pleach.errors import ConfigError
@@ -77,10 +78,8 @@ def check_figure(path: Path) -> None:
     """
     if path.suffix not in FIGURES:
         raise ConfigError(f"{path}: a plot is {', '.join(FIGURES[:-1])} or {FIGURES[-1]}")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("a plot needs matplotlib: pip install matplotlib") from error
+    if find_spec("matplotlib") is None:
+        raise ConfigError("a plot needs matplotlib: pip install matplotlib")
     check_writable(path)
 
 

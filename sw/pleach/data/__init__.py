@@ -76,9 +76,9 @@ def _from_file(name: str) -> Dataset:
             if missing:
                 raise DataError(f"{name} has no {', '.join(missing)}")
             arrays = {part: file[part] for part in parts}
-    except FileNotFoundError as error:
-        raise DataError(f"{name}: no such file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except OSError as error:
+        raise DataError(f"{name}: {error.strerror or 'damaged'}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{name} is damaged or no .npz file of plain arrays") from error
     shapes = set()
     for split in ("train", "test"):

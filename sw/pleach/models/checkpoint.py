@@ -41,8 +41,6 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd pickle protocols: what matters is refused
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except pickle.UnpicklingError as error:
         with path.open("rb") as file:
             head = file.read(2)
@@ -52,7 +50,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
             f"{path} holds pickled objects, which are never run; save model.state_dict() instead"
         ) from error
     except Exception as error:  # whatever torch's reader trips over in a damaged file
-        why = error if isinstance(error, SafetensorError) else type(error).__name__
+        why = error if isinstance(error, SafetensorError | OSError) else type(error).__name__
         raise DataError(f"{path} is not a checkpoint or is damaged: {why}") from error
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
