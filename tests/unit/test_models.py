@@ -252,6 +252,13 @@ def test_damaged_checkpoint(tmp_path, name, content):
         load_checkpoint(tmp_path / name)
 
 
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
+def test_state_dict_within_what_a_training_loop_saves(tmp_path, key):
+    state = {"0.weight": torch.ones(2, 3)}
+    torch.save({key: state, "epoch": 3}, tmp_path / "net.pt")
+    assert torch.equal(load_checkpoint(tmp_path / "net.pt")["0.weight"], state["0.weight"])
+
+
 def test_missing_checkpoint(tmp_path):
     with pytest.raises(DataError, match=r"no such checkpoint"):
         load_checkpoint(tmp_path / "net.pt")
