@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 
 import numpy as np
 
 from pleach.errors import ConfigError
 from pleach.model import CompressedModel
+from pleach.processes import workers
 from pleach.reference import EngineConfig
 from pleach.reference.cycles import CycleModel
 
@@ -63,7 +63,7 @@ def sweep(
         activations: the inputs of each layer, ``[n, inputs]``.
         processes: to run at once; by default one a processor.
     """
-    with ProcessPoolExecutor(processes, initializer=_start, initargs=(model, activations)) as pool:
+    with workers(processes, initializer=_start, initargs=(model, activations)) as pool:
         return list(pool.map(_measure, configs, chunksize=max(1, len(configs) // 32)))
 
 

