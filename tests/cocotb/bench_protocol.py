@@ -74,6 +74,10 @@ async def status_before_load(dut):
         assert getattr(status, name) == value, name
     assert (status.version, status.model_held, status.load_error) == (1, 0, EngineError.OK)
     assert len(status.compute_cycles) == status.layers
+    for length in (1, 30):
+        packet = status_packet() + [0] * length
+        await expect(bench, packet, EngineError.LENGTH, "STATUS with data", Command.STATUS)
+    assert await bench.status() == status
     await nothing_follows(bench)
 
 
@@ -117,8 +121,11 @@ async def input_length(dut):
     for words in (packet[:1], packet[:2], packet[:-1], [*packet, 0], packet * 3):
         what = f"RUN with {len(words) - 1} words"
         await expect(bench, words, EngineError.INPUT_LENGTH, what, Command.RUN)
+        latency = (await bench.status()).latency_cycles
         await nothing_follows(bench)
-        assert await holds(bench)
+        status = await bench.status()
+        assert status.model_held
+        assert status.latency_cycles == latency, f"{what} goes on being counted"
         await a.run_on(bench, 1, f" after {what}")
 
 
@@ -200,6 +207,9 @@ async def refused_files(dut):
         await a.run_on(bench, 0, f" after {bad['name']}")
         refused += 1
     await expect(bench, load_packet(b""), EngineError.LENGTH, "LOAD of nothing", Command.LOAD)
+    status = await bench.status()
+    assert (status.model_held, status.load_error) == (0, EngineError.LENGTH)
+    await expect(bench, a.packet(0), EngineError.NO_MODEL, "RUN after a LOAD of nothing")
     await a.load_on(bench)
     report(refused=refused)
 

@@ -107,6 +107,7 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
         BadFile("cut in the data", good[: 4 * (LAYER + length // 2)], error.LENGTH),
         BadFile("one word more", good + b"\0\0\0\0", error.LENGTH),
         file("a section past the end", field(SECTION, 8, 24, 1 << 20), error.LENGTH),
+        file("a section that ends with the file, without a CRC", _swallow_crc, error.LENGTH),
         file("section type 3", field(SECTION, 0, 8, 3), error.SECTION_TYPE),
         file("a layer too many", field(1, 8, 8, len(model.layers) - 1), error.SECTION_TYPE),
         file("a layer too few", field(1, 8, 8, len(model.layers) + 1), error.SECTION_TYPE),
@@ -114,6 +115,7 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
         BadFile("CRC of the last section", flipped(len(words) - 1, 0), error.SECTION_CRC),
         file("no outputs", field(LAYER, 16, 16, 0), error.BAD_FIELD, 0),
         file("no inputs", field(LAYER, 0, 16, 0), error.BAD_FIELD, 0),
+        file("65535 inputs and a bias", field(LAYER, 0, 16, 65535), error.BAD_FIELD, 0),
         file("shift 48", field(LAYER + 2, 0, 6, 48), error.BAD_FIELD, 0),
         file("activation 2", field(LAYER + 2, 6, 2, 2), error.BAD_FIELD, 0),
         file("reserved bit of a layer", field(LAYER + 2, 20, 1, 1), error.BAD_FIELD, 0),
@@ -141,10 +143,37 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
         file("a gap class less", _gap_lengths(_forget_one), error.BAD_TABLE, 0),
         file("a last gap class without a code", _gap_lengths(_forget_last), error.BAD_TABLE, 0),
         file("a gap code too long", _gap_lengths(_lengthen), error.BAD_TABLE, 0),
+        BadFile("a last gap class that does not occur", _class_too_many(), error.BAD_TABLE, 0),
+        BadFile("an entry too many for the words", paid(193, 6), error.BAD_FIELD, 0),
         file("data run out", shortened, error.DATA, 0),
         # One row less: the last weights fall out of the layer.
         file("a position outside", field(LAYER, 0, 16, layer.inputs // 2), error.POSITION, 0),
     ]
+
+
+def _swallow_crc(words: np.ndarray) -> None:
+    """The last section takes its own CRC for its last word."""
+    at = SECTION
+    while (end := at + 2 + (int(words[at]) >> 8)) < len(words):
+        at = end
+    words[at] += 1 << 8
+
+
+def _class_too_many() -> bytes:
+    """A gap table of two classes, of which the second has no code; its Kraft sum is right."""
+    data = dumps(CompressedModel([_layer(4, 4)]))
+    assert words_of(data)[LAYER + 3] >> 13 & 31 == 1  # all gaps are 0
+    return edited(data, field(LAYER + 3, 13, 5, 2))
+
+
+def paid(entries: int, length: int) -> bytes:
+    """A file of one section of `length` words with `entries` that take no bits."""
+
+    def edit(words: np.ndarray) -> np.ndarray:
+        words[SECTION] = words[SECTION] & 0xFF | length << 8
+        return np.delete(words, range(LAYER + length, len(words) - 1))
+
+    return edited(dumps(CompressedModel([_layer(1, entries, codes=1)])), edit)
 
 
 def _gap_lengths(change: Callable[[np.ndarray], None]) -> Callable[[np.ndarray], None]:

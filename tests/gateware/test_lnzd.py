@@ -53,9 +53,9 @@ def detect(layers, lanes, *, depth=4, **rates):
     return found
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
-    layers=st.lists(st.lists(SPARSE, min_size=1, max_size=30), min_size=1, max_size=4),
+    layers=st.lists(st.lists(SPARSE, min_size=1, max_size=30), min_size=2, max_size=4),
     lanes=st.sampled_from([1, 2, 4]),
     depth=st.sampled_from([1, 2, 16]),
     idle=RATES,
