@@ -221,6 +221,61 @@ def test_own_arrays(tmp_path):
     found = pleach.data.load(str(tmp_path / "own.npz"))
     assert found.train_images.shape == (20, 6) and found.train_images.dtype == np.float32
     assert found.test_labels.dtype == np.int64 and found.shape == (3, 2)
+    assert (found.classes, found.targets) == (4, None)
+    assert found.describe() == (
+        f"{tmp_path}/own.npz: 20 training and 6 test inputs of 3×2, float32, seen as it is, "
+        "4 classes; split as in the file"
+    )
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,)])
+def test_targets_of_a_regression(tmp_path, shape):
+    rng = np.random.default_rng(1)
+    own = _own(train_labels=rng.random((20, *shape)), test_labels=rng.random((6, *shape)))
+    np.savez(tmp_path / "own.npz", **own)
+    found = pleach.data.load(tmp_path / "own.npz")
+    assert found.train_labels.dtype == np.float32 and found.test_labels.shape == (6, *shape)
+    assert (found.classes, found.targets) == (None, (shape or (1,))[0])
+    assert f"{found.targets} target" in found.describe()
+
+
+def test_labels_that_nobody_needs(tmp_path):
+    np.savez(tmp_path / "own.npz", **_own(train_labels=None, test_labels=None))
+    found = pleach.data.load(str(tmp_path / "own.npz"), labels=False)
+    assert found.train_labels is None and found.test_labels is None
+    assert found.classes is None and found.targets is None and "no labels" in found.describe()
+    with pytest.raises(DataError, match="has no train_labels, test_labels; it holds train_images"):
+        pleach.data.load(str(tmp_path / "own.npz"))
+    # What is there is read, and looked at.
+    np.savez(tmp_path / "own.npz", **_own(train_labels=None))
+    assert len(pleach.data.load(str(tmp_path / "own.npz"), labels=False).test_labels) == 6
+    np.savez(tmp_path / "own.npz", **_own(test_labels=np.full(6, -1)))
+    with pytest.raises(DataError, match="must be 0 to"):
+        pleach.data.load(str(tmp_path / "own.npz"), labels=False)
+
+
+def test_the_kinds_of_labels(tmp_path):
+    np.savez(
+        tmp_path / "own.npz",
+        **_own(train_labels=np.ones(20, bool), test_labels=np.zeros(6, np.uint64)),
+    )
+    found = pleach.data.load(str(tmp_path / "own.npz"))
+    assert found.train_labels.dtype == found.test_labels.dtype == np.int64
+    assert found.classes == 2
+
+
+def test_as_json():
+    assert pleach.data.load("digits").as_json() == {
+        "name": "digits",
+        "split": "scikit-learn's 8×8 digits times 16, shuffled once, the first 1,437 to train on",
+        "train": 1437,
+        "test": 360,
+        "shape": [8, 8],
+        "type": "uint8",
+        "scaling": "value / 256",
+        "classes": 10,
+        "targets": None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -229,9 +284,18 @@ def test_own_arrays(tmp_path):
         ({"test_images": None}, "has no test_images"),
         ({"train_images": np.array([object()] * 20)}, "no .npz file of plain arrays"),
         ({"train_images": np.ones((20, 6), np.int32)}, "must be uint8 or float"),
-        ({"train_images": np.full((20, 6), np.nan)}, "not finite"),
+        ({"train_images": np.ones(20)}, r"train_images has the shape \(20,\), must be"),
+        ({"train_images": np.full((20, 6), np.nan)}, r"train_images .* not finite .* \(0, 0\)"),
+        ({"test_images": np.full((6, 3, 2), 1e39)}, "test_images holds .* not finite in float32"),
         ({"train_labels": np.ones(19, int)}, "must be 20 integers"),
+        ({"train_labels": np.ones((20, 1), int)}, r"int64 of shape \(20, 1\), must be 20 integers"),
+        ({"train_labels": np.ones((20, 1, 1))}, r"float64 of shape \(20, 1, 1\), must be 20"),
+        ({"train_labels": np.ones((20, 0))}, r"has the shape \(20, 0\)"),
+        ({"train_labels": np.full(20, np.inf)}, r"train_labels holds .* not finite .* \(0,\)"),
+        ({"train_labels": np.array(["a"] * 20)}, "is <U1, must be integers, or floats for a regr"),
+        ({"train_labels": np.ones(20)}, "training and test labels differ in type or shape"),
         ({"test_labels": np.full(6, -1)}, "must be 0 to"),
+        ({"test_labels": np.full(6, 65535)}, "must be 0 to 65534"),
         ({"test_images": np.ones((6, 7))}, "differ in type or shape"),
     ],
 )

@@ -107,29 +107,28 @@ def _read(source: Path, layers: str | None) -> list:
 
 
 def _from_checkpoint(source: Path) -> list:
-    from pleach.errors import ModelError
     from pleach.format import PublishedLayer
-    from pleach.models import load_checkpoint
+    from pleach.models import layer_tensors, load_checkpoint
 
-    state = load_checkpoint(source)
-    names = [key.removesuffix(".weight") for key in state if key.endswith(".weight")]
-    for key in state:
-        name, _, part = key.rpartition(".")
-        if part not in ("weight", "bias") or name not in names:
-            raise ModelError(f"{key!r} is neither weight nor bias of a layer")
     return [
         PublishedLayer.of(
-            name,
-            state[f"{name}.weight"].float().numpy(),
-            state[f"{name}.bias"].float().numpy() if f"{name}.bias" in state else None,
+            name, parts["weight"].numpy(), parts["bias"].numpy() if "bias" in parts else None
         )
-        for name in names
+        for name, parts in layer_tensors(load_checkpoint(source)).items()
     ]
 
 
 def _state(published) -> dict:
     import torch
 
+    from pleach.errors import ModelError
+
+    names = [layer.shape.name for layer in published]
+    for name in names:
+        if names.count(name) > 1:
+            raise ModelError(
+                f"two layers are called {name!r}: a checkpoint wants names that differ"
+            )
     state = {}
     for layer in published:
         state[f"{layer.shape.name}.weight"] = torch.from_numpy(layer.weights)

@@ -3,38 +3,104 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from pleach.errors import DataError
 
+LARGEST_LABEL = 65534
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels, split into a training and a test set.
+    """Inputs and what they are, split into a training and a test set.
 
     Args:
         name: as given to `load`.
-        train_images, test_images: uint8 or, in a user's own file, float32, ``(images, pixels)``,
-            row-major pixels.
-        train_labels, test_labels: int64, ``(images,)``.
-        shape: of an image.
+        train_images, test_images: uint8, seen as value / 256, or float32, seen as they are; images
+            or tables of features, ``(n, features)``, pixels row-major.
+        train_labels, test_labels: classes, int64 from 0, ``(n,)``; or targets of a regression,
+            float32, ``(n,)`` or ``(n, targets)``; or None where the file has none.
+        shape: of an input.
+        split: where it comes from and how it is split, in words.
     """
 
     name: str
     train_images: np.ndarray
-    train_labels: np.ndarray
+    train_labels: np.ndarray | None
     test_images: np.ndarray
-    test_labels: np.ndarray
+    test_labels: np.ndarray | None
     shape: tuple[int, ...]
+    split: str = "split as in the file"
+
+    @property
+    def classes(self) -> int | None:
+        """How many there are: the highest label and one; None without labels that are classes."""
+        present = [x for x in (self.train_labels, self.test_labels) if x is not None]
+        if not present or present[0].dtype != np.int64:
+            return None
+        return int(max(labels.max() for labels in present)) + 1
+
+    @property
+    def targets(self) -> int | None:
+        """Values of a regression for each input; None without."""
+        present = [x for x in (self.train_labels, self.test_labels) if x is not None]
+        if not present or present[0].dtype == np.int64:
+            return None
+        return present[0][0].size
+
+    @property
+    def scaling(self) -> str:
+        """How a network sees a stored value."""
+        return "value / 256" if self.train_images.dtype == np.uint8 else "as it is"
+
+    def describe(self) -> str:
+        """The data set in one line.
+
+        >>> print(load("digits").describe())
+        digits: 1,437 training and 360 test inputs of 8×8, uint8, seen as value / 256, 10 classes;
+        scikit-learn's 8×8 digits times 16, shuffled once, the first 1,437 to train on
+        """
+        if self.classes is not None:
+            what = f"{self.classes} classes"
+        elif self.targets is not None:
+            what = f"{self.targets} target{'s'[: self.targets != 1]} each"
+        else:
+            what = "no labels"
+        return (
+            f"{self.name}: {len(self.train_images):,} training and {len(self.test_images):,} test "
+            f"inputs of {'×'.join(map(str, self.shape))}, {self.train_images.dtype}, seen "
+            f"{self.scaling if self.scaling == 'as it is' else f'as {self.scaling}'}, {what}; "
+            f"{self.split}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """What `describe` says, for a program."""
+        return {
+            "name": self.name,
+            "split": self.split,
+            "train": len(self.train_images),
+            "test": len(self.test_images),
+            "shape": list(self.shape),
+            "type": str(self.train_images.dtype),
+            "scaling": self.scaling,
+            "classes": self.classes,
+            "targets": self.targets,
+        }
 
 
-def load(name: str) -> Dataset:
+def load(name: str, *, labels: bool = True) -> Dataset:
     """The data set called `name`: ``"mnist"``, ``"digits"``, which needs no network, or a file.
 
     A file ends in ``.npz`` and holds ``train_images``, ``train_labels``, ``test_images`` and
-    ``test_labels``; images uint8 or floats, ``(images, …)``, labels integers from 0.
+    ``test_labels``: inputs uint8 or floats, ``(n, …)``; labels are classes, integers from 0,
+    ``(n,)``, or targets of a regression, floats, ``(n,)`` or ``(n, targets)``.
+
+    Args:
+        labels: whether a file must have them; without, those that are missing are None.
 
     Raises:
         DataError: no such data set, or its files are missing or damaged.
@@ -43,15 +109,17 @@ def load(name: str) -> Dataset:
     >>> digits.train_images.shape, digits.test_images.shape, digits.train_images.dtype
     ((1437, 64), (360, 64), dtype('uint8'))
     """
+    name = str(name)
     if name == "mnist":
         from pleach.data.mnist import mnist
 
-        images, labels, test_images, test_labels = mnist()
-        return Dataset(name, images, labels, test_images, test_labels, (28, 28))
+        images, classes, test_images, test_classes = mnist()
+        split = "MNIST, its own training and test images"
+        return Dataset(name, images, classes, test_images, test_classes, (28, 28), split)
     if name == "digits":
         return _digits()
     if name.endswith(".npz"):
-        return _from_file(name)
+        return _from_file(name, labels)
     raise DataError(f"no data set is called {name!r}; there are mnist, digits and .npz files")
 
 
@@ -64,43 +132,80 @@ def _digits() -> Dataset:
     labels = bunch.target.astype(np.int64)
     order = np.random.default_rng(0).permutation(len(images))
     train, test = order[:1437], order[1437:]
-    return Dataset("digits", images[train], labels[train], images[test], labels[test], (8, 8))
+    split = "scikit-learn's 8×8 digits times 16, shuffled once, the first 1,437 to train on"
+    return Dataset(
+        "digits", images[train], labels[train], images[test], labels[test], (8, 8), split
+    )
 
 
-def _from_file(name: str) -> Dataset:
+def _from_file(name: str, wanted: bool) -> Dataset:
     """A user's own arrays; nothing in the file can run code."""
-    parts = ("train_images", "train_labels", "test_images", "test_labels")
+    images, labels = ("train_images", "test_images"), ("train_labels", "test_labels")
     try:
         with np.load(name, allow_pickle=False) as file:
-            missing = [part for part in parts if part not in file]
+            missing = [part for part in images + labels * wanted if part not in file]
             if missing:
-                raise DataError(f"{name} has no {', '.join(missing)}")
-            arrays = {part: file[part] for part in parts}
+                raise DataError(
+                    f"{name} has no {', '.join(missing)}; it holds {', '.join(file) or 'nothing'}"
+                )
+            arrays = {part: file[part] if part in file else None for part in images + labels}
     except OSError as error:
         raise DataError(f"{name}: {error.strerror or 'damaged'}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise DataError(f"{name} is damaged or no .npz file of plain arrays") from error
-    shapes = set()
-    for split in ("train", "test"):
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-        if np.issubdtype(images.dtype, np.floating):
-            images = images.astype(np.float32)
-            if not np.isfinite(images).all():
-                raise DataError(f"{name}: {split}_images holds values that are not finite")
-        elif images.dtype != np.uint8:
-            raise DataError(f"{name}: {split}_images is {images.dtype}, must be uint8 or float")
-        if images.ndim < 2 or not images.size:
-            raise DataError(f"{name}: {split}_images has the shape {images.shape}")
-        if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-            raise DataError(
-                f"{name}: {split}_labels is {labels.dtype} of shape {labels.shape}, "
-                f"must be {len(images)} integers"
-            )
-        if labels.min() < 0 or labels.max() > 65534:
-            raise DataError(f"{name}: {split}_labels must be 0 to 65534")
-        shapes.add((images.dtype, images.shape[1:]))
-        arrays[f"{split}_images"] = images.reshape(len(images), -1)
-        arrays[f"{split}_labels"] = labels.astype(np.int64)
-    if len(shapes) > 1:
+    for part in images:
+        arrays[part] = _inputs(f"{name}: {part}", arrays[part])
+    for part, inputs in zip(labels, images, strict=True):
+        if arrays[part] is not None:
+            arrays[part] = _labels(f"{name}: {part}", arrays[part], len(arrays[inputs]))
+    kinds = {(arrays[part].dtype, arrays[part].shape[1:]) for part in images}
+    if len(kinds) > 1:
         raise DataError(f"{name}: training and test images differ in type or shape")
-    return Dataset(name=name, shape=next(iter(shapes))[1], **arrays)
+    kinds = {(x.dtype, x.shape[1:]) for part in labels if (x := arrays[part]) is not None}
+    if len(kinds) > 1:
+        raise DataError(f"{name}: training and test labels differ in type or shape")
+    shape = arrays["train_images"].shape[1:]
+    for part in images:
+        arrays[part] = arrays[part].reshape(len(arrays[part]), -1)
+    return Dataset(name=name, shape=shape, **arrays)
+
+
+def _inputs(where: str, inputs: np.ndarray) -> np.ndarray:
+    if inputs.ndim < 2 or not inputs.size:
+        raise DataError(f"{where} has the shape {inputs.shape}, must be (inputs, …)")
+    if inputs.dtype == np.uint8:
+        return inputs
+    if not np.issubdtype(inputs.dtype, np.floating):
+        raise DataError(f"{where} is {inputs.dtype}, must be uint8 or float")
+    return _floats(where, inputs)
+
+
+def _labels(where: str, labels: np.ndarray, count: int) -> np.ndarray:
+    if labels.dtype == bool:
+        labels = labels.astype(np.int64)
+    real = np.issubdtype(labels.dtype, np.floating)
+    if not real and not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{where} is {labels.dtype}, must be integers, or floats for a regression")
+    if labels.shape != (count,) and not (
+        real and labels.shape[:1] == (count,) and labels.ndim == 2
+    ):
+        raise DataError(
+            f"{where} is {labels.dtype} of shape {labels.shape}, must be {count} integers, "
+            f"({count},), or the floats of a regression, ({count},) or ({count}, targets)"
+        )
+    if real:
+        if not labels.size:
+            raise DataError(f"{where} has the shape {labels.shape}")
+        return _floats(where, labels)
+    if labels.min() < 0 or labels.max() > LARGEST_LABEL:
+        raise DataError(f"{where} must be 0 to {LARGEST_LABEL}")
+    return labels.astype(np.int64)
+
+
+def _floats(where: str, values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
+    if not (finite := np.isfinite(values)).all():
+        place = tuple(int(x) for x in np.argwhere(~finite)[0])
+        raise DataError(f"{where} holds values that are not finite in float32, first at {place}")
+    return values

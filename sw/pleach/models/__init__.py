@@ -2,22 +2,28 @@
 
 from pleach.models.checkpoint import (
     from_state_dict,
+    layer_tensors,
     load_checkpoint,
+    read_network,
     save_checkpoint,
     save_state_dict,
 )
+from pleach.models.fold import fold_inputs
 from pleach.models.layers import Layer, channels_last, layers_of, sample_shape
 from pleach.models.networks import lenet_5, lenet_300_100, mlp
 
 __all__ = [
     "Layer",
     "channels_last",
+    "fold_inputs",
     "from_state_dict",
+    "layer_tensors",
     "layers_of",
     "lenet_5",
     "lenet_300_100",
     "load_checkpoint",
     "mlp",
+    "read_network",
     "sample_shape",
     "save_checkpoint",
     "save_state_dict",

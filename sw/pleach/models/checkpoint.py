@@ -6,19 +6,69 @@ import json
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from pleach.errors import DataError, ModelError
+from pleach.errors import ConfigError, DataError, ModelError
 from pleach.files import write_whole
-from pleach.models.layers import layers_of
+from pleach.model import Activation
+from pleach.models.layers import layers_of, leaves
 from pleach.models.networks import lenet_5
+from pleach.models.order import fitting_orders, numbered
+
+ACTIVATIONS = {"relu": Activation.RELU, "none": Activation.NONE}
+# What a safetensors file may say beside its tensors: the order of its layers, as a JSON list of
+# their names or of its keys, and the modules of the network, which `save_checkpoint` writes.
+ORDER, MODULES = "order", "pleach.modules"
+PARTS = ("weight", "bias")
+
+
+def read_network(
+    path: str | Path, *, order: Sequence[str] | None = None, activation: str | None = None
+) -> nn.Sequential:
+    """The network in a checkpoint, as far as the file tells it; the rest is asked for.
+
+    A file of `save_checkpoint` tells all. Any other tells names and shapes of its layers: which
+    functions stand between them has to be said, and in which order they run too where neither
+    numbers, as an nn.Sequential's keys have, nor shapes leave only one.
+
+    Args:
+        order: names of the layers as they run.
+        activation: ``"relu"`` between the layers, or ``"none"``. Make a network of any other kind
+            in Python.
+
+    Raises:
+        DataError: no such file, a damaged one, or one that holds anything but named tensors.
+        ModelError: what the network is cannot be told, or is no network that is supported; says
+            what to give.
+    """
+    state, metadata = _read(Path(path))
+    if MODULES in metadata:
+        model = _rebuilt(Path(path), metadata[MODULES], state)
+        _agree(Path(path), model, order, activation)
+        return model
+    shapes = {
+        name: tuple(reversed(parts["weight"].shape)) for name, parts in _layers(state).items()
+    }
+    if order is None and not _is_lenet_5(state):
+        order = _order(list(shapes), metadata) or _only_order(Path(path), shapes)
+    if activation is None and len(shapes) > 1:
+        raise ModelError(
+            f"{path} does not say which functions stand between its layers: give --activation relu "
+            "or none (activation= in Python); make a network with others in Python and write it "
+            "with pleach.models.save_checkpoint"
+        )
+    return from_state_dict(state, order=order, activation=activation or "none")
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -27,64 +77,55 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
     Raises:
         DataError: no such file, a damaged one, or one that holds anything but named tensors.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such checkpoint")
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                # The format sorts its keys; a file of ours has the layers' order in its metadata.
-                keys = json.loads((file.metadata() or {}).get("order", "null"))
-                if keys is None or sorted(keys) != sorted(file.keys()):
-                    keys = sorted(file.keys(), key=_natural)
-                return {key: file.get_tensor(key) for key in keys}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd pickle protocols: what matters is refused
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        with path.open("rb") as file:
-            head = file.read(2)
-            if head != b"PK" and head[:1] != b"\x80":  # no archive and no pickle
-                raise DataError(f"{path} is not a checkpoint") from error
-        raise DataError(
-            f"{path} holds pickled objects, which are never run; save model.state_dict() instead"
-        ) from error
-    except Exception as error:  # whatever torch's reader trips over in a damaged file
-        why = error if isinstance(error, SafetensorError | OSError) else type(error).__name__
-        raise DataError(f"{path} is not a checkpoint or is damaged: {why}") from error
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise DataError(f"{path} holds no state dict; save model.state_dict()")
-    return dict(state)
+    return _read(Path(path))[0]
 
 
 def save_checkpoint(model: nn.Module, path: str | Path) -> Path:
-    """Write the weights and biases as safetensors; the file appears whole or not at all.
+    """Write the network as safetensors; the file appears whole or not at all.
 
-    Pruned and shared layers are written as the plain tensors that they amount to.
+    `read_network` makes it again: beside weights and biases the file tells which modules there are
+    and how they run. Pruned and shared layers are written as the plain tensors that they amount to,
+    Dropout and Identity are left out.
+
+    Raises:
+        ModelError: as `layers_of`.
     """
     state = {}
     for layer in layers_of(model):
-        for part in ("weight", "bias"):
+        for part in PARTS:
             if (tensor := getattr(layer.module, part)) is not None:
                 state[f"{layer.name}.{part}"] = tensor.detach().cpu().contiguous()
-    return save_state_dict(state, path)
+    return save_state_dict(state, path, **{MODULES: json.dumps(list(_described(model)))})
 
 
-def save_state_dict(state: Mapping[str, Tensor], path: str | Path) -> Path:
+def save_state_dict(state: Mapping[str, Tensor], path: str | Path, **metadata: str) -> Path:
     """Write named tensors as safetensors, their order in the metadata."""
-    return write_whole(path, save(dict(state), metadata={"order": json.dumps(list(state))}))
+    metadata[ORDER] = json.dumps(list(state))
+    return write_whole(path, save(dict(state), metadata=metadata))
 
 
-def from_state_dict(state: Mapping[str, Tensor]) -> nn.Sequential:
-    """The network of Linear layers in `state`, in its order, with ReLU between them; or LeNet-5.
+def from_state_dict(
+    state: Mapping[str, Tensor],
+    *,
+    order: Sequence[str] | None = None,
+    activation: str = "relu",
+) -> nn.Sequential:
+    """The network of the Linear layers in `state`; or LeNet-5.
 
     Keys are ``<layer>.weight``, ``(outputs, inputs)``, and optionally ``<layer>.bias``,
-    ``(outputs,)``. Layers keep their names, dots become underscores. Tensors with the names and
-    shapes of `lenet_5` are taken for that network. Of other convolutions a state dict does not say
-    how they stride, pad and pool: make such a network yourself and load the state dict into it.
+    ``(outputs,)``. A state dict says neither in which order its layers run nor what stands between
+    them: both are as the arguments have it. Layers keep their names, dots become underscores.
+    Tensors with the names and shapes of `lenet_5` are taken for that network. Of other convolutions
+    a state dict does not say how they stride, pad and pool: make such a network yourself and load
+    the state dict into it.
+
+    Values of any floating type are converted where float32 holds them exactly, of any layout and
+    device too.
+
+    Args:
+        order: names of the layers as they run. By default the dict's order, which is that in which
+            a module's layers were made, not always that in which they run.
+        activation: ``"relu"`` after every layer but the last, or ``"none"``.
 
     Raises:
         ModelError: a tensor that is no part of such a network; names it.
@@ -96,52 +137,358 @@ def from_state_dict(state: Mapping[str, Tensor]) -> nn.Sequential:
       (2): Linear(in_features=3, out_features=2, bias=False)
     )
     """
-    names = [key.removesuffix(".weight") for key in state if key.endswith(".weight")]
-    lenet = lenet_5()
-    known = {key: tensor.shape for key, tensor in lenet.state_dict().items()}
-    convolutions = known == {key: tensor.shape for key, tensor in state.items()}
-    for key, tensor in state.items():
-        name, _, part = key.rpartition(".")
-        if part not in ("weight", "bias") or name not in names:
-            raise ModelError(f"{key!r} is neither weight nor bias of a Linear layer")
-        if part == "weight" and tensor.ndim != 2 and not convolutions:
-            why = {
-                1: "; fold a normalisation into the layer before it",
-                4: "; how a convolution strides, pads and pools is not in a state dict: make the "
-                "network in Python, load_state_dict, then pleach.compress",
-            }
-            shape = tuple(tensor.shape)
-            raise ModelError(f"layer {name!r}: weight of shape {shape}{why.get(tensor.ndim, '')}")
-        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-            raise ModelError(f"{key!r} holds {tensor.dtype} values that are not all finite reals")
-        outputs = state[f"{name}.weight"].shape[0]
-        if part == "bias" and tuple(tensor.shape) != (outputs,):
-            raise ModelError(f"layer {name!r}: bias {tuple(tensor.shape)} for {outputs} outputs")
-    if not names:
-        raise ModelError("the checkpoint holds no Linear weight")
-    if convolutions:
-        lenet.load_state_dict(state)
+    if activation not in ACTIVATIONS:
+        raise ConfigError(f"activation is relu or none, not {activation!r}")
+    layers = _layers(state)
+    if order is not None and sorted(order) != sorted(layers):
+        raise ModelError(
+            f"the order {', '.join(order)} must name each layer once, there are {', '.join(layers)}"
+        )
+    if _is_lenet_5(state):
+        if activation != "relu":
+            raise ModelError("LeNet-5 has ReLU between its layers: make another network in Python")
+        lenet = lenet_5()
+        _fill(lenet, layers)
         return lenet
-    for before, after in pairwise(names):
-        gives, takes = state[f"{before}.weight"].shape[0], state[f"{after}.weight"].shape[1]
+    layers = {name: layers[name] for name in order or layers}
+    for before, after in pairwise(layers):
+        gives, takes = layers[before]["weight"].shape[0], layers[after]["weight"].shape[1]
         if gives != takes:
             raise ModelError(
                 f"layer {after!r} takes {takes} inputs, layer {before!r} before it gives {gives}"
             )
+    modules: dict[str, nn.Module] = {}
+    names = _module_names(list(layers))
+    for index, (name, parts) in enumerate(layers.items()):
+        modules[names[name]] = _linear(parts)
+        if activation == "relu" and index < len(layers) - 1:
+            modules[_free(f"relu{index}", {*names.values(), *modules})] = nn.ReLU()
     model = nn.Sequential()
-    for index, name in enumerate(names):
-        weight, bias = state[f"{name}.weight"], state.get(f"{name}.bias")
-        layer = nn.utils.skip_init(
-            nn.Linear, weight.shape[1], weight.shape[0], bias=bias is not None
-        )
-        with torch.no_grad():
-            layer.weight.copy_(weight)
-            if bias is not None:
-                layer.bias.copy_(bias)
-        model.add_module(name.replace(".", "_"), layer)
-        if index < len(names) - 1:
-            model.add_module(f"relu{index}", nn.ReLU())
+    for name, module in modules.items():
+        model.add_module(name, module)
+    _fill(model, {names[name]: parts for name, parts in layers.items()})
     return model
+
+
+def layer_tensors(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Weight and, where there is one, bias of each layer in `state`, by its name: dense float32
+    tensors on the CPU, of any shape.
+
+    Raises:
+        ModelError: another tensor, or values that float32 does not hold exactly; names the key.
+
+    >>> layer_tensors({"a.weight": torch.eye(2, dtype=torch.float16).to_sparse()})["a"]["weight"]
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    for key, tensor in state.items():
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
+            raise ModelError(f"{key!r} is no named tensor: a state dict maps names to tensors")
+    names = [key.removesuffix(".weight") for key in state if key.endswith(".weight")]
+    layers: dict[str, dict[str, Tensor]] = {name: {} for name in names}
+    for key, tensor in state.items():
+        name, _, part = key.rpartition(".")
+        if part not in PARTS or name not in layers:
+            raise ModelError(f"{key!r} is neither weight nor bias of a layer{_way_out(key)}")
+        layers[name][part] = _real(key, tensor)
+    return layers
+
+
+# --- tensors ---------------------------------------------------------------------------------
+
+
+def _layers(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """`layer_tensors` of Linear layers, or of LeNet-5."""
+    layers = layer_tensors(state)
+    if not layers:
+        raise ModelError("the checkpoint holds no Linear weight")
+    for name, parts in layers.items():
+        shape = tuple(parts["weight"].shape)
+        if len(shape) != 2 and not _is_lenet_5(state):
+            why = {
+                1: ": a normalisation is to be folded into the layer before it "
+                "(torch.nn.utils.fusion)",
+                3: ": a Conv1d is not supported, Conv2d is",
+                4: ": how a convolution strides, pads and pools is not in a state dict; make the "
+                "network in Python, load_state_dict, then pleach.compress or "
+                "pleach.models.save_checkpoint",
+            }
+            raise ModelError(f"layer {name!r}: weight of shape {shape}{why.get(len(shape), '')}")
+        if "bias" in parts and tuple(parts["bias"].shape) != shape[:1]:
+            raise ModelError(
+                f"layer {name!r}: bias {tuple(parts['bias'].shape)} for {shape[0]} outputs"
+            )
+    return layers
+
+
+def _way_out(key: str) -> str:
+    """What to do about a tensor that is no weight and no bias."""
+    for part, advice in (
+        (
+            r"running_mean|running_var|num_batches_tracked",
+            "it belongs to a BatchNorm: fold that into the layer before it "
+            "(torch.nn.utils.fusion.fuse_linear_bn_eval, fuse_conv_bn_eval)",
+        ),
+        (
+            r"\w+_mask|weight_orig|bias_orig",
+            "torch.nn.utils.prune.remove, or remove_spectral_norm, before state_dict()",
+        ),
+        (r"weight_[gvu]", "torch.nn.utils.remove_weight_norm before state_dict()"),
+        (
+            r"original\d*",
+            "pleach.models.save_checkpoint(model, path) writes parametrized tensors as plain ones",
+        ),
+        (r"weight_[ih]h_l.*|in_proj_weight", "recurrent and attention layers are not supported"),
+        (r"(weight|bias)", "a layer has a name and a weight, as 0.weight and 0.bias"),
+    ):
+        if re.fullmatch(part, key.rpartition(".")[2]):
+            return f"; {advice}"
+    return "; only Linear layers can be read from a state dict"
+
+
+def _real(key: str, tensor: Tensor) -> Tensor:
+    """`tensor` as a dense float32 one on the CPU, where that is exact."""
+    if is_lazy(tensor):
+        raise ModelError(f"{key!r} has no shape yet: run the network on an input once, then save")
+    if tensor.is_meta:
+        raise ModelError(f"{key!r} is on the meta device, which holds no values")
+    try:
+        plain = tensor.detach()
+        if plain.is_quantized:
+            plain = plain.dequantize()
+        if plain.layout is not torch.strided:
+            plain = plain.to_dense()
+        if not plain.is_floating_point():
+            raise ModelError(f"{key!r} holds {plain.dtype} values, not reals")
+        plain = plain.cpu()
+        real = plain.to(torch.float32)
+        finite, exact = (
+            torch.isfinite(plain.double()).all(),
+            torch.equal(real.double(), plain.double()),
+        )
+    except (RuntimeError, TypeError, ValueError) as error:
+        what = f"{tensor.dtype} values of layout {tensor.layout}"
+        raise ModelError(f"{key!r} holds {what}, which cannot be converted to float32") from error
+    if not finite:
+        raise ModelError(f"{key!r} holds {tensor.dtype} values that are not all finite")
+    if not exact:
+        raise ModelError(
+            f"{key!r} holds {tensor.dtype} values that float32 does not hold exactly: "
+            "round them as you want them, model.float()"
+        )
+    return real
+
+
+def _is_lenet_5(state: Mapping[str, Tensor]) -> bool:
+    return _lenet_5_shapes() == {key: tensor.shape for key, tensor in state.items()}
+
+
+@cache
+def _lenet_5_shapes() -> dict[str, torch.Size]:
+    return {key: tensor.shape for key, tensor in lenet_5().state_dict().items()}
+
+
+# --- networks --------------------------------------------------------------------------------
+
+
+def _order(names: list[str], metadata: Mapping[str, str]) -> list[str] | None:
+    """The layers in the order that the file's metadata says; None where it says none."""
+    said = _list(metadata.get(ORDER))
+    found = dict.fromkeys(key if key in names else key.rpartition(".")[0] for key in said)
+    return list(found) if sorted(found) == sorted(names) else None
+
+
+def _only_order(path: Path, shapes: Mapping[str, tuple[int, int]]) -> list[str]:
+    """The one order in which layers of these inputs and outputs can run.
+
+    Raises:
+        ModelError: there is none, or more than one.
+    """
+    if len(runs := numbered(list(shapes))) == 1:
+        return runs[0]
+    orders = fitting_orders(shapes)
+    if not orders:
+        sizes = ", ".join(f"{name} {takes}→{gives}" for name, (takes, gives) in shapes.items())
+        raise ModelError(f"{path}: in no order does each layer take what one before gives: {sizes}")
+    if len(orders) > 1:
+        fit = " or ".join(",".join(order) for order in orders[:3])
+        raise ModelError(
+            f"{path} does not say in which order its layers run, and more than one fits: {fit}"
+            f"{' or others' * (len(orders) > 3)}; give --order with their names in running order "
+            "(order= in Python)"
+        )
+    return orders[0]
+
+
+def _agree(
+    path: Path, model: nn.Sequential, order: Sequence[str] | None, activation: str | None
+) -> None:
+    """Refuse what contradicts a file that tells its network."""
+    layers = layers_of(model)
+    names = [layer.name for layer in layers]
+    if order is not None and list(order) != names:
+        raise ModelError(f"{path} says itself that its layers run {','.join(names)}")
+    if activation is None:
+        return
+    if activation not in ACTIVATIONS:
+        raise ConfigError(f"activation is relu or none, not {activation!r}")
+    if any(layer.activation != ACTIVATIONS[activation] for layer in layers[:-1]):
+        said = ", ".join(f"{layer.name} {layer.activation.name.lower()}" for layer in layers)
+        raise ModelError(f"{path} says itself what follows its layers: {said}; leave it out")
+
+
+def _linear(parts: Mapping[str, Tensor]) -> nn.Linear:
+    outputs, inputs = parts["weight"].shape
+    return nn.utils.skip_init(nn.Linear, inputs, outputs, bias="bias" in parts)
+
+
+def _fill(model: nn.Sequential, layers: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Give each layer its tensors."""
+    with torch.no_grad():
+        for name, parts in layers.items():
+            for part, tensor in parts.items():
+                model.get_submodule(name).get_parameter(part).copy_(tensor)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """`name`, longer where a module cannot be called so."""
+    while not name or name in taken or hasattr(nn.Sequential(), name):
+        name += "_"
+    return name
+
+
+def _module_names(names: list[str]) -> dict[str, str]:
+    """What the modules of the layers `names` are called: the same wherever that can be."""
+    made: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: "." in name):
+        made[name] = _free(name.replace(".", "_"), set(made.values()))
+    return made
+
+
+def _described(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """The modules of a network that `layers_of` takes, as JSON; what they do, not their values."""
+    for name, module in leaves(model):
+        for kind in KINDS:
+            if isinstance(module, kind):
+                settings = {setting: getattr(module, setting) for setting in KINDS[kind]}
+                yield {"name": name, "kind": kind.__name__, **settings}
+
+
+def _rebuilt(path: Path, text: str, state: Mapping[str, Tensor]) -> nn.Sequential:
+    """The network that `_described` tells, with its tensors."""
+    layers = layer_tensors(state)
+    kinds = {kind.__name__: kind for kind in KINDS}
+    model = nn.Sequential()
+    try:
+        for entry in json.loads(text):
+            name, kind = entry["name"], kinds[entry["kind"]]
+            settings = {
+                setting: tuple(value) if isinstance(value := entry[setting], list) else value
+                for setting in KINDS[kind]
+            }
+            if kind is nn.Conv2d:
+                outputs, columns, *sides = layers[name]["weight"].shape
+                module = nn.utils.skip_init(
+                    nn.Conv2d, columns * settings["groups"], outputs, sides,
+                    bias="bias" in layers[name], **settings,
+                )  # fmt: skip
+            else:
+                module = _linear(layers[name]) if kind is nn.Linear else kind(**settings)
+            *parents, last = name.split(".")
+            place = model
+            for parent in parents:
+                if parent not in place._modules:
+                    place.add_module(parent, nn.Sequential())
+                place = place._modules[parent]
+            place.add_module(last, module)
+        if [layer.name for layer in layers_of(model)] != list(layers):
+            raise ValueError("layers and tensors differ")
+        _fill(model, layers)
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ModelError) as error:
+        raise DataError(f"{path}: its metadata, {MODULES}, do not fit its tensors") from error
+    return model
+
+
+# What a module of each kind is made with, beside its weights.
+KINDS: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Linear: (),
+    nn.Conv2d: ("stride", "padding", "groups"),
+    nn.ReLU: (),
+    nn.MaxPool2d: ("kernel_size", "stride"),
+    nn.Flatten: (),
+    nn.Unflatten: ("dim", "unflattened_size"),
+}
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The state dict of a file and its metadata, which only safetensors have."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such checkpoint")
+    metadata: dict[str, str] = {}
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                # The format sorts its keys; a file of ours has the layers' order in its metadata.
+                metadata = file.metadata() or {}
+                keys = _list(metadata.get(ORDER))
+                if sorted(keys) != sorted(file.keys()):
+                    keys = sorted(file.keys(), key=_natural)
+                return {key: file.get_tensor(key) for key in keys}, metadata
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd pickle protocols: what matters is refused
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever torch's reader trips over in a damaged file
+        raise DataError(_what_it_is(path, error)) from error
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in state.items()
+    ):
+        raise DataError(f"{path} holds no state dict; save model.state_dict()")
+    return dict(state), metadata
+
+
+def _what_it_is(path: Path, error: Exception) -> str:
+    """What a file that cannot be read is, and what to do."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    save = "torch.save({}.state_dict(), 'net.pt')"
+    if path.suffix == ".onnx" or head[:1] == b"\x08":
+        return f"{path} is an ONNX file: save the network it was exported from, " + save.format(
+            "model"
+        )
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            inside = {name.partition("/")[2] for name in archive.namelist()}
+        if "constants.pkl" in inside:
+            return f"{path} is a TorchScript archive: " + save.format(
+                f"torch.jit.load({str(path)!r})"
+            )
+        if "archive_format" in inside:
+            return (
+                f"{path} is a torch.export archive: "
+                f"torch.save(torch.export.load({str(path)!r}).state_dict, 'net.pt')"
+            )
+    pickled = head[:2] == b"PK" or head[:1] == b"\x80"
+    if isinstance(error, pickle.UnpicklingError) and pickled:
+        return f"{path} holds pickled objects, which are never run; save model.state_dict() instead"
+    if isinstance(error, pickle.UnpicklingError):
+        return f"{path} is not a checkpoint"
+    why = error if isinstance(error, SafetensorError | OSError) else type(error).__name__
+    return f"{path} is not a checkpoint or is damaged: {why}"
+
+
+def _list(text: str | None) -> list[str]:
+    """The list of strings in a JSON text; empty where it is something else."""
+    try:
+        found = json.loads(text or "[]")
+    except ValueError:
+        return []
+    return found if isinstance(found, list) and all(isinstance(x, str) for x in found) else []
 
 
 def _natural(key: str) -> list[tuple[str, int]]:

@@ -103,7 +103,7 @@ def layers_of(model: nn.Module, shape: Sequence[int] | None = None) -> list[Laye
     # What the next module gets: maps or rows (None: either, nothing has said it yet).
     maps: bool | None = None
     pooled = False
-    for name, module in _leaves(model, ""):
+    for name, module in leaves(model):
         if _is(module, nn.Linear):
             if maps:
                 raise ModelError(f"layer {name!r} takes rows, not maps: put a Flatten before it")
@@ -153,7 +153,7 @@ def sample_shape(model: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
     """
     first = layers_of(model, shape)[0]
     conv = first.convolution
-    if conv is None or any(isinstance(module, nn.Unflatten) for _, module in _leaves(model, "")):
+    if conv is None or any(isinstance(module, nn.Unflatten) for _, module in leaves(model)):
         return (first.values_in,)
     return conv.channels, conv.height, conv.width
 
@@ -302,7 +302,7 @@ def _naming(name: str) -> Iterator[None]:
         raise ModelError(f"layer {name!r}: {error}") from None
 
 
-def _leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+def leaves(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Modules in running order; one used twice (a shared ReLU) comes twice."""
     if type(module).forward is not nn.Sequential.forward:
         if not name:
@@ -313,4 +313,4 @@ def _leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
         yield name, module
         return
     for child, inner in module._modules.items():
-        yield from _leaves(inner, f"{name}.{child}" if name else child)
+        yield from leaves(inner, f"{name}.{child}" if name else child)

@@ -1,0 +1,143 @@
+"""Scaling of inputs, folded into a network's first layer."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from pleach.errors import ConfigError, ModelError
+from pleach.models.layers import layers_of
+
+UINT8_SCALE = 1 / 256  # how a stored byte is seen
+
+
+def fold_inputs(
+    model: nn.Module,
+    *,
+    kind: str | np.dtype,
+    scale: float | None = None,
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+) -> nn.Sequential:
+    """A network that takes stored inputs and computes what `model` does of scaled ones.
+
+    `model` was trained on ``(x · scale − mean) / std``, where ``x`` is as the data set stores it.
+    The network that comes back takes uint8 ``x`` as value / 256 and floats as they are, which is
+    how all of Pleach feeds a network. Weights and bias of the first layer take up the difference,
+    computed in float64; a stored zero stays a zero, which costs the engine nothing. `model` itself
+    is not changed.
+
+    Args:
+        kind: of the stored inputs: ``"uint8"`` or ``"float"``, or their dtype.
+        scale: what a stored value was multiplied by; 1/255 is torchvision's ToTensor. None where
+            `model` was trained on inputs as Pleach feeds them.
+        mean, std: a number, or one for each of the channels, or for each of a row's features.
+
+    Raises:
+        ConfigError: a scale or std of zero, values that are not finite, or uint8 inputs with mean
+            or std and without a scale.
+        ModelError: a first layer that pads, which a mean other than 0 would have to reach; one that
+            is pruned or shared already; means that are as many as neither channels nor features.
+
+    >>> model = nn.Sequential(nn.Linear(2, 1))
+    >>> folded = fold_inputs(model, kind="uint8", scale=1 / 255, mean=0.13, std=0.31)
+    >>> x = torch.tensor([[0.0, 255.0]])
+    >>> torch.allclose(folded(x / 256), model((x / 255 - 0.13) / 0.31))
+    True
+    """
+    stored = _kind(kind)
+    mean, std = _numbers("mean", mean), _numbers("std", std)
+    if (std <= 0).any():
+        raise ConfigError("std must be above 0")
+    if scale is None:
+        if stored == "uint8" and ((mean != 0).any() or (std != 1).any()):
+            raise ConfigError(
+                "mean and std of uint8 inputs want a scale too: 1/255 where the training divided "
+                "by 255, as torchvision's ToTensor does, 1 where it did not divide"
+            )
+        factor = 1.0
+    else:
+        factor = float(_numbers("scale", scale)) / (UINT8_SCALE if stored == "uint8" else 1.0)
+        if factor == 0:
+            raise ConfigError("scale must not be 0")
+    first = layers_of(model)[0]
+    folded = copy.deepcopy(model)
+    module = folded.get_submodule(first.name)
+    if getattr(module, "parametrizations", None) or module._forward_pre_hooks:
+        raise ModelError(f"layer {first.name!r} is pruned or shared: fold the inputs before that")
+    columns = module.weight.detach().double().flatten(1).numpy(force=True)
+    gain, offset = _columns(first.name, module, factor / std, -mean / std)
+    if offset.any() and isinstance(module, nn.Conv2d) and _pads(module):
+        raise ModelError(
+            f"layer {first.name!r} pads its inputs with zeros, which are no zeros before the mean "
+            "is taken off: a mean other than 0 cannot be folded; store the inputs as floats, "
+            "scaled as the network was trained"
+        )
+    with torch.no_grad():
+        bias = (columns * offset).sum(1)
+        if module.bias is not None:
+            bias += module.bias.double().numpy(force=True)
+        scaled = torch.from_numpy(columns * gain).view(module.weight.shape)
+        module.weight.copy_(scaled)
+        if module.bias is not None:
+            module.bias.copy_(torch.from_numpy(bias))
+        elif bias.any():
+            module.bias = nn.Parameter(torch.from_numpy(bias).to(module.weight))
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in module.parameters()):
+        raise ModelError(f"layer {first.name!r}: folded, its weights are too large for float32")
+    return folded
+
+
+def _kind(kind: str | np.dtype) -> str:
+    try:
+        dtype = np.dtype(kind)
+    except TypeError:
+        dtype = None
+    if dtype == np.uint8:
+        return "uint8"
+    if dtype is not None and np.issubdtype(dtype, np.floating):
+        return "float"
+    raise ConfigError(f"stored inputs are uint8 or float, not {kind}")
+
+
+def _numbers(name: str, value: float | Sequence[float]) -> np.ndarray:
+    try:
+        numbers = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        numbers = None
+    if numbers is None or numbers.ndim > (name != "scale") or not np.isfinite(numbers).all():
+        raise ConfigError(f"{name} must be a number{' or a list' * (name != 'scale')}, not {value}")
+    return numbers
+
+
+def _columns(name: str, module: nn.Module, *values: np.ndarray) -> list[np.ndarray]:
+    """`values`, of a channel or feature, for each element of a row of the weight matrix, or for
+    each row and element where a convolution's groups see different channels."""
+    linear = isinstance(module, nn.Linear)
+    inputs = module.in_features if linear else module.in_channels
+    laid = []
+    for value in values:
+        if value.ndim and (inputs % len(value) if linear else len(value) not in (1, inputs)):
+            what = "features" if linear else "channels"
+            raise ModelError(
+                f"layer {name!r} takes {inputs} {what}: {len(value)} means or deviations do not fit"
+            )
+        each = np.broadcast_to(value, inputs) if not value.ndim else value
+        if linear:
+            laid.append(np.repeat(each, inputs // len(each)))
+        else:
+            each = np.broadcast_to(each, inputs).reshape(module.groups, -1)
+            rows = np.repeat(each, module.out_channels // module.groups, axis=0)
+            laid.append(np.repeat(rows, math.prod(module.kernel_size), axis=1))
+    return laid
+
+
+def _pads(module: nn.Conv2d) -> bool:
+    if module.padding == "same":
+        return max(module.kernel_size) > 1
+    return module.padding != "valid" and any(module.padding)
