@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -12,6 +15,9 @@ from pleach.model import CompressedModel
 from pleach.processes import workers
 from pleach.reference import EngineConfig
 from pleach.reference.cycles import CycleModel
+
+#: engines that are measured without starting processes for them
+FEW = 8
 
 
 def engines(model: CompressedModel, **sweep: Sequence[int]) -> list[EngineConfig]:
@@ -56,15 +62,30 @@ def sweep(
     configs: Sequence[EngineConfig],
     *,
     processes: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> list[dict[str, float]]:
     """Latency, compute cycles of all layers together, both means over inputs, and memory bits.
 
     Args:
         activations: the inputs of each layer, ``[n, inputs]``.
-        processes: to run at once; by default one a processor.
+        processes: to run at once; by default one a processor. A handful of engines is measured
+            here: starting processes would take longer.
+        progress: called with the number of engines measured.
     """
-    with workers(processes, initializer=_start, initargs=(model, activations)) as pool:
-        return list(pool.map(_measure, configs, chunksize=max(1, len(configs) // 32)))
+    processes = processes or len(os.sched_getaffinity(0))
+    found = []
+    with ExitStack() as stack:
+        if processes > 1 and len(configs) > FEW:
+            pool = stack.enter_context(
+                workers(processes, initializer=_start, initargs=(model, activations))
+            )
+            measured = pool.map(_measure_given, configs, chunksize=max(1, len(configs) // 32))
+        else:
+            measured = map(partial(measure, model, activations), configs)
+        for each in measured:
+            found.append(each)
+            progress(len(found))
+    return found
 
 
 def pareto(points: np.ndarray) -> np.ndarray:
@@ -78,6 +99,18 @@ def pareto(points: np.ndarray) -> np.ndarray:
     return ~(no_worse & better).any(axis=0)
 
 
+def measure(
+    model: CompressedModel, activations: Sequence[np.ndarray], config: EngineConfig
+) -> dict[str, float]:
+    """`sweep` for one engine."""
+    cycles = CycleModel(model, config).cycles(activations)
+    return {
+        "latency_cycles": float(cycles.latency.mean()),
+        "compute_cycles": float(cycles.compute.sum(axis=1).mean()),
+        "memory_bits": memory_bits(model, config),
+    }
+
+
 _given: tuple = ()
 
 
@@ -86,11 +119,5 @@ def _start(*given) -> None:
     _given = given
 
 
-def _measure(config: EngineConfig) -> dict[str, float]:
-    model, activations = _given
-    cycles = CycleModel(model, config).cycles(activations)
-    return {
-        "latency_cycles": float(cycles.latency.mean()),
-        "compute_cycles": float(cycles.compute.sum(axis=1).mean()),
-        "memory_bits": memory_bits(model, config),
-    }
+def _measure_given(config: EngineConfig) -> dict[str, float]:
+    return measure(*_given, config)

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -67,6 +68,28 @@ def check_writable(path: Path) -> None:
     else:
         return
     raise OSError(code, os.strerror(code), str(path))
+
+
+def check_apart(written: Sequence[Path], read: Sequence[Path]) -> None:
+    """Refuse to write over what is read, or two results into one file, by whatever path or link.
+
+    Raises:
+        ConfigError: names the path that would be written.
+    """
+    for index, path in enumerate(written):
+        if path.exists() and not path.is_file():  # a device or a pipe: nothing is lost
+            continue
+        if any(_same(path, other) for other in read):
+            raise ConfigError(f"{path} would be written over what is read from it: choose another")
+        if any(_same(path, other) for other in written[:index]):
+            raise ConfigError(f"{path} would be written twice: choose another for one of the two")
+
+
+def _same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:  # one of them is not there
+        return os.path.realpath(path) == os.path.realpath(other)
 
 
 def check_figure(path: Path) -> None:

@@ -17,34 +17,15 @@ from pleach_hw.boards import boards
 from tests.strategies import random_model
 
 
-def pleach(*args, code=0, cwd=None):
-    """Run the command in a process of its own; returns its standard output and error."""
+def process(*args, code=0, **options):
+    """The command in a process of its own: returns its standard output and error."""
     done = subprocess.run(
         [sys.executable, "-c", "from pleach.cli import main; main()", *map(str, args)],
-        capture_output=True, text=True, cwd=cwd, timeout=240,
+        capture_output=True, text=True, timeout=240, **options,
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout, done.stderr
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    """A network that is not LeNet on data that are not MNIST, through the same commands."""
-    folder = tmp_path_factory.mktemp("digits")
-    trained = json.loads(
-        pleach("train", "--dataset", "digits", "--hidden", "24,20", "--epochs", 60,
-               "--dropout", 0, "-o", folder / "net.safetensors", "--json")[0]
-    )  # fmt: skip
-    (folder / "settings.toml").write_text(
-        "[prune]\ndensity = 0.35\nramp = 4\n[prune.train]\nepochs = 8\n"
-        "[share]\nclusters = 16\n[share.train]\nepochs = 3\n"
-    )
-    summary = json.loads(
-        pleach("compress", folder / "net.safetensors", "--dataset", "digits", "--config",
-               folder / "settings.toml", "-o", folder / "net.pleach", "--json")[0]
-    )  # fmt: skip
-    return folder, trained, summary
 
 
 def test_train_and_compress(digits):
@@ -60,7 +41,7 @@ def test_train_and_compress(digits):
     assert loads(data).inputs == 64
 
 
-def test_same_seed_same_bytes(digits):
+def test_same_seed_same_bytes(digits, pleach):
     folder, _, summary = digits
     again = json.loads(
         pleach("compress", folder / "net.safetensors", "--config", folder / "settings.toml",
@@ -69,7 +50,7 @@ def test_same_seed_same_bytes(digits):
     assert again["sha256"] == summary["sha256"]
 
 
-def test_info(digits):
+def test_info(digits, pleach):
     folder, _, summary = digits
     info = json.loads(pleach("info", folder / "net.pleach", "--json")[0])
     for key in ("file_bytes", "dense_bytes", "ratio", "sha256", "layers"):
@@ -86,14 +67,14 @@ def test_info(digits):
     assert json.loads(pleach("info", with_convolutions, "--json")[0])["engines"] == []
 
 
-def test_evaluate(digits):
+def test_evaluate(digits, pleach):
     folder, _, summary = digits
     result = json.loads(pleach("evaluate", folder / "net.pleach", "--json")[0])
     assert result["images"] == 360
     assert result["error_pct"] == pytest.approx(summary["stages"][-1]["error"])
 
 
-def test_explore(digits):
+def test_explore(digits, pleach):
     """Engines of every listed kind, the chips that hold them, and the plot."""
     folder, _, _ = digits
     sweep = ("explore", folder / "net.pleach", "--dataset", "digits", "--images", 3)
@@ -115,7 +96,7 @@ def test_explore(digits):
     assert "no such engine" in pleach(*sweep, "--pes", "1", "--groups", "2", code=2)[1]
 
 
-def test_balance(digits):
+def test_balance(digits, pleach):
     folder, _, summary = digits
     even = json.loads(
         pleach("balance", folder / "net.pleach", "--dataset", "digits", "--pes", 4, "-o",
@@ -128,25 +109,26 @@ def test_balance(digits):
     assert np.array_equal(Reference(before).run(inputs), Reference(load(after)).run(inputs))
 
 
-def test_sensitivity_plot(digits):
+def test_sensitivity_plot(digits, pleach):
     folder, _, _ = digits
     plot = folder / "sensitivity.png"
     pleach("sensitivity", folder / "net.safetensors", "--dataset", "digits", "--plot", plot)
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_demo_without_a_download(tmp_path):
+def test_demo_without_a_download(tmp_path, pleach, monkeypatch):
     """The README's first command, on digits; a second call trains nothing and says the same."""
+    monkeypatch.chdir(tmp_path)
     call = ("demo", "--dataset", "digits", "--images", 2, "--json")
-    first = json.loads(pleach(*call, cwd=tmp_path)[0])
+    first = json.loads(pleach(*call)[0])
     assert first["simulation"]["bit_exact"] and first["simulation"]["outputs_compared"] == 20
     assert first["stages"][-1]["error"] < 12 and first["ratio"] > 10
     written = (tmp_path / "build/demo/digits.pleach").stat()
-    assert json.loads(pleach(*call, cwd=tmp_path)[0]) == first
+    assert json.loads(pleach(*call)[0]) == first
     assert (tmp_path / "build/demo/digits.pleach").stat().st_mtime_ns == written.st_mtime_ns
 
 
-def test_export(tmp_path):
+def test_export(tmp_path, pleach):
     (tmp_path / "engine.toml").write_text("pes = 2\ncolumns = 64\nentries = 64\n")
     out = json.loads(
         pleach("export", "--engine", tmp_path / "engine.toml", "--set", "layers=2", "-o",
@@ -157,14 +139,14 @@ def test_export(tmp_path):
     assert "module engine(" in text and "s_axis_tdata" in text
 
 
-def test_help_answers_at_once_and_has_examples():
+def test_help_answers_at_once_and_has_examples(pleach):
     script = (
         "import sys; from pleach.cli import app; "
         "heavy = {'torch', 'numba', 'scipy', 'amaranth', 'cocotb', 'sklearn'} & set(sys.modules); "
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
-    text, _ = pleach("--help")
+    text, _ = process("--help")
     commands = ("demo", "train", "compress", "info", "evaluate", "simulate", "export", "synth")
     for command in commands:
         assert command in text
@@ -254,7 +236,7 @@ def test_a_model_that_does_not_fit_is_refused_with_the_numbers():
     config.grown(model).check(model)
 
 
-def test_sensitivity(digits):
+def test_sensitivity(digits, pleach):
     folder, _, _ = digits
     out, _ = pleach("sensitivity", folder / "net.safetensors", "--dataset", "digits", "--images",
                     300, "--json")  # fmt: skip

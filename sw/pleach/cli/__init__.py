@@ -1,6 +1,9 @@
 """The command line: one file a command. Heavy modules are imported inside the commands."""
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import typer
@@ -19,9 +22,13 @@ from pleach.cli import (
     synth,
     train,
 )
+from pleach.cli.common import careful
+from pleach.cli.output import say
 from pleach.errors import ConfigError, PleachError
 
-INTERRUPTED = 130
+#: signals that end a command as an interrupt does, so that its tools end with it
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+ENDED = {128 + signal.SIGINT: "interrupted"} | {128 + s: f"ended by {s.name}" for s in SIGNALS}
 
 app = typer.Typer(
     name="pleach",
@@ -35,7 +42,7 @@ for module in (
     demo, train, sensitivity, compress, balance, info, evaluate, convert,
     explore, simulate, export, synth,
 ):  # fmt: skip
-    app.command(module.__name__.rpartition(".")[2])(module.command)
+    app.command(module.__name__.rpartition(".")[2])(careful(module.command))
 
 
 def _version(wanted: bool) -> None:
@@ -56,23 +63,50 @@ def _options(
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 it failed, 2 wrong use, 130 interrupted."""
+    """Exit codes: 0 done, 1 it failed, 2 wrong use, 130 interrupted, 143 or 129 ended by SIGTERM or
+    SIGHUP."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show is escaped
+        stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        with _unwound_by_signals():
+            app()
     except SystemExit as end:  # typer makes one of an interrupt
-        if end.code != INTERRUPTED:
+        if end.code not in ENDED:
             raise
-        _fail("interrupted", INTERRUPTED)
+        _fail(ENDED[end.code], end.code)
     except ConfigError as error:
         _fail(error, 2)
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else error, 1)
     except PleachError as error:
         _fail(error, 1)
+    except MemoryError:
+        _fail("not enough memory", 1)
+
+
+@contextmanager
+def _unwound_by_signals() -> Iterator[None]:
+    """Let `SIGNALS` raise: whoever has started a process or made a folder clears up."""
+
+    def end(number: int, _frame) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once: from here on it is cleared up
+        raise SystemExit(128 + number)
+
+    # One that is ignored, as by nohup, stays ignored.
+    found = {s: signal.getsignal(s) for s in SIGNALS if signal.getsignal(s) == signal.SIG_DFL}
+    for number in found:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, before in found.items():
+            signal.signal(number, before)
 
 
 def _fail(error: object, code: int) -> None:
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False).print(f"[red]pleach:[/red] {error}", soft_wrap=True)
+    first, *more = str(error).split("\n")
+    with suppress(OSError):  # the terminal may be gone
+        say(("pleach:", "red"), f" {first}", stderr=True)
+        for line in more:
+            say(line, stderr=True)
     sys.exit(code)

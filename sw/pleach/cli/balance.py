@@ -14,12 +14,11 @@ from pleach.cli.common import (
     Json,
     ModelFile,
     Pes,
-    console,
     dataset_for,
     engine_config,
     output_option,
-    print_json,
 )
+from pleach.cli.output import print_json, say
 
 
 def command(
@@ -62,7 +61,7 @@ def command(
     if json:
         print_json(summary)
         return
-    console().print(
+    say(
         f"{output}: {after:.0f} cycles an image on {config.pes} PEs, {before:.0f} before; "
         f"{summary['file_bytes']:,} bytes, {summary['bytes_before']:,} before"
     )

@@ -1,15 +1,16 @@
-"""What the commands share: their options, their consoles, and how they print."""
+"""What the commands share: their options, and what these stand for."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pleach.cli.output import print_table
 
 if TYPE_CHECKING:
     from pleach.model import CompressedModel
@@ -43,6 +44,27 @@ def _figure(path: Path | None) -> Path | None:
 def output_option(help: str, *names: str):
     """A file to write: what cannot be written is refused before the work."""
     return typer.Option(*(names or ("--output", "-o")), help=help, callback=_writable)
+
+
+#: parameters that are files to write; every other path of a command's is one that it reads
+OUTPUTS = ("output", "plot", "wave")
+
+
+def careful(command: Callable[..., None]) -> Callable[..., None]:
+    """`command`, which refuses, before it begins, to write over a file that it reads."""
+
+    @functools.wraps(command)
+    def run(**given) -> None:
+        from pleach.files import check_apart
+
+        files = {name: Path(v) for name, v in given.items() if isinstance(v, Path)}
+        if given.get("dataset"):
+            files["dataset"] = Path(given["dataset"])
+        written = [files.pop(name) for name in OUTPUTS if name in files]
+        check_apart(written, list(files.values()))
+        command(**given)
+
+    return run
 
 
 Plot = Annotated[
@@ -147,63 +169,24 @@ def dataset_for(name: str | None, inputs: int, classes: int):
     return found
 
 
-def print_json(values: dict[str, Any]) -> None:
-    """One JSON object on standard output."""
-    typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
-
-
-def console():
-    """For results."""
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
-@contextmanager
-def progress(description: str) -> Iterator[Any]:
-    """Progress on standard error: call the value with (what is done, done, total).
-
-    Nothing is shown where standard error is no terminal.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    error_console = Console(stderr=True)
-    hidden = not error_console.is_terminal
-    with Progress(*columns, console=error_console, transient=True, disable=hidden) as bars:
-        task = bars.add_task(description, total=None)
-
-        def update(what: str, done: int | None = None, total: int | None = None) -> None:
-            bars.update(task, description=what, completed=done, total=total)
-
-        yield update
-
-
-def layer_table(reports):
+def layer_table(reports) -> None:
     """Rows of `pleach.report.LayerReport` in the shape of Deep Compression's tables."""
-    table = new_table(
-        "Per layer: P pruned, Q weights shared, H Huffman-coded",
-        "layer", "weights", "kept\n%", "code-\nbook", "weight\nbits\nP+Q", "\n\nP+Q+H",
-        "index\nbits\nP+Q", "\n\nP+Q+H", "rate\n%\nP+Q", "\n\nP+Q+H", "bytes",
-    )  # fmt: skip
+    rows = []
     for row in reports:
         weights = round(row.kept / row.density) if row.density else prod(row.shape)
-        table.add_row(
-            row.name, f"{weights:,}", f"{100 * row.density:.1f}", str(row.codebook_size),
-            str(row.fixed_weight_bits), f"{row.weight_bits:.2f}",
-            str(row.fixed_index_bits), f"{row.index_bits:.2f}",
-            f"{row.fixed_rate:.2f}", f"{row.rate:.2f}", f"{row.bytes:,}",
+        rows.append(
+            (
+                row.name, f"{weights:,}", f"{100 * row.density:.1f}", str(row.codebook_size),
+                str(row.fixed_weight_bits), f"{row.weight_bits:.2f}",
+                str(row.fixed_index_bits), f"{row.index_bits:.2f}",
+                f"{row.fixed_rate:.2f}", f"{row.rate:.2f}", f"{row.bytes:,}",
+            )
         )  # fmt: skip
-    return table
-
-
-def new_table(title: str, first: str, *columns: str):
-    """A table of numbers with a first column of names; fits 80 characters."""
-    from rich.table import Table
-
-    table = Table(title=f"\n{title}", title_justify="left", box=None, pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+    print_table(
+        "Per layer: P pruned, Q weights shared, H Huffman-coded",
+        (
+            "layer", "weights", "kept\n%", "code-\nbook", "weight\nbits\nP+Q", "P+Q+H",
+            "index\nbits\nP+Q", "P+Q+H", "rate\n%\nP+Q", "P+Q+H", "bytes",
+        ),
+        rows,
+    )  # fmt: skip

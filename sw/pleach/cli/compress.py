@@ -11,14 +11,11 @@ from pleach.cli.common import (
     Checkpoint,
     DatasetOption,
     Json,
-    console,
     dataset_for,
     layer_table,
-    new_table,
     output_option,
-    print_json,
-    progress,
 )
+from pleach.cli.output import print_json, print_table, progress, say
 
 
 def command(
@@ -68,7 +65,7 @@ def compress_on(found, model, settings, update) -> tuple:
         model, found.train_images, found.train_labels, settings,
         validation=(found.test_images, found.test_labels), report=stages.append,
         progress=lambda stage, epoch, epochs, loss: update(
-            f"{stage}, loss {loss:.4f}", epoch, epochs
+            stage, epoch, epochs, f"loss {loss:.4f}"
         ),
     )  # fmt: skip
     return compressed, stages
@@ -100,17 +97,23 @@ def show(summary: dict) -> None:
     """What `describe` found, on the terminal."""
     from pleach.report import LayerReport
 
-    out = console()
-    table = new_table("Stages and their test error", "stage", "error", "kept", "time")
-    for stage in summary["stages"]:
-        error = "" if stage["error"] is None else f"{stage['error']:.2f} %"
-        table.add_row(
-            stage["name"], error, f"{100 * stage['kept']:.2f} %", f"{stage['seconds']:.0f} s"
-        )
-    out.print(table)
-    out.print(layer_table([LayerReport(**layer) for layer in summary["layers"]]))
-    out.print(
-        f"[bold]{summary['file']}[/bold]: {summary['file_bytes']:,} bytes for "
-        f"{summary['dense_bytes']:,} of float32, [bold]{summary['ratio']:.1f}×[/bold]"
+    print_table(
+        "Stages and their test error",
+        ("stage", "error", "kept", "time"),
+        [
+            (
+                stage["name"],
+                "" if stage["error"] is None else f"{stage['error']:.2f} %",
+                f"{100 * stage['kept']:.2f} %",
+                f"{stage['seconds']:.0f} s",
+            )
+            for stage in summary["stages"]
+        ],
     )
-    out.print(f"sha256 {summary['sha256']}")
+    layer_table([LayerReport(**layer) for layer in summary["layers"]])
+    say(
+        (summary["file"], "bold"),
+        f": {summary['file_bytes']:,} bytes for {summary['dense_bytes']:,} of float32, ",
+        (f"{summary['ratio']:.1f}×", "bold"),
+    )
+    say(f"sha256 {summary['sha256']}")

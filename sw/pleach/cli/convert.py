@@ -7,15 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pleach.cli.common import (
-    DatasetOption,
-    Json,
-    console,
-    dataset_for,
-    new_table,
-    output_option,
-    print_json,
-)
+from pleach.cli.common import DatasetOption, Json, dataset_for, output_option
+from pleach.cli.output import print_json, print_table, say
 
 
 def command(
@@ -77,16 +70,24 @@ def command(
     if json:
         print_json({"file": str(output), "file_bytes": size, "layers": rows})
         return
-    table = new_table("What it holds", "layer", "kept", "%", "values")
-    for row in rows:
-        share = f"{100 * row['density']:.1f}"
-        table.add_row(row["layer"], f"{row['kept']:,}", share, str(row["values"]))
-    out = console()
-    out.print(table)
-    out.print(f"[bold]{output}[/bold]: {size:,} bytes")
+    print_table(
+        "What it holds",
+        ("layer", "shape", "bits", "kept", "%", "values"),
+        [
+            (
+                layer.shape.name,
+                "×".join(map(str, layer.shape.shape)),
+                str(layer.shape.bits),
+                f"{row['kept']:,}",
+                f"{100 * row['density']:.1f}",
+                str(row["values"]),
+            )
+            for layer, row in zip(published, rows, strict=True)
+        ],
+    )
+    say((output, "bold"), f": {size:,} bytes")
     if output.suffix == ".net":
-        shapes = ",".join(row["layer"] for row in rows)
-        out.print(f"To read it: --layers {shapes}", soft_wrap=True)
+        say(f"To read it: --layers {','.join(row['layer'] for row in rows)}")
 
 
 def _read(source: Path, layers: str | None) -> list:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pleach.cli.common import Json, console, print_json, progress
+from pleach.cli.common import Json
+from pleach.cli.output import print_json, progress, say
 
 
 def command(
@@ -33,7 +34,6 @@ def command(
     from pleach.reference import EngineConfig
     from pleach_sim.simulate import simulate
 
-    out = console()
     found = load(dataset)
     compressed, summary = _compressed(folder, found, fresh)
     if not json:
@@ -47,11 +47,12 @@ def command(
     else:
         dense, fixed = summary["stages"][0], summary["stages"][-1]
         simulate_command.show(result)
-        out.print(
-            f"[bold]{dataset}: error {dense['error']:.2f} % dense, {fixed['error']:.2f} % "
-            f"compressed {summary['ratio']:.1f}× into {summary['file_bytes']:,} bytes, the very "
-            "file that the engine loaded[/bold]"
+        said = (
+            f"{dataset}: error {dense['error']:.2f} % dense, {fixed['error']:.2f} % compressed "
+            f"{summary['ratio']:.1f}× into {summary['file_bytes']:,} bytes, the very file that the "
+            "engine loaded"
         )
+        say((said, "bold"))
     if not result.bit_exact:
         raise typer.Exit(1)
 
@@ -84,10 +85,12 @@ def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
             return file, before["summary"]
 
     start = time.monotonic()
-    with progress("training") as update:
+    with progress("training the dense network") as update:
         train(
             model, found.train_images, found.train_labels, dense, seed=config.seed,
-            progress=lambda epoch, epochs, loss: update(f"dense, loss {loss:.4f}", epoch, epochs),
+            progress=lambda epoch, epochs, loss: update(
+                "training the dense network", epoch, epochs, f"loss {loss:.4f}"
+            ),
         )  # fmt: skip
         training = time.monotonic() - start
         save_checkpoint(model, folder / f"{found.name}.safetensors")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pleach.cli.common import DatasetOption, Json, ModelFile, console, dataset_for, print_json
+from pleach.cli.common import DatasetOption, Json, ModelFile, dataset_for
+from pleach.cli.output import print_json, say
 
 
 def command(file: ModelFile, dataset: DatasetOption = None, json: Json = False) -> None:
@@ -30,7 +31,7 @@ def command(file: ModelFile, dataset: DatasetOption = None, json: Json = False) 
             }
         )
     else:
-        console().print(
-            f"[bold]{file}[/bold]: {error:.2f} % error on {len(outputs):,} test images of "
-            f"{found.name}, fixed point"
+        say(
+            (file, "bold"),
+            f": {error:.2f} % error on {len(outputs):,} test images of {found.name}, fixed point",
         )

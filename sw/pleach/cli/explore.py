@@ -7,16 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pleach.cli.common import (
-    DatasetOption,
-    Json,
-    ModelFile,
-    Plot,
-    console,
-    dataset_for,
-    new_table,
-    print_json,
-)
+from pleach.cli.common import DatasetOption, Json, ModelFile, Plot, dataset_for
+from pleach.cli.output import print_json, print_table, progress
 
 
 def _values(help: str):
@@ -74,12 +66,19 @@ def command(
     swept = {name: _integers(name, text) for name, text in (*given.items(), ("block", block))}
     configs = engines(model, **swept)
     rows = []
-    for config, measured in zip(configs, sweep(model, activations, configs), strict=True):
+    with progress(f"measuring {len(configs)} engines") as update:
+        measured = sweep(
+            model,
+            activations,
+            configs,
+            progress=lambda done: update("measuring engines", done, len(configs)),
+        )
+    for config, cycles in zip(configs, measured, strict=True):
         need = estimate(config)
         fits = [chip.name for chip in chips if chip.holds(**need)]
         if board is not None and not fits:
             continue
-        rows.append({"engine": asdict(config), **measured, "estimate": need, "boards": fits})
+        rows.append({"engine": asdict(config), **cycles, "estimate": need, "boards": fits})
     if not configs:
         raise ConfigError("there is no such engine: more groups than PEs or lanes, or more than 8")
     if not rows:
@@ -93,20 +92,22 @@ def command(
     if json:
         print_json({"images": len(chosen), "engines": rows})
         return
-    table = new_table(
-        f"{int(best.sum())} of {len(rows)} engines, means of {len(chosen)} images",
-        "PEs", "groups", "lanes", "queue", "block", "cycles\nan image", "bits a\nweight", "LUT4",
-        "RAMs", "board",
+    listed = sorted((row for row in rows if row["pareto"]), key=lambda row: row["latency_cycles"])
+    print_table(
+        f"{len(listed)} of {len(rows)} engines, means of {len(chosen)} images",
+        (
+            "board", "PEs", "groups", "lanes", "queue", "block", "cycles\nan image",
+            "bits a\nweight", "LUT4", "RAMs",
+        ),
+        [
+            (
+                next(iter(row["boards"]), "none"), *(str(row["engine"][name]) for name in swept),
+                f"{row['latency_cycles']:.0f}", f"{row['memory_bits']:.1f}",
+                f"{row['estimate']['lut4']:,}", str(row["estimate"]["bram"]),
+            )
+            for row in listed
+        ],
     )  # fmt: skip
-    listed = [row for row in rows if row["pareto"]]
-    for row in sorted(listed, key=lambda row: row["latency_cycles"]):
-        engine, need = row["engine"], row["estimate"]
-        table.add_row(
-            *(str(engine[name]) for name in swept), f"{row['latency_cycles']:.0f}",
-            f"{row['memory_bits']:.1f}", f"{need['lut4']:,}", str(need["bram"]),
-            next(iter(row["boards"]), "none"),
-        )  # fmt: skip
-    console().print(table)
 
 
 def _integers(name: str, text: str) -> list[int]:

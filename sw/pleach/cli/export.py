@@ -5,16 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pleach.cli.common import (
-    EngineFile,
-    EngineSet,
-    Json,
-    Pes,
-    console,
-    engine_config,
-    output_option,
-    print_json,
-)
+from pleach.cli.common import EngineFile, EngineSet, Json, Pes, engine_config, output_option
+from pleach.cli.output import print_json, say
 
 
 def command(
@@ -40,4 +32,4 @@ def command(
     if json:
         print_json({"file": str(output), "module": "engine", "engine": asdict(config)})
     else:
-        console().print(f"[bold]{output}[/bold]: module engine, {config.pes} PEs")
+        say((output, "bold"), f": module engine, {config.pes} PEs")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from pleach.cli.common import Json, ModelFile, console, layer_table, new_table, print_json
+from pleach.cli.common import Json, ModelFile, layer_table
+from pleach.cli.output import print_json, print_table, say
+
+#: PEs of the engines that are looked at
+SIZES = tuple(1 << power for power in range(7))
 
 
 def command(file: ModelFile, json: Json = False) -> None:
@@ -35,33 +39,38 @@ def command(file: ModelFile, json: Json = False) -> None:
         "accumulator_bits": max(model.accumulator_bits()),
         "layers": [asdict(report) for report in reports],
         "engines": engines,
-        "boards": own_engines(model) if engines else [],
+        "boards": own_engines(model),
     }
     if json:
         print_json(summary)
         return
-    out = console()
-    out.print(
-        f"[bold]{file}[/bold]: {len(data):,} bytes for {model.dense_bytes:,} of float32, "
-        f"[bold]{summary['ratio']:.1f}×[/bold]"
+    say(
+        (file, "bold"),
+        f": {len(data):,} bytes for {model.dense_bytes:,} of float32, ",
+        (f"{summary['ratio']:.1f}×", "bold"),
     )
-    out.print(f"sha256 {summary['sha256']}")
-    out.print(
+    say(f"sha256 {summary['sha256']}")
+    say(
         f"{model.inputs} {summary['input_type']} inputs, {model.outputs} outputs, accumulators of "
         f"{summary['accumulator_bits']} bits"
     )
-    out.print(layer_table(reports))
-    if not engines:
-        out.print("The engine runs no convolutions; the reference does (pleach evaluate).")
+    layer_table(reports)
+    if any(layer.convolution for layer in model.layers):
+        say("The engine runs no convolutions; the reference does (pleach evaluate).")
         return
-    out.print(engine_table(engines))
-    fitting = ", ".join(own_engines(model)) or "none"
-    out.print(f"Boards whose own engine, that of pleach synth --board, holds it: {fitting}")
+    if engines:
+        engine_table(engines)
+    if len(engines) < len(SIZES):
+        missing = sorted(set(SIZES) - {row["pes"] for row in engines})
+        say(f"No engine of {', '.join(map(str, missing))} PEs can hold it.")
+    fitting = ", ".join(summary["boards"]) or "none"
+    say(f"Boards whose own engine, that of pleach synth --board, holds it: {fitting}")
 
 
 def engines_for(model) -> list[dict]:
-    """What engines of every size need to hold the model, and the boards that have it; none where
-    the model has a convolution."""
+    """What engines of every size need to hold the model, and the boards that have it; without the
+    sizes at which none can hold it, and none where the model has a convolution."""
+    from pleach.errors import ConfigError
     from pleach.reference import EngineConfig
     from pleach_hw.boards import boards
     from pleach_hw.estimate import estimate
@@ -69,15 +78,19 @@ def engines_for(model) -> list[dict]:
     rows = []
     if any(layer.convolution for layer in model.layers):
         return rows
-    for power in range(7):
-        config = EngineConfig(pes=1 << power)
+    for pes in SIZES:
+        config = EngineConfig(pes=pes)
         needs = config.needs(model)
-        need = estimate(config.grown(model))
+        try:
+            grown = config.grown(model)
+        except ConfigError:  # larger than an engine's parameters can be
+            continue
+        need = estimate(grown)
         rows.append(
             {
                 "pes": config.pes,
                 "needs": needs,
-                "default_engine": config.grown(model) == config,
+                "default_engine": grown == config,
                 "estimate": need,
                 "boards": [board.name for board in boards() if board.holds(**need)],
             }
@@ -91,6 +104,8 @@ def own_engines(model) -> list[str]:
     from pleach_hw.boards import boards
 
     found = []
+    if any(layer.convolution for layer in model.layers):
+        return found
     for board in boards():
         with suppress(CapacityError):
             board.engine.check(model)
@@ -98,16 +113,21 @@ def own_engines(model) -> list[str]:
     return found
 
 
-def engine_table(rows: list[dict]):
-    table = new_table(
+def engine_table(rows: list[dict]) -> None:
+    """What `engines_for` found, on the terminal."""
+    print_table(
         "Default engines, grown to hold it; for chips an estimate",
-        "PEs", "weights\na PE", "columns", "rows\na PE", "LUT4", "RAMs", "multi-\npliers", "board",
+        (
+            "board", "PEs", "weights\na PE", "columns", "rows\na PE", "LUT4", "RAMs",
+            "multi-\npliers",
+        ),
+        [
+            (
+                next(iter(row["boards"]), "none"), str(row["pes"]),
+                f"{row['needs']['entries']:,}", f"{row['needs']['columns']:,}",
+                f"{row['needs']['accumulators']:,}", f"{row['estimate']['lut4']:,}",
+                f"{row['estimate']['bram']:,}", str(row["estimate"]["mult"]),
+            )
+            for row in rows
+        ],
     )  # fmt: skip
-    for row in rows:
-        needs, need = row["needs"], row["estimate"]
-        table.add_row(
-            str(row["pes"]), f"{needs['entries']:,}", f"{needs['columns']:,}",
-            str(needs["accumulators"]), f"{need['lut4']:,}", str(need["bram"]), str(need["mult"]),
-            next(iter(row["boards"]), "none"),
-        )  # fmt: skip
-    return table

@@ -6,17 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pleach.cli.common import (
-    Checkpoint,
-    DatasetOption,
-    Json,
-    Plot,
-    console,
-    dataset_for,
-    new_table,
-    print_json,
-    progress,
-)
+from pleach.cli.common import Checkpoint, DatasetOption, Json, Plot, dataset_for
+from pleach.cli.output import print_json, print_table, progress
 
 
 def command(
@@ -54,11 +45,8 @@ def command(
     if json:
         print_json({"dense_error_pct": dense, "layers": [asdict(curve) for curve in curves]})
         return
-    table = new_table(
+    print_table(
         f"Error in % of {len(inputs):,} training images, dense {dense:.2f}, at % kept",
-        "layer",
-        *(f"{100 * density:g}" for density in curves[0].densities),
+        ("layer", *(f"{100 * density:g}" for density in curves[0].densities)),
+        [(curve.layer, *(f"{error:.2f}" for error in curve.errors)) for curve in curves],
     )
-    for curve in curves:
-        table.add_row(curve.layer, *(f"{error:.2f}" for error in curve.errors))
-    console().print(table)

@@ -14,14 +14,11 @@ from pleach.cli.common import (
     Json,
     ModelFile,
     Pes,
-    console,
     dataset_for,
     engine_config,
-    new_table,
     output_option,
-    print_json,
-    progress,
 )
+from pleach.cli.output import print_json, print_table, progress, say
 
 
 def command(
@@ -84,25 +81,27 @@ def show(result) -> None:
     """A `SimulationResult` on the terminal."""
     from statistics import mean
 
-    out = console()
-    title = f"{result.config.pes} PEs, means of {result.images} images"
-    table = new_table(title, "layer", "cycles", "MACs", "utilisation")
-    for layer in result.layers:
-        table.add_row(
-            layer.name, f"{layer.compute_cycles:.0f}", f"{layer.macs:.0f}",
-            f"{100 * layer.utilisation:.0f} %",
-        )  # fmt: skip
-    out.print(table)
-    out.print(
+    print_table(
+        f"{result.config.pes} PEs, means of {result.images} images",
+        ("layer", "cycles", "MACs", "utilisation"),
+        [
+            (
+                layer.name,
+                f"{layer.compute_cycles:.0f}",
+                f"{layer.macs:.0f}",
+                f"{100 * layer.utilisation:.0f} %",
+            )
+            for layer in result.layers
+        ],
+    )
+    say(
         f"{mean(result.latency_cycles):.0f} cycles an image, {min(result.latency_cycles)} to "
         f"{max(result.latency_cycles)}: layers overlap; {result.load_cycles:,} to load the file"
     )
     if result.bit_exact:
-        out.print(
-            f"[green]{result.outputs_compared} output words compared with the reference, "
-            f"all equal[/green] ({result.simulator})"
-        )
+        equal = f"{result.outputs_compared} output words compared with the reference, all equal"
+        say((equal, "green"), f" ({result.simulator})")
     else:
-        out.print(f"[red]differs from the reference:[/red] {result.mismatch}")
-        if result.wave:
-            out.print(f"waveform: {result.wave}")
+        say(("differs from the reference:", "red"), f" {result.mismatch}")
+    if result.wave is not None:
+        say(f"waveform: {result.wave}")

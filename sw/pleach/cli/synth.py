@@ -6,17 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pleach.cli.common import (
-    EngineFile,
-    EngineSet,
-    Json,
-    Pes,
-    console,
-    engine_config,
-    new_table,
-    print_json,
-    progress,
-)
+from pleach.cli.common import EngineFile, EngineSet, Json, Pes, engine_config
+from pleach.cli.output import print_json, print_table, progress, say
 
 
 def command(
@@ -50,10 +41,9 @@ def command(
         print_json(result.as_json() | {"engine": asdict(config)})
         return
     device = f"{chip.device}-{chip.speed}".rstrip("-")
-    table = new_table(f"{config.pes} PEs on {device} ({board})", "", "used", "of", "share")
-    for name, share in result.shares().items():
-        used, there = getattr(result, name), getattr(chip, name)
-        table.add_row(RESOURCES[name], f"{used:,}", f"{there:,}", f"{100 * share:.0f} %")
-    out = console()
-    out.print(table)
-    out.print(f"{result.ff:,} flip-flops; [bold]{result.fmax_mhz:.1f} MHz[/bold] after routing")
+    rows = [
+        (RESOURCES[name], f"{getattr(result, name):,}", f"{getattr(chip, name):,}", f"{share:.0%}")
+        for name, share in result.shares().items()
+    ]
+    print_table(f"{config.pes} PEs on {device} ({board})", ("", "used", "of", "share"), rows)
+    say(f"{result.ff:,} flip-flops; ", (f"{result.fmax_mhz:.1f} MHz", "bold"), " after routing")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pleach.cli.common import Json, console, output_option, print_json, progress
+from pleach.cli.common import Json, output_option
+from pleach.cli.output import print_json, progress, say
 
 
 def command(
@@ -43,13 +44,13 @@ def command(
     with progress("training") as update:
         train(
             model, found.train_images, found.train_labels, config, seed=seed,
-            progress=lambda epoch, total, loss: update(f"loss {loss:.4f}", epoch, total),
+            progress=lambda epoch, total, loss: update(
+                "training", epoch, total, f"loss {loss:.4f}"
+            ),
         )  # fmt: skip
     error = error_percent(model, found.test_images, found.test_labels)
     save_checkpoint(model, output)
     if json:
         print_json({"checkpoint": str(output), "error_pct": error, "epochs": epochs, "seed": seed})
     else:
-        console().print(
-            f"[bold]{output}[/bold]: {error:.2f} % error on the test images of {dataset}"
-        )
+        say((output, "bold"), f": {error:.2f} % error on the test images of {dataset}")

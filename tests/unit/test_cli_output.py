@@ -1,0 +1,202 @@
+"""What the commands print, whatever the names are and wherever it goes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pleach.cli.output import print_table, progress, say, shortened
+from pleach.format import save
+from pleach.model import Activation, CompressedLayer, CompressedModel
+from tests.strategies import random_model
+
+MODELS = Path(__file__).parents[2] / "bench/models"
+
+
+def renamed(model: CompressedModel, *names: str) -> CompressedModel:
+    from dataclasses import replace
+
+    layers = [replace(layer, name=name) for layer, name in zip(model.layers, names, strict=True)]
+    return replace(model, layers=tuple(layers))
+
+
+@pytest.fixture
+def small():
+    return random_model(np.random.default_rng(0), [64, 12, 10])
+
+
+def test_names_are_no_markup(tmp_path, pleach, small):
+    """Square brackets, emoji codes and backslashes, in tables, lines, errors and the log."""
+    folder = tmp_path / "runs[exp1][bold]"
+    folder.mkdir()
+    name = r"a[/red]:smile:\[b]"
+    file = save(renamed(small, name, "[i]out[/i]"), folder / "net:dog:.pleach")
+    for command in (
+        ("info", file),
+        ("evaluate", file, "--dataset", "digits"),
+        ("balance", file, "--dataset", "digits", "-o", folder / "even[1].pleach"),
+        ("convert", file, "-o", folder / "net[1].safetensors"),
+    ):
+        out, _ = pleach(*command)
+        assert str(folder) in out, command
+        assert command[0] != "info" or name in out
+    (folder / "no[t].pleach").write_bytes(b"nothing")
+    assert f"pleach: {folder}/no[t].pleach: " in pleach("info", folder / "no[t].pleach", code=1)[1]
+    data = folder / "x[y].npz"
+    assert f"{data}" in pleach("evaluate", file, "--dataset", data, code=1)[1]
+
+
+def test_a_terminal_is_told_nothing_by_a_name(tmp_path, pleach, small):
+    """A layer and a file whose names would clear the screen, or end the line."""
+    file = save(renamed(small, "\x1b[2Jfc\r\n1", "\u202e2"), tmp_path / "net\x1b[2J.pleach")
+    out, _ = pleach("info", file)
+    assert r"net\x1b[2J.pleach: " in out and r"\x1b[2Jfc\r\n1" in out and r"\u202e2" in out
+    assert all(c.isprintable() or c == "\n" for c in out)
+    found = json.loads(pleach("info", file, "--json")[0])
+    assert found["layers"][0]["name"] == "\x1b[2Jfc\r\n1" and found["file"] == str(file)
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    """A file's name that is no UTF-8, and a standard output that takes ASCII only."""
+    shutil.copy(MODELS / "lenet_300_100_small.pleach", os.fsencode(tmp_path) + b"/\xff.pleach")
+    for encoding in ("utf-8", "ascii"):
+        done = subprocess.run(
+            [sys.executable, "-c", "from pleach.cli import main; main()", "info", b"\xff.pleach"],
+            capture_output=True, cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": encoding},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(rb"\udcff.pleach: 7,484 bytes for 1,066,440")
+
+
+def test_piped_tables_are_as_wide_as_they_are(tmp_path, pleach, small, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    long = [f"features.encoder.layer.{n}.intermediate.dense" for n in range(2)]
+    file = save(renamed(small, *long), tmp_path / f"{'long' * 20}.pleach")
+    for command in (
+        ("info", file),
+        ("explore", file, "--pes", "1,2", "--groups", 1, "--lanes", 1, "--block", 1),
+        ("convert", file, "-o", tmp_path / "net.net"),
+    ):
+        out, _ = pleach(*command, *(("--dataset", "digits") if command[0] == "explore" else ()))
+        assert "…" not in out
+    out, _ = pleach("info", file)
+    row = next(line for line in out.splitlines() if line.startswith(long[0] + " "))
+    assert row.split()[1] == f"{12 * 65:,}" and row.split()[-1].isdecimal()
+    assert out.splitlines()[0].endswith("×")  # one line, however long
+
+
+def test_a_narrow_terminal_shortens_names_only(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    figures = ["1,234,567", "98.76", "1,234,567,890"]
+    for width in (80, 45, 5):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_table("[T]", ["layer", "a", "b", "c"], [["encoder.layer.11.fc1", *figures]])
+        row = capsys.readouterr().out.splitlines()[-1]
+        assert row.split()[1:] == figures
+        assert width < 45 or len(row) <= width
+    assert shortened("encoder.layer.11.fc1", 8) == "enco…fc1"
+
+
+def test_info_prints_what_is_true_where_no_engine_can_be(tmp_path, pleach):
+    """5,000 rows for few PEs are more than an accumulator file can hold."""
+
+    def layer(name, inputs, outputs):
+        return CompressedLayer(
+            name, inputs=inputs, outputs=outputs, bias=False, positions=np.arange(5), codes=[0] * 5,
+            codebook=[3], shift=0, activation=Activation.RELU, bias_exponent=0, output_fraction=0,
+        )  # fmt: skip
+
+    model = CompressedModel((layer("wide", 20, 5000), layer("out", 5000, 10)))
+    file = save(model, tmp_path / "wide.pleach")
+    out, _ = pleach("info", file)
+    assert "wide.pleach" in out and "100,000" in out and "ulx3s-45f" in out
+    assert "No engine of 1 PEs can hold it." in out
+    found = json.loads(pleach("info", file, "--json")[0])
+    assert [row["pes"] for row in found["engines"]] == [2, 4, 8, 16, 32, 64]
+    huge = CompressedModel((layer("wide", 20, 65535),))
+    found = json.loads(pleach("info", save(huge, tmp_path / "huge.pleach"), "--json")[0])
+    assert [row["pes"] for row in found["engines"]] == [16, 32, 64]
+
+
+def test_a_log_shows_life(capsys, monkeypatch):
+    """A line when a step begins, one every half minute, one at the end."""
+    now = [100.0]
+    monkeypatch.setattr("pleach.cli.output.time.monotonic", lambda: now[0])
+    with progress("training [x]") as update:
+        for epoch in range(1, 5):
+            now[0] += 11
+            update("pruned", epoch, 4, f"loss {1 / epoch:.1f}")
+        update("shared")
+    assert capsys.readouterr().err.splitlines() == [
+        "[     0 s] training [x]",
+        "[    11 s] pruned, 1 of 4, loss 1.0",
+        "[    44 s] pruned, 4 of 4, loss 0.2",
+        "[    44 s] shared",
+        "[    44 s] done",
+    ]
+
+
+def test_say_takes_styles_and_no_markup(capsys):
+    say("[red]a", ("[b]", "bold"), " c" * 60)
+    assert capsys.readouterr().out == f"[red]a[b]{' c' * 60}\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("compress", "net.safetensors", "-o", "net.safetensors"),
+        ("compress", "net.safetensors", "--config", "s.toml", "-o", "hard.toml"),
+        ("compress", "net.safetensors", "--dataset", "d.npz", "-o", "link.npz"),
+        ("balance", "net.pleach", "-o", "./net.pleach"),
+        ("balance", "net.pleach", "--engine", "s.toml", "-o", "s.toml"),
+        ("convert", "net.pleach", "-o", "link.net"),
+        ("simulate", "net.pleach", "--wave", "net.pleach"),
+        ("export", "--engine", "s.toml", "-o", "s.toml"),
+        ("train", "--dataset", "d.npz", "-o", "d.npz"),
+        ("explore", "net.pleach", "--plot", "plot.svg"),
+        ("sensitivity", "net.safetensors", "--plot", "s.svg"),
+    ],
+)
+def test_what_is_read_is_never_written_over(args, tmp_path, in_process, small, monkeypatch):
+    """The same file by any path or link; nothing is touched."""
+    monkeypatch.chdir(tmp_path)
+    save(small, tmp_path / "net.pleach")
+    for name in ("net.safetensors", "s.toml", "d.npz"):
+        Path(name).write_text("text")
+    os.link("s.toml", "hard.toml")
+    os.symlink("d.npz", "link.npz")
+    os.symlink("net.pleach", "link.net")
+    os.symlink("net.pleach", "plot.svg")
+    os.symlink("net.safetensors", "s.svg")
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    code, _, err = in_process(*args)
+    assert code == 2 and f"{Path(args[-1])} would be written over what is read" in err
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_unwinds(number, code, in_process, monkeypatch):
+    """What a command has to clear up is cleared up, and the handlers are as they were."""
+    import pleach.format
+
+    cleared = []
+
+    def slow(*_):
+        try:
+            os.kill(os.getpid(), number)
+            signal.sigtimedwait([], 10)
+        finally:
+            cleared.append(True)
+
+    monkeypatch.setattr(pleach.format, "load", slow)
+    found, _, err = in_process("evaluate", MODELS / "lenet_300_100_small.pleach")
+    assert (found, err, cleared) == (code, f"pleach: ended by {number.name}\n", [True])
+    assert signal.getsignal(number) == signal.SIG_DFL
