@@ -29,7 +29,8 @@ from pleach.compression import (
 from pleach.compression.balance import balanced
 from pleach.compression.train import as_floats
 from pleach.files import write_whole
-from pleach.reference import EngineConfig, Reference, wrong_percent
+from pleach.metrics import wrong_percent
+from pleach.reference import EngineConfig, Reference
 from pleach.reference.cycles import CycleModel
 
 PES = 16

@@ -35,7 +35,8 @@ from pleach.data import load
 from pleach.errors import ConfigError
 from pleach.files import write_whole
 from pleach.format import parse
-from pleach.reference import Reference, wrong_percent
+from pleach.metrics import wrong_percent
+from pleach.reference import Reference
 from pleach.report import entropy_bound, layer_reports
 from pleach.settings import from_dict
 from pleach_sim.readback import read_back

@@ -8,22 +8,29 @@ in numpy exactly as the engine does.
 import importlib
 
 _LAZY = {
-    "CompressedLayer": "pleach.model",
-    "CompressedModel": "pleach.model",
-    "Activation": "pleach.model",
-    "InputType": "pleach.model",
-    "PleachError": "pleach.errors",
-    "load": "pleach.format",
-    "save": "pleach.format",
-    "Reference": "pleach.reference",
-    "EngineConfig": "pleach.reference",
-    "compress": "pleach.compression",
-    "prune_": "pleach.compression",
-    "share_": "pleach.compression",
-    "PruneConfig": "pleach.compression",
-    "ShareConfig": "pleach.compression",
-    "CompressConfig": "pleach.compression",
+    name: module
+    for module, names in {
+        "pleach.model": "Activation CompressedLayer CompressedModel InputType",
+        "pleach.errors": "PleachError PleachWarning TrainingError",
+        "pleach.format": "load save",
+        "pleach.reference": "EngineConfig Reference",
+        "pleach.compression": "CompressConfig PruneConfig ShareConfig TrainConfig compress "
+        "error_percent finish prune_ reassign_ remove_neurons_ share_ train",
+    }.items()
+    for name in names.split()
 }
+_MODULES = (
+    "compression",
+    "data",
+    "errors",
+    "explore",
+    "format",
+    "metrics",
+    "model",
+    "models",
+    "reference",
+    "report",
+)
 __all__ = sorted(_LAZY)
 __version__ = "0.1.0"
 
@@ -31,8 +38,10 @@ __version__ = "0.1.0"
 def __getattr__(name):
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"pleach.{name}")
     raise AttributeError(f"module 'pleach' has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted([*globals(), *_LAZY])
+    return sorted({*globals(), *_LAZY, *_MODULES})

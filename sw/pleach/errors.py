@@ -32,6 +32,23 @@ class DataError(PleachError):
     """A data set or checkpoint that is missing or damaged."""
 
 
+class TrainingError(PleachError):
+    """Something that failed after training began; it hands out what was trained.
+
+    Attributes:
+        network: the torch module as it stood, its masks and shared weights in it.
+        stages: the `pleach.compression.Stage` of each step that was done and reported.
+    """
+
+    def __init__(self, message: str, network=None, stages=()):
+        self.network, self.stages = network, tuple(stages)
+        super().__init__(message)
+
+
+class PleachWarning(UserWarning):
+    """A result that is computed as asked and is hardly what was meant."""
+
+
 class ToolError(PleachError):
     """A simulator or synthesis tool that failed; names its log."""
 

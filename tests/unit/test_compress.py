@@ -146,8 +146,8 @@ def test_share_keeps_zeros_and_lets_any_optimizer_move_centroids(dense, digits):
     inputs = torch.tensor(digits.train_images[:64]).float() / 256
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     model(inputs).square().sum().backward()
-    codebook = model.fc2.parametrizations.weight.original
-    assert codebook is model.fc2.parametrizations.bias.original
+    codebook = model.fc2.parametrizations.weight.original0
+    assert codebook is model.fc2.parametrizations.bias.original0
     gradient = codebook.grad.clone()
     optimizer.step()
     moved = joined(model.fc2)
@@ -184,7 +184,7 @@ def test_shared_survives_copy_and_checkpoint(dense, tmp_path):
     share_(model, ShareConfig(clusters=5))
     twin = copy.deepcopy(model)
     with torch.no_grad():
-        twin.fc1.parametrizations.weight.original.zero_()
+        twin.fc1.parametrizations.weight.original0.zero_()
     assert not joined(twin.fc1).any()  # still one codebook for weight and bias
     assert joined(model.fc1).any()  # and not the original's
     state = load_checkpoint(save_checkpoint(model, tmp_path / "a.safetensors"))
@@ -276,7 +276,7 @@ def test_arrays_that_do_not_match(digits):
     for arguments, words in (
         ((images, None), "labels or a teacher"),
         ((images, labels[:5]), "5 labels for 1437 inputs"),
-        ((images, labels / 2), "must be integers, one an input, not float64"),
+        ((images, labels / 2), "float64 of shape .1437,. for 10 outputs: classes are integers"),
         ((images, labels + 5), "labels 5 to 14, 10 outputs"),
         ((images[:, :9], labels), "'fc1' takes 64 a sample"),
         ((images.astype(np.int32), labels), "uint8 or float, not int32"),

@@ -14,7 +14,8 @@ def command(file: ModelFile, dataset: DatasetOption = None, json: Json = False) 
     Example: [bold]pleach evaluate model.pleach --dataset mnist[/bold]
     """
     from pleach.format import load
-    from pleach.reference import Reference, wrong_percent
+    from pleach.metrics import wrong_percent
+    from pleach.reference import Reference
 
     model = load(file)
     found = dataset_for(dataset, model.inputs, model.outputs)

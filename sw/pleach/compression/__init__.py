@@ -4,7 +4,7 @@ from pleach.compression.calibrate import calibrate
 from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
 from pleach.compression.kmeans import kmeans
 from pleach.compression.order import ordered
-from pleach.compression.pipeline import Stage, compress
+from pleach.compression.pipeline import Stage, compress, finish
 from pleach.compression.prune import prune_
 from pleach.compression.recipe import lenet_recipe
 from pleach.compression.remove import remove_neurons_
@@ -22,6 +22,7 @@ __all__ = [
     "calibrate",
     "compress",
     "error_percent",
+    "finish",
     "kmeans",
     "lenet_recipe",
     "ordered",

@@ -23,6 +23,7 @@ UINT8_FRACTION = 8
 LARGEST_FRACTION = 14  # 1.0 has to fit int16: it is the bias column's activation
 LARGEST_SHIFT = 47
 LEAST_MAGNITUDE = 2**7
+MOST_BITS = 48  # of an accumulator: 65535 products of int16 need 47
 MARGIN = 1.5
 BATCH = 4096
 
@@ -67,7 +68,7 @@ def calibrate(
     layers: Sequence[RealLayer],
     inputs: np.ndarray,
     *,
-    accumulator_bits: int = 32,
+    accumulator_bits: int | str = "auto",
     codebook_bits: int = 16,
 ) -> CompressedModel:
     """Choose the fractions and turn every layer into integers.
@@ -76,7 +77,8 @@ def calibrate(
         layers: pruned and shared: at most 256 distinct values other than zero each.
         inputs: calibration inputs, ``(n, inputs)``. uint8 stands for value / 256 and makes a
             network with uint8 inputs; floats make one with int16 inputs.
-        accumulator_bits: that no order of accumulation may overflow.
+        accumulator_bits: that no order of accumulation may overflow. ``auto`` is, for each layer,
+            32, or the least above that leaves its largest weight the least integer allowed.
         codebook_bits: that a codebook value takes, 8 to 16.
 
     Raises:
@@ -146,7 +148,7 @@ def _fix(
     input_fraction: int,
     magnitude: int,
     peak: float,
-    bits: int,
+    bits: int | str,
     codebook_bits: int,
 ) -> CompressedLayer:
     """The layer in integers, with the largest weight fraction that the accumulator allows."""
@@ -202,14 +204,24 @@ def _fix(
         weight_fraction -= 1
     weight_fraction = min(weight_fraction, LARGEST_SHIFT + output_fraction - input_fraction)
     start = weight_fraction
-    while (fixed := at(weight_fraction)).kept and accumulator_bits(fixed, magnitude) > bits:
-        weight_fraction -= 1
-    reached = round(math.ldexp(largest, weight_fraction))
-    if reached < least:
+    widths = range(32, MOST_BITS + 1) if bits == "auto" else (bits,)
+    for width in widths:
+        weight_fraction = start
+        while (fixed := at(weight_fraction)).kept and accumulator_bits(fixed, magnitude) > width:
+            weight_fraction -= 1
+        reached = round(math.ldexp(largest, weight_fraction))
+        if reached >= least:
+            return fixed
+    enough = math.ceil(math.log2((least - 0.5) / largest))
+    if enough > start:
         raise ModelError(
-            f"layer {layer.name!r}: {bits}-bit accumulators leave its largest weight "
-            f"{largest:.4g} the integer {reached} (weight fraction {weight_fraction}, {start} "
-            f"without the limit), {least} is the least allowed: use wider accumulators "
-            "or smaller activations"
+            f"layer {layer.name!r}: its largest weight {largest:.4g} would be the integer "
+            f"{reached} with the largest shift, {LARGEST_SHIFT}; {least} is the least allowed: "
+            "scale the layer's weights up and the next layer's down"
         )
-    return fixed
+    needed = accumulator_bits(at(enough), magnitude)
+    raise ModelError(
+        f"layer {layer.name!r}: {width}-bit accumulators leave its largest weight {largest:.4g} "
+        f"the integer {reached} (weight fraction {weight_fraction}, {start} without the limit), "
+        f'{least} is the least allowed: set accumulator_bits = {needed}, or "auto"'
+    )

@@ -195,7 +195,8 @@ class CompressConfig:
         share: the step after them.
         codebook_bits: of the fixed-point codebooks, 8 to 16; of 8 they take a byte a value.
         order: whether hidden neurons are put in the order that makes the file smallest.
-        accumulator_bits: width for which the compiler proves that nothing overflows.
+        accumulator_bits: width for which the compiler proves that nothing overflows; ``auto`` is
+            32 for each layer where that does, and as much as it needs where it does not.
         seed: of everything random.
 
     >>> CompressConfig.from_dict({"share": {"cluster": 8}})
@@ -207,14 +208,17 @@ class CompressConfig:
     share: ShareConfig = ShareConfig()
     codebook_bits: int = 16
     order: bool = True
-    accumulator_bits: int = 32
+    accumulator_bits: int | str = "auto"
     seed: int = 0
 
     def __post_init__(self):
         if isinstance(self.prune, PruneConfig):
             object.__setattr__(self, "prune", (self.prune,))
         _check(self, "codebook_bits", 8, 16, int)
-        _check(self, "accumulator_bits", 16, 64, int)
+        if isinstance(self.accumulator_bits, str):
+            _check_choice(self, "accumulator_bits", ("auto", "a number of bits"))
+        else:
+            _check(self, "accumulator_bits", 16, 64, int)
         _check(self, "seed", 0, (1 << 63) - 1, int)
 
     @classmethod

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pleach.compression.calibrate import RealLayer, calibrate
 from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
 from pleach.compression.order import ordered
-from pleach.compression.prune import per_layer, prune_
+from pleach.compression.prune import check_weights, parts_of, per_layer, prune_, size_of
 from pleach.compression.remove import remove_neurons_
 from pleach.compression.share import reassign_, share_
-from pleach.compression.train import as_floats, error_percent, predict, train
-from pleach.errors import ConfigError, ModelError
-from pleach.model import CompressedModel
+from pleach.compression.taken import taken
+from pleach.compression.train import (
+    LOSSES,
+    Loss,
+    as_floats,
+    exclusive,
+    objective,
+    predict,
+    train,
+)
+from pleach.errors import (
+    ConfigError,
+    DataError,
+    ModelError,
+    PleachError,
+    PleachWarning,
+    TrainingError,
+)
+from pleach.format import dumps
+from pleach.metrics import ERROR, RMSE, Metric, as_array, as_targets, doubt, for_targets, named
+from pleach.model import CompressedLayer, CompressedModel
 from pleach.models import layers_of
-from pleach.reference import Reference, wrong_percent
+from pleach.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -31,36 +49,47 @@ class Stage:
 
     Args:
         name: ``dense``, ``pruned``, ``shared`` or ``fixed point``.
-        error: per cent wrong of the validation inputs; None without them.
+        error: the metric's figure of the validation inputs, for classes per cent wrong; None
+            without them.
         kept: share of the network's weights and biases that are not zero.
         seconds: that the step took.
+        metric: name of that figure, ``error_pct`` for classes.
     """
 
     name: str
     error: float | None
     kept: float
     seconds: float
+    metric: str = "error_pct"
 
 
 def compress(
     model: nn.Module,
-    calibration: np.ndarray,
-    labels: np.ndarray | None = None,
+    calibration: np.ndarray | Tensor,
+    labels: np.ndarray | Tensor | None = None,
     config: CompressConfig | None = None,
     *,
-    validation: tuple[np.ndarray, np.ndarray] | None = None,
+    loss: Loss | None = None,
+    metric: str | Metric | Callable[[np.ndarray, np.ndarray], float] | None = None,
+    validation: tuple[np.ndarray | Tensor, np.ndarray | Tensor] | None = None,
     report: Callable[[Stage], None] | None = None,
     progress: Callable[[str, int, int, float], None] | None = None,
 ) -> CompressedModel:
     """Compress a trained network, as `layers_of` takes it; `model` itself is not changed.
 
+    Whatever can be refused is refused before the first epoch. Threads take turns.
+
     Args:
         calibration: training inputs, ``(n, …)``, for retraining and for the choice of fractions.
             uint8 is seen as value / 256 and makes a network with uint8 inputs, floats one with
             int16 inputs.
-        labels: their classes. Without labels the network is retrained on the dense network's own
-            outputs.
-        validation: inputs and labels for the errors that `report` gets; they steer nothing.
+        labels: their classes, or what each output is to be (`pleach.metrics.as_targets`). Without
+            labels the network is retrained on the dense network's own outputs.
+        loss: of the retraining, as `train` takes it; by default the one for the labels.
+        metric: of the validation: ``error_pct``, ``rmse``, or a function of real outputs and
+            labels. By default the one for the labels; of a loss of one's own where the labels are
+            neither classes nor targets, the loss.
+        validation: inputs and labels for the figures that `report` gets; they steer nothing.
         report: called after each stage.
         progress: called after each epoch with stage, epoch (from 1), epochs and mean loss.
 
@@ -69,24 +98,42 @@ def compress(
         ConfigError: a setting for a layer that the network does not have, or other settings than
             `CompressConfig`.
         DataError: arrays that do not match the network.
+        TrainingError: what failed later; it has the network as it stood and the stages.
+
+    Warns:
+        PleachWarning: the network is hardly better than a guess before anything is done to it.
     """
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"a network is a torch module, not {type(model).__name__}")
     config = CompressConfig() if config is None else config
     if not isinstance(config, CompressConfig):
         raise ConfigError(f"settings are a CompressConfig, not {type(config).__name__}")
-    _check_names(model, config)
-    student = copy.deepcopy(model).to("cpu", torch.float32).requires_grad_(True)
-    inputs = as_floats(student, calibration)
-    original = sum(parameter.numel() for parameter in student.parameters())
+    with exclusive():
+        return _compress(
+            taken(model), calibration, labels, config, loss, metric, validation, report, progress
+        )
+
+
+def _compress(
+    student, calibration, labels, config, loss, metric, validation, report, progress
+) -> CompressedModel:
     start = time.monotonic()
+    inputs = as_floats(student, calibration)
+    _check(student, inputs.shape[1:], config)
+    outputs = layers_of(student, inputs.shape[1:])[-1].values_out
+    original = sum(parameter.numel() for parameter in student.parameters())
+    if labels is not None:
+        loss, labels = objective(loss, labels, len(inputs), outputs)
+    elif loss is not None:
+        raise DataError("a loss needs labels")
+    measured = _Measured(student, loss, metric, validation, outputs)
+    stages: list[Stage] = []
 
     def done(name: str, fixed: CompressedModel | None = None) -> None:
         nonlocal start
         if report is not None:
             seconds = time.monotonic() - start
             kept = _kept(student, fixed) / original
-            report(Stage(name, _error(student, fixed, validation), kept, seconds))
+            stages.append(Stage(name, measured(student, fixed), kept, seconds, measured.name))
+            report(stages[-1])
         start = time.monotonic()
 
     def retrain(stage: str, settings: TrainConfig, before_step=None) -> None:
@@ -97,35 +144,186 @@ def compress(
             settings,
             seed=config.seed,
             teacher=teacher,
+            loss=loss,
             before_step=before_step,
             progress=progress and (lambda *epoch: progress(stage, *epoch)),
         )
 
     done("dense")
     teacher = predict(student, inputs)
+    _warn(teacher, labels)
 
-    for number, stage in enumerate(config.prune, start=1):
-        name = "pruned" if len(config.prune) == 1 else f"pruned {number}"
-        retrain(name, stage.train, _schedule(student, stage))
-        if stage.remove:
-            remove_neurons_(student)
-        done(name)
+    stage = "dense"
+    try:
+        for number, settings in enumerate(config.prune, start=1):
+            stage = "pruned" if len(config.prune) == 1 else f"pruned {number}"
+            retrain(stage, settings.train, _schedule(student, settings))
+            if settings.remove:
+                remove_neurons_(student)
+            done(stage)
 
-    share_(student, config.share, seed=config.seed)
-    retrain("shared", config.share.train, _reassignment(student, config.share))
-    done("shared")
+        stage = "shared"
+        share_(student, config.share, seed=config.seed)
+        retrain(stage, config.share.train, _reassignment(student, config.share))
+        done(stage)
 
+        stage = "fixed point"
+        fixed = _fixed(
+            student,
+            calibration,
+            original,
+            accumulator_bits=config.accumulator_bits,
+            codebook_bits=config.codebook_bits,
+            order=config.order,
+        )
+        done(stage, fixed)
+    except (PleachError, MemoryError) as error:
+        raise TrainingError(
+            f"{stage}: {error or type(error).__name__}; what was trained is the error's .network, "
+            "for pleach.finish or to go on with",
+            student,
+            stages,
+        ) from error
+    return fixed
+
+
+def finish(
+    model: nn.Module,
+    calibration: np.ndarray | Tensor,
+    *,
+    accumulator_bits: int | str = "auto",
+    codebook_bits: int = 16,
+    order: bool = True,
+) -> CompressedModel:
+    """A network that is pruned and shared already, from whatever loop, as integers.
+
+    It carries masks and shared weights of `prune_` and `share_` or of torch.nn.utils.prune, or is
+    plain: zeros are what was pruned. Each layer has 256 distinct weights and biases at most, zeros
+    apart. Nothing is trained, and `model` is not changed.
+
+    Args:
+        calibration: inputs like those it will get, ``(n, …)``, for the choice of fractions. uint8
+            is seen as value / 256 and makes a network with uint8 inputs, floats one with int16
+            inputs.
+        accumulator_bits, codebook_bits, order: as in `CompressConfig`.
+
+    Raises:
+        ModelError: a network that cannot be represented; names the layer.
+        DataError: inputs that do not match the network.
+
+    >>> model = nn.Sequential(nn.Linear(8, 4))
+    >>> share_(model, ShareConfig(clusters=4))
+    >>> finish(model, np.ones((1, 8), np.float32)).layers[0].kept
+    36
+    """
+    config = CompressConfig(
+        accumulator_bits=accumulator_bits, codebook_bits=codebook_bits, order=order
+    )
+    student = taken(model)
+    inputs = as_floats(student, calibration)
+    layers = layers_of(student, inputs.shape[1:])
+    check_weights(layers)
+    original = sum(
+        size_of(layer.module, part) for layer in layers for part in parts_of(layer.module)
+    )
+    with exclusive():
+        return _fixed(
+            student,
+            calibration,
+            original,
+            accumulator_bits=config.accumulator_bits,
+            codebook_bits=config.codebook_bits,
+            order=config.order,
+        )
+
+
+def _fixed(student, calibration, original, *, accumulator_bits, codebook_bits, order):
+    calibration = as_array(calibration, "calibration inputs")
     fixed = calibrate(
-        real_layers(student, inputs.shape[1:]),
+        real_layers(student, calibration.shape[1:]),
         calibration,
-        accumulator_bits=config.accumulator_bits,
-        codebook_bits=config.codebook_bits,
+        accumulator_bits=accumulator_bits,
+        codebook_bits=codebook_bits,
     )
     fixed = replace(fixed, original=original)
-    if config.order:
-        fixed = ordered(fixed)
-    done("fixed point", fixed)
-    return fixed
+    return ordered(fixed) if order else fixed
+
+
+class _Measured:
+    """The figure of the validation inputs, checked before any work."""
+
+    def __init__(self, student, loss, metric, validation, outputs: int):
+        self._inputs = None
+        self._metric = ERROR if metric is None else named(metric)
+        if validation is None:
+            return
+        try:
+            self._inputs, labels = validation
+        except (TypeError, ValueError):
+            raise DataError("validation is a pair, inputs and labels") from None
+        count = len(as_floats(student, self._inputs))
+        if loss is None:  # no labels to train on: those of the validation say what they are
+            loss, self._labels = objective(None, labels, count, outputs)
+        else:
+            _, self._labels = objective(loss, labels, count, outputs)
+        if metric is None:
+            self._metric = self._default(loss, labels, count, outputs)
+
+    def _default(self, loss, labels, count: int, outputs: int) -> Metric:
+        if self._labels.ndim == 1 and isinstance(loss, str):
+            return ERROR
+        if loss == "mse":
+            return RMSE
+        if callable(loss):
+            try:
+                self._labels = as_targets(labels, count, outputs)
+                return for_targets(self._labels, outputs)
+            except DataError:
+                pass
+
+        def own(found: np.ndarray, labels: np.ndarray) -> float:
+            function = LOSSES.get(loss) if isinstance(loss, str) else loss
+            labels = torch.from_numpy(labels)
+            labels = labels.float() if labels.is_floating_point() else labels
+            return float(function(torch.from_numpy(found).float(), labels))
+
+        return Metric("loss", "", own)
+
+    @property
+    def name(self) -> str:
+        return self._metric.name
+
+    def __call__(self, student: nn.Module, fixed: CompressedModel | None) -> float | None:
+        if self._inputs is None:
+            return None
+        if fixed is None:
+            found = predict(student, self._inputs).numpy()
+        else:
+            inputs = fixed.quantise(as_array(self._inputs, "inputs"))
+            found = real_outputs(fixed, Reference(fixed).run(inputs))
+        return self._metric(found.astype(np.float64), self._labels)
+
+
+def real_outputs(model: CompressedModel, outputs: np.ndarray) -> np.ndarray:
+    """What the integer outputs of a network stand for, float64."""
+    return np.ldexp(outputs.astype(np.float64), -model.layers[-1].output_fraction)
+
+
+def _warn(outputs: Tensor, labels: np.ndarray | None) -> None:
+    """Say so where the network does not do what the labels say."""
+    if not bool(outputs.isfinite().all()):
+        raise ModelError("the network's outputs for the calibration inputs are not finite")
+    try:
+        said = None if labels is None else doubt(outputs.numpy(), labels)
+    except DataError:  # labels for a loss of one's own
+        return
+    if said:
+        warnings.warn(
+            f"{said}: are its layers, their order and functions, and the scale of its inputs those "
+            "that it was trained with?",
+            PleachWarning,
+            stacklevel=4,
+        )
 
 
 def _schedule(student: nn.Module, stage: PruneConfig) -> Callable:
@@ -171,20 +369,41 @@ def real_layers(model: nn.Module, shape: Sequence[int] | None = None) -> list[Re
     ]
 
 
-def _check_names(model: nn.Module, config: CompressConfig) -> None:
-    names = [layer.name for layer in layers_of(model)]
-    for stage in config.prune:
-        per_layer(names, 0, stage.layers)
-    per_layer(names, 0, config.share.layers)
-
-
-def _error(student, fixed, validation) -> float | None:
-    if validation is None:
-        return None
-    inputs, labels = validation
-    if fixed is None:
-        return error_percent(student, inputs, labels)
-    return wrong_percent(Reference(fixed).run(fixed.quantise(inputs)), labels)
+def _check(student: nn.Module, shape: Sequence[int], config: CompressConfig) -> None:
+    """Refuse what no training makes representable, and settings for layers that are not there."""
+    layers = layers_of(student, shape)
+    names = [layer.name for layer in layers]
+    for place, settings in (
+        *(
+            (f"prune[{n}]" * (len(config.prune) > 1) or "prune", s)
+            for n, s in enumerate(config.prune)
+        ),
+        ("share", config.share),
+    ):
+        per_layer(names, 0, settings.layers, f"{place}.layers")
+        per_layer(names, 0, dict.fromkeys(settings.train.freeze, 0), f"{place}.train.freeze")
+    check_weights(layers)
+    dumps(
+        CompressedModel(
+            tuple(
+                CompressedLayer(
+                    name=layer.name,
+                    inputs=layer.module.weight[0].numel(),
+                    outputs=layer.outputs,
+                    bias=layer.module.bias is not None,
+                    positions=[],
+                    codes=[],
+                    codebook=[],
+                    shift=0,
+                    activation=layer.activation,
+                    bias_exponent=0,
+                    output_fraction=0,
+                    convolution=layer.convolution,
+                )
+                for layer in layers
+            )
+        )
+    )
 
 
 def _kept(student, fixed) -> int:

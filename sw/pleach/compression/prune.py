@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 from pleach.compression.config import PruneConfig
 from pleach.errors import ConfigError, ModelError
-from pleach.models import layers_of
+from pleach.models import Layer, layers_of
 from pleach.settings import nearest
 
 PARTS = ("weight", "bias")
@@ -41,6 +41,12 @@ class Mask(nn.Module):
         return tensor + (masked - tensor).detach() if self.splice else masked
 
     def right_inverse(self, tensor: Tensor) -> Tensor:
+        if tensor.shape != self.mask.shape or bool(tensor[self.mask == 0].any()):
+            raise ModelError(
+                "assigned to a pruned weight or bias what is not zero where it was pruned: "
+                "multiply by its mask, layer.parametrizations.weight[0].mask, first, or take the "
+                'mask off with torch.nn.utils.parametrize.remove_parametrizations(layer, "weight")'
+            )
         return tensor
 
 
@@ -69,7 +75,8 @@ def prune_(
     Raises:
         ConfigError: a layer in ``config.layers`` that the model does not have, or a saliency
             without an optimiser that knows it.
-        ModelError: a layer that is not supported, or whose weights are shared already.
+        ModelError: a layer that is not supported, whose weights are shared already, or are not
+            finite.
 
     >>> model = nn.Sequential(nn.Linear(9, 1))
     >>> prune_(model, PruneConfig(density=0.3))
@@ -77,7 +84,9 @@ def prune_(
     3
     """
     config = config or PruneConfig()
-    layers = [(layer.name, layer.module) for layer in layers_of(model)]
+    found = layers_of(model)
+    check_weights(found)
+    layers = [(layer.name, layer.module) for layer in found]
     names = [name for name, _ in layers]
     setting = config.density if config.quality is None else config.quality
     if config.scope == "network":
@@ -161,21 +170,44 @@ def _hysteresis(mask: Mask) -> Tensor | float:
     return 1.1 - 0.2 * mask.mask if mask.splice else 1.0
 
 
-def per_layer(names: list[str], default: float, settings: Mapping[str, float]) -> dict[str, float]:
+def per_layer(
+    names: list[str], default: float, settings: Mapping[str, float], where: str = ""
+) -> dict[str, float]:
     """The setting of each layer.
+
+    Args:
+        where: the name of `settings`, for the error.
 
     Raises:
         ConfigError: a name in `settings` that is no layer.
     """
     for name in settings:
         if name not in names:
-            raise ConfigError(f"no layer is called {name!r}: {nearest(name, names)}")
+            place = f"{where}: " * bool(where)
+            raise ConfigError(f"{place}no layer is called {name!r}: {nearest(name, names)}")
     return {name: settings.get(name, default) for name in names}
 
 
 def parts_of(layer: nn.Module) -> list[str]:
     """``weight`` and, where there is one, ``bias``."""
     return [part for part in PARTS if getattr(layer, part) is not None]
+
+
+def check_weights(layers: Sequence[Layer]) -> None:
+    """Refuse weights and biases that are not finite.
+
+    Raises:
+        ModelError: names the layer, and the place of the first.
+    """
+    for layer in layers:
+        for part in parts_of(layer.module):
+            tensor = getattr(layer.module, part).detach()
+            if not bool(tensor.isfinite().all()):
+                place = (~tensor.isfinite()).nonzero()[0].tolist()
+                raise ModelError(
+                    f"layer {layer.name!r}: its {part} holds {float(tensor[tuple(place)])} at "
+                    f"{place}, which is not finite"
+                )
 
 
 def masks_of(layer: nn.Module) -> dict[str, Mask]:
@@ -189,15 +221,25 @@ def masks_of(layer: nn.Module) -> dict[str, Mask]:
     }
 
 
+def mask_(layer: nn.Module, part: str) -> Mask:
+    """Put a mask of ones on a layer's weight or bias."""
+    mask = Mask(getattr(layer, part), float(layer.weight.detach().std()))
+    parametrize.register_parametrization(layer, part, mask)
+    return mask
+
+
+def size_of(layer: nn.Module, part: str) -> int:
+    """Elements of a weight or bias before neurons were removed, as its parametrization has it."""
+    if parametrize.is_parametrized(layer, part):
+        return layer.parametrizations[part][0].size
+    return getattr(layer, part).numel()
+
+
 def _masks(name: str, layer: nn.Module, *, splice: bool) -> dict[str, Mask]:
     """The masks of a layer; they are put on at the first call."""
-    deviation = None
     for part in parts_of(layer):
         if not parametrize.is_parametrized(layer, part):
-            if deviation is None:
-                deviation = float(layer.weight.detach().std())
-            mask = Mask(getattr(layer, part), deviation)
-            parametrize.register_parametrization(layer, part, mask)
+            mask_(layer, part)
     masks = masks_of(layer)
     if len(masks) != len(parts_of(layer)):
         raise ModelError(f"layer {name!r} is parametrized already: prune before weights are shared")

@@ -58,7 +58,7 @@ def _remove(layer: nn.Module, activation: Activation, after: nn.Module) -> int:
     neurons = len(layer.weight)
     # A channel is a run of columns of a fully connected layer after it, a plane of a convolution.
     outgoing = after.weight.reshape(len(after.weight), neurons, -1)
-    value = torch.zeros(neurons) if layer.bias is None else layer.bias.clone()
+    value = layer.weight.new_zeros(neurons) if layer.bias is None else layer.bias.clone()
     if activation == Activation.RELU:
         value.relu_()
     dead = ~outgoing.any(2).any(0)
@@ -82,7 +82,8 @@ def _remove(layer: nn.Module, activation: Activation, after: nn.Module) -> int:
     for part in parts_of(layer):
         _select(layer, part, kept, 0)
     columns = outgoing.shape[2] if isinstance(after, nn.Linear) else 1
-    _select(after, "weight", (kept[:, None] * columns + torch.arange(columns)).flatten(), 1)
+    spread = torch.arange(columns, device=kept.device)
+    _select(after, "weight", (kept[:, None] * columns + spread).flatten(), 1)
     for module, sides in (
         (layer, ("out_features", "out_channels")),
         (after, ("in_features", "in_channels")),

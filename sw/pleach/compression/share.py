@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from pleach.compression.config import ShareConfig
 from pleach.compression.kmeans import kmeans
-from pleach.compression.prune import parts_of, per_layer
+from pleach.compression.prune import check_weights, masks_of, parts_of, per_layer
 from pleach.errors import ModelError
 from pleach.models import layers_of
 
@@ -29,12 +28,14 @@ class Shared(nn.Module):
         codes: int64, the codebook index of each.
         own: float, the value of each before sharing; None where the assignment is for good.
         shape: of the tensor.
+        size: elements that the tensor had before neurons were removed.
     """
 
-    def __init__(self, codebook, positions, codes, own, shape: torch.Size):
+    def __init__(self, codebook, positions, codes, own, shape: torch.Size, size: int):
         super().__init__()
-        self.initial = codebook if own is None else (codebook, own)
+        self.initial = (codebook,) if own is None else (codebook, own)
         self.shape = shape
+        self.size = size
         self.register_buffer("positions", positions)
         self.register_buffer("codes", codes)
 
@@ -45,8 +46,17 @@ class Shared(nn.Module):
             shared = shared + (own - own.detach())
         return flat.index_put((self.positions,), shared).view(self.shape)
 
-    def right_inverse(self, tensor: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        return copy.deepcopy(self.initial)
+    def right_inverse(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """The parameters at registration. A tuple of one is one, too: torch then can take the
+        parametrizations of weight and bias off one after the other, though they share it."""
+        if self.initial is None:
+            raise ModelError(
+                "assigned to a shared weight or bias: set its codebook, "
+                "layer.parametrizations.weight.original0, or take the sharing off with "
+                'torch.nn.utils.parametrize.remove_parametrizations(layer, "weight")'
+            )
+        initial, self.initial = self.initial, None
+        return copy.deepcopy(initial)
 
 
 def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0) -> None:
@@ -61,7 +71,7 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
 
     Raises:
         ConfigError: a layer in ``config.layers`` that the model does not have.
-        ModelError: a layer that is not supported.
+        ModelError: a layer that is not supported, or whose weights are not finite.
 
     >>> model = nn.Sequential(nn.Linear(20, 5))
     >>> share_(model, ShareConfig(clusters=4))
@@ -70,6 +80,7 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
     """
     config = config or ShareConfig()
     layers = layers_of(model)
+    check_weights(layers)
     clusters = per_layer([layer.name for layer in layers], config.clusters, config.layers)
     for name, layer in ((layer.name, layer.module) for layer in layers):
         tensors = {part: getattr(layer, part).detach().clone() for part in parts_of(layer)}
@@ -82,21 +93,24 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
             initialisation=config.initialisation,
             seed=seed,
         )
-        codebook = torch.as_tensor(centroids.astype(np.float32)).to(values)
+        codebook = torch.as_tensor(centroids).to(values)
         split = torch.as_tensor(codes).to(values.device).split([len(kept[p]) for p in flat])
         original = None
+        sizes = {part: mask.size for part, mask in masks_of(layer).items()}
         for part, members in zip(flat, split, strict=True):
             if parametrize.is_parametrized(layer, part):
                 parametrize.remove_parametrizations(layer, part)
             own = flat[part][kept[part]] if config.reassign else None
-            shared = Shared(codebook, kept[part], members, own, tensors[part].shape)
+            shape = tensors[part].shape
+            shared = Shared(
+                codebook, kept[part], members, own, shape, sizes.get(part, shape.numel())
+            )
             parametrize.register_parametrization(layer, part, shared)
             parameters = layer.parametrizations[part]
-            name = "original0" if config.reassign else "original"
             # One parameter in both places: deepcopy, optimisers and state dicts know how to.
             if original is None:
-                original = getattr(parameters, name)
-            setattr(parameters, name, original)
+                original = parameters.original0
+            parameters.original0 = original
 
 
 def reassign_(model: nn.Module) -> None:

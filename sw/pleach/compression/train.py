@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -13,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pleach.compression.config import TrainConfig
-from pleach.compression.prune import per_layer
-from pleach.errors import DataError
+from pleach.compression.prune import check_weights, per_layer
+from pleach.errors import ConfigError, DataError, TrainingError
+from pleach.metrics import as_array, as_targets, check_finite, wrong_percent
 from pleach.models import channels_last, layers_of, sample_shape
-from pleach.reference import wrong_percent
 
 UINT8_FRACTION = 8
 # The order of a float sum, and so its last bit, may depend on the count of threads: it is part of
@@ -24,9 +26,11 @@ UINT8_FRACTION = 8
 # the time on an idle machine, and on a busy one the two wait for each other, ten times as long.
 THREADS = 1
 EVALUATION_BATCH = 4096
+_TURN = threading.RLock()
 
 # epoch (from 1), epochs, mean loss
 Progress = Callable[[int, int, float], None]
+Loss = str | Callable[[Tensor, Tensor], Tensor]
 
 
 def as_floats(model: nn.Module, inputs: np.ndarray | Tensor) -> Tensor:
@@ -36,7 +40,7 @@ def as_floats(model: nn.Module, inputs: np.ndarray | Tensor) -> Tensor:
     Raises:
         DataError: wrong width, not numbers, or not finite.
     """
-    array = np.asarray(inputs)
+    array = as_array(inputs, "inputs")
     first, shape = layers_of(model, array.shape[1:])[0], sample_shape(model, array.shape[1:])
     if array.ndim < 2 or not len(array) or math.prod(array.shape[1:]) != first.values_in:
         raise DataError(
@@ -48,75 +52,101 @@ def as_floats(model: nn.Module, inputs: np.ndarray | Tensor) -> Tensor:
         floats /= 1 << UINT8_FRACTION
     elif not np.issubdtype(array.dtype, np.floating):
         raise DataError(f"inputs must be uint8 or float, not {array.dtype}")
-    elif not np.isfinite(floats).all():
-        raise DataError("inputs hold values that are not finite")
+    check_finite(floats, "inputs")
     return torch.from_numpy(floats)
 
 
 def predict(model: nn.Module, inputs: np.ndarray | Tensor) -> Tensor:
-    """The network's outputs in evaluation mode, float32, ``(inputs, outputs)``."""
+    """The network's outputs in evaluation mode, float32, ``(inputs, outputs)``.
+
+    Raises:
+        DataError: inputs that do not match.
+        ModelError: weights that are not finite.
+    """
     inputs = as_floats(model, inputs)
+    check_weights(layers_of(model, inputs.shape[1:]))
+    like = next(model.parameters(), inputs)
     training = model.training
     model.eval()
-    with pinned_threads(), channels_last(model), torch.no_grad():
-        outputs = torch.cat([model(batch).flatten(1) for batch in inputs.split(EVALUATION_BATCH)])
-    model.train(training)
-    return outputs
+    try:
+        with exclusive(), channels_last(model), torch.no_grad():
+            outputs = torch.cat(
+                [model(batch.to(like)).flatten(1) for batch in inputs.split(EVALUATION_BATCH)]
+            )
+    finally:
+        model.train(training)
+    return outputs.to("cpu", torch.float32)
 
 
-def error_percent(model: nn.Module, inputs: np.ndarray | Tensor, labels: np.ndarray) -> float:
-    """Share of `inputs` whose largest output is not the label's, in per cent."""
+def error_percent(
+    model: nn.Module, inputs: np.ndarray | Tensor, labels: np.ndarray | Tensor
+) -> float:
+    """Share of `inputs` whose largest output is not the label's, in per cent; see
+    `pleach.metrics.wrong_percent`."""
     return wrong_percent(predict(model, inputs).numpy(), labels)
 
 
 def train(
     model: nn.Module,
     inputs: np.ndarray | Tensor,
-    labels: np.ndarray | None = None,
+    labels: np.ndarray | Tensor | None = None,
     config: TrainConfig | None = None,
     *,
     seed: int = 0,
     teacher: Tensor | None = None,
+    loss: Loss | None = None,
+    unscale: Tensor | None = None,
     before_step: Callable[[float, torch.optim.Optimizer], None] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Train `model` in place.
 
-    The loss is the cross entropy with `labels`, mixed with that to the soft targets of `teacher`
-    by ``config.distillation`` (Hinton 2015, section 2). Without labels it is the mean squared
-    distance to the teacher's outputs. The same seed gives the same weights on the same kind of
-    processor; torch's own generator is neither read nor moved.
+    The loss is that of `objective`, mixed with the distance to the soft targets of `teacher` by
+    ``config.distillation`` (Hinton 2015, section 2); of a loss of one's own and of ``mse`` it is
+    the mean squared distance to the teacher's outputs. Without labels that alone is the loss. The
+    same seed gives the same weights on the same kind of processor; torch's own generator is neither
+    read nor moved. Threads take turns.
 
     Args:
         inputs: uint8 or float, ``(inputs, features)``.
-        labels: class of each input.
+        labels: class of each input, or what each output is to be: `pleach.metrics.as_targets`.
         teacher: outputs of another network for the same inputs, ``(inputs, outputs)``.
+        loss: ``cross_entropy``, ``binary`` (of logits), ``mse``, or a function of outputs,
+            ``(n, outputs)``, and labels, ``(n, …)``, that gives a scalar tensor. By default the one
+            for the labels.
+        unscale: factors of the outputs, ``(outputs,)``, for every loss but ``mse``.
         before_step: called with the epochs done, a fraction, and the optimiser; also after the last
             step.
         progress: called after each epoch.
 
     Raises:
-        ConfigError: a name in ``config.freeze`` that is no layer.
+        ConfigError: a name in ``config.freeze`` that is no layer, or no such loss.
         DataError: neither labels nor a teacher, or arrays that do not match.
+        ModelError: weights that are not finite.
+        TrainingError: the loss or a weight is not finite any more; it has epoch and loss.
     """
     config = config or TrainConfig()
     frozen = _frozen(model, config.freeze)
     inputs = as_floats(model, inputs)
+    layers = layers_of(model, inputs.shape[1:])
+    check_weights(layers)
     if labels is None and teacher is None:
         raise DataError("training needs labels or a teacher")
-    for name, array in (("labels", labels), ("teacher outputs", teacher)):
-        if array is not None and len(array) != len(inputs):
-            raise DataError(f"{len(array)} {name} for {len(inputs)} inputs")
-    classes = layers_of(model, inputs.shape[1:])[-1].values_out
-    if labels is not None:
-        labels = np.asarray(labels)
-        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-            raise DataError(f"labels must be integers, one an input, not {labels.dtype}")
-        labels = torch.from_numpy(labels.astype(np.int64))
-        if int(labels.min()) < 0 or int(labels.max()) >= classes:
-            raise DataError(f"labels {int(labels.min())} to {int(labels.max())}, {classes} outputs")
-    generator = torch.Generator().manual_seed(seed)
+    if teacher is not None and len(teacher) != len(inputs):
+        raise DataError(f"{len(teacher)} teacher outputs for {len(inputs)} inputs")
     parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in frozen]
+    like = next(model.parameters(), inputs)
+    inputs = inputs.to(like)
+    if teacher is not None:
+        teacher = teacher.to(like)
+    targets = None
+    if labels is not None:
+        loss, targets = objective(loss, labels, len(inputs), layers[-1].values_out)
+        targets = torch.from_numpy(targets)
+        targets = targets.to(like) if targets.is_floating_point() else targets.to(like.device)
+    elif loss is not None:
+        raise DataError("a loss needs labels")
+    generator = torch.Generator().manual_seed(seed)
     if config.optimizer == "adam":
         optimizer = torch.optim.Adam(
             parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -128,40 +158,113 @@ def train(
     steps = math.ceil(len(inputs) / config.batch_size)
     training = model.training
     model.train()
-    with (
-        pinned_threads(),
-        channels_last(model),
-        _dropout(model, config, generator),
-        torch.random.fork_rng(devices=[]),
-    ):
-        torch.manual_seed(seed)  # for Dropout modules of the model's own
-        for epoch in range(config.epochs):
-            order = torch.randperm(len(inputs), generator=generator)
-            total = 0.0
-            for step, chosen in enumerate(order.split(config.batch_size)):
-                if before_step is not None:
-                    before_step(epoch + step / steps, optimizer)
-                for group in optimizer.param_groups:
-                    group["lr"] = config.learning_rate * _rate(
-                        config.schedule, (epoch + step / steps) / config.epochs
+    try:
+        with (
+            exclusive(),
+            channels_last(model),
+            _dropout(model, config, generator),
+            torch.random.fork_rng(devices=[]),
+        ):
+            torch.default_generator.manual_seed(seed)  # for Dropout modules of the model's own
+            for epoch in range(config.epochs):
+                order = torch.randperm(len(inputs), generator=generator)
+                total = 0.0
+                for step, chosen in enumerate(order.split(config.batch_size)):
+                    if before_step is not None:
+                        before_step(epoch + step / steps, optimizer)
+                    for group in optimizer.param_groups:
+                        group["lr"] = config.learning_rate * _rate(
+                            config.schedule, (epoch + step / steps) / config.epochs
+                        )
+                    value = _loss(
+                        model(_drop(inputs[chosen], config.input_dropout, generator)).flatten(1),
+                        None if targets is None else targets[chosen],
+                        None if teacher is None else teacher[chosen],
+                        config,
+                        loss,
+                        unscale,
                     )
-                loss = _loss(
-                    model(_drop(inputs[chosen], config.input_dropout, generator)).flatten(1),
-                    None if labels is None else labels[chosen],
-                    None if teacher is None else teacher[chosen],
-                    config,
-                )
-                if config.l1:
-                    loss = loss + config.l1 * sum(p.abs().sum() for p in parameters)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                total += loss.item() * len(chosen)
-            if progress is not None:
-                progress(epoch + 1, config.epochs, total / len(inputs))
-        if before_step is not None:
-            before_step(float(config.epochs), optimizer)
-    model.train(training)
+                    if config.l1:
+                        value = value + config.l1 * sum(p.abs().sum() for p in parameters)
+                    if not math.isfinite(value.item()):
+                        _diverged(model, epoch, f"the loss is {value.item()}", config)
+                    optimizer.zero_grad(set_to_none=True)
+                    value.backward()
+                    optimizer.step()
+                    total += value.item() * len(chosen)
+                mean = total / len(inputs)
+                if not all(bool(p.isfinite().all()) for p in parameters):
+                    _diverged(
+                        model, epoch, f"a weight is not finite, the loss was {mean:.4g}", config
+                    )
+                if progress is not None:
+                    progress(epoch + 1, config.epochs, mean)
+            if before_step is not None:
+                before_step(float(config.epochs), optimizer)
+    finally:
+        model.train(training)
+
+
+def _diverged(model: nn.Module, epoch: int, what: str, config: TrainConfig) -> NoReturn:
+    raise TrainingError(
+        f"epoch {epoch + 1} of {config.epochs}: {what}: training diverges with learning_rate "
+        f"{config.learning_rate:g} ({config.optimizer}); a lower one may do",
+        model,
+    )
+
+
+def objective(
+    loss: Loss | None, labels: np.ndarray | Tensor, count: int, outputs: int
+) -> tuple[Loss, np.ndarray]:
+    """The loss, by its name where it has one, and the labels as it takes them.
+
+    Classes are trained with ``cross_entropy``, of one output with ``binary``, floats with ``mse``.
+    A loss of one's own gets the labels as they come, integers int64.
+
+    Raises:
+        ConfigError: no such loss.
+        DataError: labels of another shape, length or kind than it takes.
+
+    >>> objective(None, [0, 1], 2, 2)[0], objective(None, [0, 1], 2, 1)[0]
+    ('cross_entropy', 'binary')
+    >>> objective(None, [0.5, 1], 2, 1)
+    ('mse', array([[0.5],
+           [1. ]]))
+    """
+    if callable(loss):
+        array = as_array(labels, "labels")
+        if array.ndim == 0 or len(array) != count:
+            raise DataError(f"labels of shape {array.shape} for {count} inputs")
+        check_finite(array, "labels")
+        return loss, array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
+    if loss not in (None, *LOSSES):
+        raise ConfigError(
+            f"a loss is {', '.join(LOSSES)} or a function of outputs and labels, not {loss!r}"
+        )
+    if loss == "mse":
+        labels = as_array(labels, "labels").astype(np.float64)
+    targets = as_targets(labels, count, outputs)
+    default = "mse" if targets.ndim > 1 else "cross_entropy" if outputs > 1 else "binary"
+    loss = loss or default
+    if loss == "binary" and default == "mse":
+        if targets.min() < 0 or targets.max() > 1:
+            raise DataError(f"labels {targets.min():g} to {targets.max():g}: binary takes 0 to 1")
+        if outputs == 1 and np.isin(targets, (0, 1)).all():
+            targets = targets[:, 0].astype(np.int64)
+    elif loss != default:
+        raise DataError(
+            f"labels {targets.dtype} of shape {targets.shape} for {outputs} outputs are for the "
+            f"loss {default}, not {loss}"
+        )
+    return loss, targets
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """One thread at a time, with torch's threads pinned: torch's generator, its count of threads
+    and a model's mode belong to the process."""
+    with _TURN, pinned_threads():
+        yield
 
 
 @contextmanager
@@ -183,20 +286,52 @@ def _rate(schedule: str, done: float) -> float:
     return 1.0
 
 
-def _loss(outputs: Tensor, labels: Tensor | None, soft: Tensor | None, config) -> Tensor:
-    if labels is None:
+def _binary(outputs: Tensor, targets: Tensor) -> Tensor:
+    targets = targets.to(outputs.dtype).reshape(outputs.shape)
+    return functional.binary_cross_entropy_with_logits(outputs, targets)
+
+
+LOSSES = {
+    "cross_entropy": functional.cross_entropy,
+    "binary": _binary,
+    "mse": functional.mse_loss,
+}
+
+
+def _loss(
+    outputs: Tensor,
+    targets: Tensor | None,
+    soft: Tensor | None,
+    config: TrainConfig,
+    loss: Loss | None,
+    unscale: Tensor | None,
+) -> Tensor:
+    if targets is None:
         return functional.mse_loss(outputs, soft)
-    loss = functional.cross_entropy(outputs, labels)
+    scaled = outputs
+    if unscale is not None and loss != "mse":
+        outputs = outputs * unscale
+    value = (LOSSES[loss] if isinstance(loss, str) else loss)(outputs, targets)
+    if not isinstance(value, Tensor) or value.ndim:
+        raise ConfigError(f"a loss must give one number as a tensor, not {value!r:.60}")
     if soft is None or not config.distillation:
-        return loss
+        return value
     heat = config.temperature
-    distance = functional.kl_div(
-        functional.log_softmax(outputs / heat, dim=1),
-        functional.softmax(soft / heat, dim=1),
-        reduction="batchmean",
-    )
+    if loss not in ("cross_entropy", "binary"):
+        distance = functional.mse_loss(scaled, soft)
+        return (1 - config.distillation) * value + config.distillation * distance
+    if unscale is not None:
+        soft = soft * unscale
+    if loss == "binary":
+        distance = _binary(outputs / heat, torch.sigmoid(soft / heat))
+    else:
+        distance = functional.kl_div(
+            functional.log_softmax(outputs / heat, dim=1),
+            functional.softmax(soft / heat, dim=1),
+            reduction="batchmean",
+        )
     # Soft gradients shrink with the square of the temperature (Hinton 2015, section 2).
-    return (1 - config.distillation) * loss + config.distillation * heat * heat * distance
+    return (1 - config.distillation) * value + config.distillation * heat * heat * distance
 
 
 def _frozen(model: nn.Module, names: tuple[str, ...]) -> set[int]:
@@ -232,6 +367,6 @@ def _dropout(model: nn.Module, config: TrainConfig, generator: torch.Generator) 
 def _drop(values: Tensor, share: float, generator: torch.Generator) -> Tensor:
     if not share:
         return values
-    return (
-        values * torch.empty_like(values).bernoulli_(1 - share, generator=generator) / (1 - share)
-    )
+    kept = torch.empty_like(values, device=generator.device)
+    kept = kept.bernoulli_(1 - share, generator=generator).to(values.device)
+    return values * kept / (1 - share)

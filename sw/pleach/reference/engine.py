@@ -137,14 +137,3 @@ class _Layer:
     def macs(self, activations: np.ndarray) -> np.ndarray:
         """int64 ``[n]``."""
         return self._reach @ (activations != 0) + self._bias_macs
-
-
-def wrong_percent(outputs: np.ndarray, labels: np.ndarray) -> float:
-    """Share of outputs, ``[n, classes]``, whose largest is not the label's, in per cent.
-
-    Ties go to the lower class.
-
-    >>> wrong_percent(np.array([[0, 1], [1, 0]]), np.array([1, 1]))
-    50.0
-    """
-    return float(100 * np.mean(outputs.argmax(axis=1) != labels))

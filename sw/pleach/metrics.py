@@ -1,0 +1,228 @@
+"""What a network is to give, and how far it is from that. Numpy only: no torch here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pleach.errors import ConfigError, DataError
+
+
+def as_array(values: Any, what: str = "values") -> np.ndarray:
+    """`values`, an array, a list or a tensor of any device, as an array.
+
+    Raises:
+        DataError: rows of different lengths, or no numbers.
+    """
+    if hasattr(values, "detach"):  # a tensor; numpy knows neither its device nor bfloat16
+        values = values.detach().cpu()
+        if str(values.layout) != "torch.strided":
+            values = values.to_dense()
+        if values.is_floating_point() and values.element_size() < 4:
+            values = values.float()
+        values = values.numpy()
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{what} are no array: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{what} must be numbers, not {array.dtype}")
+    return array
+
+
+def as_targets(labels: Any, count: int, outputs: int) -> np.ndarray:
+    """Classes, int64 ``(count,)``, or what each output is to be, float64 ``(count, outputs)``.
+
+    Integers, one an input, are classes: 0 to ``outputs - 1``, of one output 0 and 1. Floats,
+    ``(count, outputs)``, of one output ``(count,)`` too, are targets.
+
+    Args:
+        labels: an array, a list or a tensor.
+        count: inputs that there are.
+        outputs: of the network.
+
+    Raises:
+        DataError: another shape, length or kind, a class that has no output, or a target that is
+            not finite.
+
+    >>> as_targets([2, 0], 2, 3)
+    array([2, 0])
+    >>> as_targets([[2], [0]], 2, 3)
+    Traceback (most recent call last):
+    pleach.errors.DataError: labels are int64 of shape (2, 1) for 3 outputs: classes are integers of
+    shape (2,), targets floats of shape (2, 3)
+    """
+    array = as_array(labels, "labels")
+    if array.ndim == 0 or len(array) != count:
+        got = "one number" if array.ndim == 0 else f"{len(array)} labels"
+        raise DataError(f"{got} for {count} inputs")
+    classes = array.dtype.kind != "f"
+    if not count:
+        raise DataError("no inputs and no labels")
+    fits = array.shape == (count,) if classes else math.prod(array.shape[1:]) == outputs
+    if classes and outputs == 1 and array.shape == (count, 1):
+        array, fits = array[:, 0], True
+    if not fits:
+        raise DataError(
+            f"labels are {array.dtype} of shape {array.shape} for {outputs} "
+            f"output{'s' * (outputs > 1)}: classes are integers of shape ({count},), targets "
+            f"floats of shape ({count}, {outputs})"
+        )
+    if not classes:
+        check_finite(array, "labels")
+        return array.astype(np.float64).reshape(count, outputs)
+    most = max(outputs, 2) - 1
+    if array.min() < 0 or array.max() > most:
+        few = "" if outputs > 1 else ", which tells 0 from 1"
+        raise DataError(
+            f"labels {array.min()} to {array.max()}, {outputs} output{'s' * (outputs > 1)}{few}"
+        )
+    return array.astype(np.int64)
+
+
+def check_finite(array: np.ndarray, what: str) -> None:
+    """Refuse a NaN or an infinity.
+
+    Raises:
+        DataError: with the place of the first.
+    """
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        place = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
+        raise DataError(f"{what} hold {array[tuple(place)]} at {place}, which is not finite")
+
+
+def wrong_percent(outputs: Any, labels: Any) -> float:
+    """Share of outputs, ``(n, classes)``, whose largest is not the label's, in per cent.
+
+    Ties go to the lower class. One output tells class 1 where it is above 0, class 0 elsewhere.
+    Outputs of several fractions are to be given as real numbers (`CompressedModel.dequantise`).
+
+    Raises:
+        DataError: labels of another shape, length or kind, or outputs that are not finite.
+
+    >>> wrong_percent(np.array([[0, 1], [1, 0]]), np.array([1, 1]))
+    50.0
+    >>> wrong_percent(np.array([[0.5], [-0.5]]), np.array([1, 1]))
+    50.0
+    """
+    outputs = _outputs(outputs)
+    labels = as_targets(labels, *outputs.shape)
+    if labels.ndim > 1:
+        raise DataError(f"labels are {labels.dtype} of shape {labels.shape}: classes are integers")
+    found = outputs.argmax(axis=1) if outputs.shape[1] > 1 else outputs[:, 0] > 0
+    return float(100 * np.mean(found != labels))
+
+
+def rmse(outputs: Any, targets: Any) -> float:
+    """Root of the mean square of ``outputs - targets``, both ``(n, outputs)``, in their unit.
+
+    Raises:
+        DataError: targets of another shape, length or kind, or values that are not finite.
+
+    >>> rmse(np.array([[1.0, 2.0]]), np.array([[1.0, 4.0]]))
+    1.4142135623730951
+    """
+    outputs = _outputs(outputs)
+    targets = as_targets(as_array(targets, "targets").astype(np.float64), *outputs.shape)
+    return float(np.sqrt(np.mean((outputs - targets) ** 2)))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that says how far outputs are from their targets; 0 is best.
+
+    Args:
+        name: in JSON and tables.
+        unit: after the figure, ``"%"`` or nothing.
+        of: real outputs, float64 ``(n, outputs)``, and targets to the figure.
+    """
+
+    name: str
+    unit: str
+    of: Callable[[np.ndarray, np.ndarray], float]
+
+    def __call__(self, outputs: np.ndarray, targets: np.ndarray) -> float:
+        return float(self.of(outputs, targets))
+
+    def text(self, value: float) -> str:
+        """The figure with its unit.
+
+        >>> ERROR.text(2.0), RMSE.text(0.012345)
+        ('2.00 %', '0.01235')
+        """
+        return f"{value:.2f} {self.unit}" if self.unit else f"{value:.4g}"
+
+
+ERROR = Metric("error_pct", "%", wrong_percent)
+RMSE = Metric("rmse", "", rmse)
+METRICS = {metric.name: metric for metric in (ERROR, RMSE)}
+
+
+def for_targets(targets: np.ndarray, outputs: int) -> Metric:
+    """The figure for `targets`, as `as_targets` gives them: per cent wrong of classes, else the
+    root mean square.
+
+    >>> for_targets(np.array([0, 1]), 2).name, for_targets(np.array([[0.5]]), 1).name
+    ('error_pct', 'rmse')
+    """
+    targets = as_targets(targets, len(targets), outputs)
+    return ERROR if targets.ndim == 1 else RMSE
+
+
+def named(metric: str | Metric | Callable[[np.ndarray, np.ndarray], float]) -> Metric:
+    """A metric by its name, or a function of outputs and targets as one.
+
+    Raises:
+        ConfigError: no such name, or neither.
+    """
+    if isinstance(metric, Metric):
+        return metric
+    if isinstance(metric, str) and metric in METRICS:
+        return METRICS[metric]
+    if callable(metric):
+        return Metric(getattr(metric, "__name__", type(metric).__name__), "", metric)
+    raise ConfigError(
+        f"a metric is {', '.join(METRICS)} or a function of outputs and targets, not {metric!r}"
+    )
+
+
+def doubt(outputs: np.ndarray, targets: np.ndarray) -> str | None:
+    """What to say of a network that is hardly better than a guess; None of one that is.
+
+    The guess is the class or the mean that most targets are nearest to. A network whose layers were
+    read in another order, or whose inputs are scaled otherwise than in training, is like that.
+
+    >>> doubt(np.eye(4), np.array([1, 2, 3, 0]))
+    'the network is wrong for 100.0 % of its inputs, and always saying the same for 75.0 %'
+    >>> doubt(np.eye(4), np.arange(4))
+    """
+    targets = as_targets(targets, *outputs.shape)
+    if targets.ndim == 1:
+        error = wrong_percent(outputs, targets)
+        guess = 100 - 100 * np.bincount(targets).max() / len(targets)
+        if guess and error >= 0.75 * guess:
+            return (
+                f"the network is wrong for {error:.1f} % of its inputs, and always saying the same "
+                f"for {guess:.1f} %"
+            )
+        return None
+    error, guess = rmse(outputs, targets), float(np.sqrt(targets.var(axis=0).mean()))
+    if guess and error >= 0.95 * guess:
+        return (
+            f"the network is {error:.4g} off its targets in root mean square, and always saying "
+            f"their mean {guess:.4g}"
+        )
+    return None
+
+
+def _outputs(outputs: Any) -> np.ndarray:
+    """``(n, outputs)``, finite, float64 where they are no integers."""
+    outputs = as_array(outputs, "outputs")
+    if outputs.ndim != 2 or not outputs.size:
+        raise DataError(f"outputs have the shape {outputs.shape}, not (n, outputs)")
+    check_finite(outputs, "outputs")
+    return outputs if outputs.dtype.kind in "iu" else outputs.astype(np.float64)
