@@ -35,15 +35,15 @@ class DrainUnit(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self._config = config
-        self._parts = config.row_pes // config.lanes  # vectors in a local row
+        self._parts = config.row_pes // config.drained  # vectors in a local row
         # Ages of a vector: there are registers on the way to the PEs and in them, behind the choice
         # of lanes and behind each addition of two groups.
         self._drained_at = 2 + drain_latency(config)
         self._summed_at = self._drained_at + 1 + (config.groups - 1).bit_length()
         self._queued_at = self._summed_at + RequantizeUnit.latency
         # A place in the queue is taken for `_queued_at` + 3 cycles at least.
-        self._depth = max(1 << (self._queued_at + 2).bit_length(), config.outputs // config.lanes)
-        self._vector = vector_layout(lanes=config.lanes, column_width=column_width(config))
+        self._depth = max(1 << (self._queued_at + 2).bit_length(), config.outputs // config.drained)
+        self._vector = vector_layout(lanes=config.drained, column_width=column_width(config))
         super().__init__(
             {
                 "start": In(1),
@@ -71,7 +71,7 @@ class DrainUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        lanes, parts = config.lanes, self._parts
+        lanes, parts = config.drained, self._parts
         lane_bits, part_bits = (lanes - 1).bit_length(), (parts - 1).bit_length()
         number = range(parts * config.accumulators)  # of a vector in its layer
         last_number = self.last_row[lane_bits:]

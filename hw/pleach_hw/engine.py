@@ -58,7 +58,7 @@ class Engine(wiring.Component):
             m.submodules[f"lnzd_{group}"] = detector
         m.submodules.control = control = ControlUnit(config)
         m.submodules.drain = drain = DrainUnit(config)
-        m.submodules.pack = pack = OutputPack(lanes=config.lanes, column_width=columns)
+        m.submodules.pack = pack = OutputPack(lanes=config.drained, column_width=columns)
         pes = [ProcessingElement(config) for _ in range(config.pes)]
         for number, pe in enumerate(pes):
             m.submodules[f"pe_{number}"] = pe

@@ -37,7 +37,7 @@ def estimate(config: EngineConfig) -> dict[str, int]:
     accumulators = -(-config.accumulators // 16) * config.accumulator_bits * 1.25
     pe = 290 + accumulators + config.queue_depth * 3 + (0 if large else config.codebook * 2.3)
     return {
-        "lut4": round(BASE_LUT4 + config.lanes * 250 + config.pes * pe),
+        "lut4": round(BASE_LUT4 + config.drained * 250 + config.pes * pe),
         "bram": config.pes * (pointers + entries + codebook),
         "mult": config.pes,
     }

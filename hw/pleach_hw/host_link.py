@@ -87,7 +87,7 @@ class HostLink(wiring.Component):
             "version": GATEWARE_VERSION,
             "model_held": model_held,
             "load_error": loaded_error,
-            "lanes": config.lanes,
+            "lanes": config.drained,
             "load_cycles": load_cycles,
             "latency_cycles": latency_cycles,
         }

@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from pleach.errors import ConfigError
+from pleach.errors import CapacityError, ConfigError
 from pleach.model import CompressedModel
 from pleach.processes import workers
 from pleach.reference import EngineConfig
@@ -38,9 +38,10 @@ def engines(model: CompressedModel, **sweep: Sequence[int]) -> list[EngineConfig
         least = {"columns": 2 * given.get("block", 1), "entries": 2, "codebook": 2}
         try:
             config = EngineConfig(accumulators=2, layers=2, **least, **given).grown(model)
-        except ConfigError:  # more groups than PEs, or than there can be at all
+        except (CapacityError, ConfigError):  # there is none with so many groups, or so large
             continue
-        if config.lanes == given.get("lanes", config.lanes):  # with fewer PEs it is listed already
+        # With fewer PEs than lanes it is listed already.
+        if config.drained == given.get("lanes", config.drained):
             found.append(config)
     return found
 

@@ -6,13 +6,23 @@ Everything upstream (training, pruning, sharing) ends in a `CompressedModel`; ev
 
 from __future__ import annotations
 
+import math
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pleach.errors import ModelError
+from pleach.arrays import as_array, printable
+from pleach.errors import DataError, ModelError
+
+#: range of a fraction, a signed byte in the file
+FRACTIONS = (-128, 127)
+#: elements of a matrix with its zeros; a file of a few bytes can claim sixteen times as many
+LARGEST_DENSE = 1 << 28
 
 
 class Activation(IntEnum):
@@ -87,22 +97,20 @@ class Convolution:
     pool_stride: int = 1
 
     def __post_init__(self):
-        for name, low, high in (
-            ("channels", 1, 65535),
-            ("height", 1, 65535),
-            ("width", 1, 65535),
-            ("kernel_height", 1, 255),
-            ("kernel_width", 1, 255),
-            ("stride", 1, 15),
-            ("padding", 0, 15),
-            ("groups", 1, 255),
-            ("pool", 1, 15),
-            ("pool_stride", 1, 15),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ModelError(
-                    f"convolution: {name} is {getattr(self, name)}, must be {low} to {high}"
-                )
+        _check_integers(
+            self,
+            "convolution",
+            channels=(1, 65535),
+            height=(1, 65535),
+            width=(1, 65535),
+            kernel_height=(1, 255),
+            kernel_width=(1, 255),
+            stride=(1, 15),
+            padding=(0, 15),
+            groups=(1, 255),
+            pool=(1, 15),
+            pool_stride=(1, 15),
+        )
         if self.channels % self.groups:
             raise ModelError(f"convolution: {self.channels} channels in {self.groups} groups")
         if min(self.map) < 1 or min(self.pooled) < 1:
@@ -148,7 +156,7 @@ class CompressedLayer:
     convolutional layer, ``outputs`` are channels and ``inputs`` are `Convolution.columns`.
 
     Args:
-        name: qualified name in the network it came from.
+        name: qualified name in the network it came from, text that UTF-8 can write.
         inputs, outputs: its shape, 1 to 65535.
         bias: whether there is a bias column.
         positions: int64, strictly increasing, the positions of the weights kept.
@@ -159,9 +167,12 @@ class CompressedLayer:
         bias_exponent: the bias column's activation is ``2**bias_exponent``, 0 to 14.
         output_fraction: fraction bits of the outputs, -128 to 127.
         convolution: how the matrix is laid over feature maps; None where it is fully connected.
+        claimed_bits: the accumulator width that the file claims where that is more than the layer
+            needs, up to 63: an engine goes by it. 0 otherwise. Writing leaves it out.
 
     Raises:
-        ModelError: a value out of range; the message names the layer.
+        ModelError: a value of another kind or out of range; the message names the layer and says
+            which.
     """
 
     name: str
@@ -176,27 +187,37 @@ class CompressedLayer:
     bias_exponent: int
     output_fraction: int
     convolution: Convolution | None = None
+    claimed_bits: int = 0
 
     def __post_init__(self):
-        set_ = lambda name, dtype: object.__setattr__(  # noqa: E731
-            self, name, np.ascontiguousarray(getattr(self, name), dtype=dtype)
-        )
-        set_("positions", np.int64)
-        set_("codes", np.uint8)
-        set_("codebook", np.int16)
-        object.__setattr__(self, "activation", Activation(self.activation))
-        for name, low, high in (
-            ("inputs", 1, 65535),
-            ("columns", 1, 65535),
-            ("outputs", 1, 65535),
-            ("shift", 0, 47),
-            ("bias_exponent", 0, 14),
-            ("output_fraction", -128, 127),
+        if not isinstance(self.name, str) or not encodable(self.name):
+            raise ModelError(f"layer {self.name!r}: a name is text that UTF-8 can write")
+        where = f"layer {self.name!r}"
+        for name, dtype, low, high in (
+            ("positions", np.int64, 0, 65535**2 - 1),
+            ("codes", np.uint8, 0, 255),
+            ("codebook", np.int16, -32768, 32767),
         ):
-            if not low <= getattr(self, name) <= high:
-                raise ModelError(
-                    f"layer {self.name!r}: {name} is {getattr(self, name)}, must be {low} to {high}"
-                )
+            array = _integers(getattr(self, name), f"{where}: {name}", dtype, low, high)
+            object.__setattr__(self, name, array)
+        if not isinstance(self.bias, bool | np.bool_):
+            raise ModelError(f"{where}: bias is {self.bias!r}, must be True or False")
+        object.__setattr__(self, "bias", bool(self.bias))
+        object.__setattr__(self, "activation", _coded(Activation, self.activation, where))
+        _check_integers(
+            self,
+            where,
+            inputs=(1, 65535),
+            outputs=(1, 65535),
+            shift=(0, 47),
+            bias_exponent=(0, 14),
+            output_fraction=FRACTIONS,
+            claimed_bits=(0, 63),
+        )
+        if self.columns > 65535:
+            raise ModelError(f"{where}: columns is {self.columns}, must be 1 to 65535")
+        if not isinstance(self.convolution, Convolution | None):
+            raise ModelError(f"{where}: {self.convolution!r} is no Convolution")
         if self.convolution is not None:
             if self.inputs != self.convolution.columns:
                 raise ModelError(
@@ -216,7 +237,7 @@ class CompressedLayer:
         if self.codebook.ndim != 1 or len(self.codebook) > 256:
             raise ModelError(f"layer {self.name!r}: a codebook has at most 256 values")
         if self.kept:
-            if self.positions[0] < 0 or self.positions[-1] >= self.size:
+            if self.positions[-1] >= self.size:
                 raise ModelError(f"layer {self.name!r}: a position is outside the layer")
             if np.any(np.diff(self.positions) <= 0):
                 raise ModelError(f"layer {self.name!r}: positions must increase strictly")
@@ -229,6 +250,16 @@ class CompressedLayer:
     @property
     def columns(self) -> int:
         return self.inputs + self.bias
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the torch weight: ``(outputs, inputs)`` or ``(outputs, channels / groups,
+        kernel_height, kernel_width)``."""
+        conv = self.convolution
+        if conv is None:
+            return (self.outputs, self.inputs)
+        channels = conv.channels // conv.groups
+        return (self.outputs, channels, conv.kernel_height, conv.kernel_width)
 
     @property
     def values_in(self) -> int:
@@ -270,7 +301,16 @@ class CompressedLayer:
         return self.codebook[self.codes]
 
     def dense(self) -> np.ndarray:
-        """The integer weight matrix, int16, ``(outputs, columns)``."""
+        """The integer weight matrix, int16, ``(outputs, columns)``.
+
+        Raises:
+            ModelError: it has more than `LARGEST_DENSE` elements.
+        """
+        if self.size > LARGEST_DENSE:
+            raise ModelError(
+                f"layer {self.name!r}: a matrix of {self.outputs} × {self.columns} is not written "
+                f"out, {LARGEST_DENSE:,} elements are the most"
+            )
         out = np.zeros((self.columns, self.outputs), np.int16)
         out.ravel()[self.positions] = self.values
         return out.T
@@ -294,19 +334,26 @@ class CompressedModel:
         input_fraction: fraction bits of the inputs, -128 to 127.
         original: weights and biases of the network that was compressed, where neurons were removed
             since; 0 where the layers have them all.
+        output_exponents: one for each row of the last layer, where the outputs have fractions of
+            their own: that of row ``r`` is ``output_fraction + output_exponents[r]``, -128 to 127.
 
     Raises:
-        ModelError: no layer, too many, or shapes that do not chain.
+        ModelError: no layer, too many, shapes that do not chain, or a value out of range.
     """
 
     layers: tuple[CompressedLayer, ...]
     input_type: InputType = InputType.UINT8
     input_fraction: int = 8
     original: int = 0
+    output_exponents: tuple[int, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "layers", tuple(self.layers))
-        object.__setattr__(self, "input_type", InputType(self.input_type))
+        for index, layer in enumerate(self.layers):
+            if not isinstance(layer, CompressedLayer):
+                raise ModelError(f"layers[{index}] is a {type(layer).__name__}, no CompressedLayer")
+        object.__setattr__(self, "input_type", _coded(InputType, self.input_type, "the model"))
+        _check_integers(self, "the model", input_fraction=FRACTIONS, original=(0, 2**32 - 1))
         if not 1 <= len(self.layers) <= 255:
             raise ModelError(f"a model has 1 to 255 layers, not {len(self.layers)}")
         present = sum(layer.size for layer in self.layers)
@@ -314,14 +361,21 @@ class CompressedModel:
             raise ModelError(
                 f"{present} weights and biases are more than the original's {self.original}"
             )
-        if not -128 <= self.input_fraction <= 127:
-            raise ModelError(f"input_fraction is {self.input_fraction}, must be -128 to 127")
         for before, after in zip(self.layers, self.layers[1:], strict=False):
             if after.values_in != before.values_out:
                 raise ModelError(
                     f"layer {after.name!r} takes {after.values_in} inputs, "
                     f"layer {before.name!r} before it gives {before.values_out}"
                 )
+        last = self.layers[-1]
+        low, high = (limit - last.output_fraction for limit in FRACTIONS)
+        where = "output_exponents"
+        exponents = _integers(self.output_exponents, where, np.int64, low, high)
+        if len(exponents) not in (0, last.outputs):
+            raise ModelError(
+                f"{len(exponents)} {where} for the {last.outputs} rows of the last layer"
+            )
+        object.__setattr__(self, "output_exponents", tuple(exponents.tolist()))
 
     @property
     def inputs(self) -> int:
@@ -336,31 +390,100 @@ class CompressedModel:
         """Bytes of the original network as float32, biases included where it had them."""
         return 4 * (self.original or sum(layer.size for layer in self.layers))
 
+    @property
+    def line(self) -> str:
+        """What network it is, on one line."""
+        return network_line(self.inputs, self.layers)
+
     def input_fractions(self) -> list[int]:
         """Fraction bits of each layer's inputs."""
         return [self.input_fraction, *(layer.output_fraction for layer in self.layers[:-1])]
+
+    def weight_fractions(self) -> list[int]:
+        """Fraction bits of each layer's codebook."""
+        return [
+            layer.shift + layer.output_fraction - fraction
+            for layer, fraction in zip(self.layers, self.input_fractions(), strict=True)
+        ]
+
+    @property
+    def output_fractions(self) -> list[int]:
+        """Fraction bits of the outputs, one for each row of the last layer: of a convolution, for
+        each output channel."""
+        last = self.layers[-1]
+        exponents = self.output_exponents or (0,) * last.outputs
+        return [last.output_fraction + exponent for exponent in exponents]
 
     def quantise(self, inputs: np.ndarray) -> np.ndarray:
         """Inputs, ``(n, …)``, in the model's input format, ``(n, inputs)``.
 
         uint8 stay as they are where the model takes uint8; floats are rounded to the input
-        fraction and saturated where it takes int16.
+        fraction and saturated where it takes int16. A tensor is taken as the array that it holds.
 
         Raises:
-            ModelError: floats for a network with uint8 inputs, or the reverse.
+            ModelError: floats for a network with uint8 inputs, or the reverse; another width.
+            DataError: a value that is not finite; says which.
         """
-        inputs = np.asarray(inputs)
-        inputs = inputs.reshape(len(inputs), -1)
+        inputs = as_array(inputs)
+        if inputs.ndim < 1 or math.prod(inputs.shape[1:]) != self.inputs:
+            raise ModelError(
+                f"inputs of shape {inputs.shape} for a network that takes (n, {self.inputs})"
+            )
+        inputs = inputs.reshape(len(inputs), self.inputs)
         if self.input_type is InputType.UINT8 and inputs.dtype == np.uint8:
             return inputs
         if self.input_type is InputType.INT16 and np.issubdtype(inputs.dtype, np.floating):
-            scaled = np.rint(np.ldexp(inputs.astype(np.float64), self.input_fraction))
+            if not np.isfinite(inputs).all():
+                row, column = np.argwhere(~np.isfinite(inputs))[0]
+                raise DataError(
+                    f"inputs: value {column} of row {row} is {inputs[row, column]}, not finite"
+                )
+            with np.errstate(over="ignore"):  # saturated
+                scaled = np.rint(np.ldexp(inputs.astype(np.float64), self.input_fraction))
             return np.clip(scaled, -32768, 32767).astype(np.int16)
         takes = "uint8" if self.input_type is InputType.UINT8 else "float"
         raise ModelError(
             f"{inputs.dtype} inputs for a network that takes {takes} ones, as what it was "
             "calibrated on"
         )
+
+    def dequantise(self, outputs: np.ndarray) -> np.ndarray:
+        """The real numbers that outputs, int16 ``(n, outputs)``, stand for: float64, exact.
+
+        Raises:
+            ModelError: another shape, or no integers.
+        """
+        outputs = as_array(outputs)
+        if outputs.dtype.kind not in "iu" or outputs.ndim != 2 or outputs.shape[1] != self.outputs:
+            raise ModelError(
+                f"outputs are {outputs.dtype} of shape {outputs.shape}; "
+                f"the model gives int16 of shape (n, {self.outputs})"
+            )
+        rows = outputs.astype(np.float64).reshape(len(outputs), self.layers[-1].outputs, -1)
+        fractions = np.array(self.output_fractions)[:, None]
+        return np.ldexp(rows, -fractions).reshape(outputs.shape)
+
+    def weights(self) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """Weights and biases of each layer in real numbers, float64, exact, zero where pruned.
+
+        Weights have torch's shape, ``(outputs, inputs)`` or ``(outputs, channels / groups,
+        kernel_height, kernel_width)``, biases ``(outputs,)``; None where there are none.
+
+        Raises:
+            ModelError: a layer too large to be written out; names it.
+        """
+        found = []
+        for index, fraction in enumerate(self.input_fractions()):
+            layer = self.layers[index]
+            sums = np.full((layer.outputs, 1), layer.shift + layer.output_fraction)
+            if index == len(self.layers) - 1 and self.output_exponents:
+                sums += np.array(self.output_exponents)[:, None]
+            matrix, bias = layer.dense().astype(np.float64), None
+            if layer.bias:
+                bias = np.ldexp(matrix[:, -1], layer.bias_exponent - sums[:, 0])
+            weights = np.ldexp(matrix[:, : layer.inputs], fraction - sums)
+            found.append((weights.reshape(layer.shape), bias))
+        return found
 
     def magnitudes(self) -> list[int]:
         """Largest input magnitude that each layer's input format can hold (docs/numerics.md)."""
@@ -404,6 +527,90 @@ def accumulator_bits(layer: CompressedLayer, magnitude: int) -> int:
     """
     activation = np.where(layer.column_of == layer.inputs, 2**layer.bias_exponent, magnitude)
     products = np.abs(layer.values.astype(np.int64)) * activation
-    worst = np.zeros(layer.outputs, np.int64)
-    np.add.at(worst, layer.row_of, products)
-    return int(worst.max()).bit_length() + 1
+    # As float64: exact, as no row passes 2^46.
+    worst = np.bincount(layer.row_of, products)
+    return int(worst.max(initial=0)).bit_length() + 1
+
+
+def network_line(inputs: int, layers: Sequence[Any]) -> str:
+    """A network on one line: its inputs, then each layer with what follows it.
+
+    Args:
+        inputs: values that it takes; a convolution that comes first says its map itself.
+        layers: `CompressedLayer` or `pleach.models.Layer`.
+
+    >>> layer = CompressedLayer("fc1", 4, 3, True, [0], [0], [5], 1, Activation.RELU, 0, 0)
+    >>> network_line(4, [layer])
+    '4 → fc1 3 ReLU'
+    """
+    first = layers[0].convolution if layers else None
+    parts = [f"{first.channels}×{first.height}×{first.width}" if first else str(inputs)]
+    for layer in layers:
+        conv, text = layer.convolution, f"{printable(layer.name)} {layer.outputs}"
+        if conv is not None:
+            text += f"×{conv.kernel_height}×{conv.kernel_width}"
+            for name, usual in (("stride", 1), ("padding", 0), ("groups", 1)):
+                if getattr(conv, name) != usual:
+                    text += f" {name} {getattr(conv, name)}"
+        if layer.activation == Activation.RELU:
+            text += " ReLU"
+        if conv is not None and (conv.pool, conv.pool_stride) != (1, 1):
+            text += f", pool {conv.pool}"
+            if conv.pool_stride != conv.pool:
+                text += f" stride {conv.pool_stride}"
+        parts.append(text)
+    return " → ".join(parts)
+
+
+def _check_integers(owner: Any, where: str, **ranges: tuple[int, int]) -> None:
+    """Fields of a dataclass that are whole numbers of a range, as int.
+
+    Raises:
+        ModelError: one is not.
+    """
+    for name, (low, high) in ranges.items():
+        value = getattr(owner, name)
+        try:
+            whole = operator.index(value)
+        except TypeError:
+            raise ModelError(
+                f"{where}: {name} is {value!r}, must be a whole number from {low} to {high}"
+            ) from None
+        if not low <= whole <= high:
+            raise ModelError(f"{where}: {name} is {whole}, must be {low} to {high}")
+        object.__setattr__(owner, name, whole)
+
+
+def _integers(values: Any, where: str, dtype: type, low: int, high: int) -> np.ndarray:
+    """A row of whole numbers of a range as a contiguous array of that type.
+
+    Raises:
+        ModelError: another kind or shape, or one out of range; says which.
+    """
+    array = as_array(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ModelError(
+            f"{where} is {array.dtype} of shape {array.shape}, must be a row of whole numbers"
+        )
+    if array.size and not (low <= int(array.min()) and int(array.max()) <= high):
+        index = int(np.flatnonzero((array < low) | (array > high))[0])
+        raise ModelError(f"{where}[{index}] is {array[index]}, must be {low} to {high}")
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def _coded(kind: type[IntEnum], value: Any, where: str) -> Any:
+    """A member of an enumeration, of itself or of its code."""
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(f"{member.name} ({member.value})" for member in kind)
+        raise ModelError(f"{where}: {value!r} is no {kind.__name__}, there are {known}") from None
+
+
+def encodable(text: str) -> bool:
+    """Whether UTF-8 can write it: it holds no half of a surrogate pair alone."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

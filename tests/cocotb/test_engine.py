@@ -61,7 +61,8 @@ def test_pauses(pes):
 def test_protocol(pes, tmp_path):
     """Packets, errors and resets, on the tests of bench_protocol.py."""
     config = small_engine(pes)
-    parameters = {"engine": {name: getattr(config, name) for name in _STATUS}}
+    engine = {name: getattr(config, name) for name in _STATUS} | {"lanes": config.drained}
+    parameters = {"engine": engine}
     for name, model in (("a", network()), ("b", network(5, (31, 7, 19)))):
         inputs = images(model, 4)
         data = tmp_path / f"{name}.npz"

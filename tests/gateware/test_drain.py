@@ -116,7 +116,7 @@ def drain_layers(config, layers, *, stall=0.0, seed=0, stamps=None):
     async def consumer(ctx):
         for accumulators, shift, activation in layers:
             outputs = Requantizer(shift=shift, activation=activation)(np.array(accumulators))
-            expected = expected_vectors(outputs.tolist(), config.lanes)
+            expected = expected_vectors(outputs.tolist(), config.drained)
             vectors = await receive(
                 ctx, dut.o, len(expected), stall=stall, seed=seed, stamps=stamps
             )
@@ -278,7 +278,7 @@ def test_a_layer_through_real_processing_elements(pes):
         await ctx.tick()
         ctx.set(dut.start, 0)
         outputs = Requantizer(shift=3, activation=Activation.NONE)((weights[codes] * kept) @ inputs)
-        expected = expected_vectors(outputs.tolist(), config.lanes)
+        expected = expected_vectors(outputs.tolist(), config.drained)
         vectors = await receive(ctx, dut.o, len(expected), stall=0.3)
         assert [observed(vector) for vector in vectors] == expected
 

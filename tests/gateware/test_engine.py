@@ -137,7 +137,6 @@ def test_status():
     for name in (
         "pes",
         "groups",
-        "lanes",
         "block",
         "layers",
         "columns",
@@ -146,5 +145,6 @@ def test_status():
         "accumulators",
     ):
         assert getattr(before, name) == getattr(config, name)
+    assert before.lanes == config.drained
     assert after.model_held and after.load_cycles > len(data) // 4
     assert all(after.compute_cycles[:2]) and after.latency_cycles > max(after.compute_cycles)

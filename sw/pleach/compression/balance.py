@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numba
 import numpy as np
 
+from pleach.compiled import njit
 from pleach.compression.order import moved, placed
 from pleach.model import CompressedModel
 from pleach.reference import EngineConfig, Reference
@@ -83,7 +83,7 @@ def deal(work: np.ndarray, pes: int) -> np.ndarray:
     return order
 
 
-@numba.njit(cache=True)
+@njit()
 def _deal(work, pes, exchanges):
     rows, groups = work.shape
     load = np.zeros((pes, groups))

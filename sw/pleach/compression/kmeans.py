@@ -8,8 +8,8 @@ values. What is left is a sort, a sum and a pass that assigns the values: three 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from pleach.compiled import njit
 from pleach.errors import ConfigError, DataError
 
 BINS = 4096
@@ -83,7 +83,7 @@ def _edges(ordered: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return np.concatenate(([0], inner, [len(ordered)]))
 
 
-@njit(cache=True)
+@njit()
 def _assign(values, midpoints, low, scale, bins, codes):  # pragma: no cover - compiled
     """Into ``codes``: how many of the rising midpoints lie below each value.
 
@@ -142,7 +142,7 @@ def _optimal(ordered: np.ndarray, sums: np.ndarray, clusters: int) -> np.ndarray
     return np.unique(np.diff(sums[cuts]) / np.diff(cuts))
 
 
-@njit(cache=True)
+@njit()
 def _partition(counts, totals, clusters):  # pragma: no cover - compiled
     """Ends of the optimal clusters, ``clusters + 1`` indexes into the prefix sums.
 

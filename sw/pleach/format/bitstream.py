@@ -22,6 +22,7 @@ from pleach.model import (
     Convolution,
     InputType,
     accumulator_bits,
+    encodable,
 )
 
 _WORD = np.dtype("<u4")
@@ -64,8 +65,15 @@ def dumps(model: CompressedModel) -> bytes:
         for layer, bits in zip(model.layers, model.accumulator_bits(), strict=True)
     ]
     names = [layer.name for layer in model.layers]
-    if names != default_names(model.layers):
-        text = json.dumps({"layers": names}, separators=(",", ":"), ensure_ascii=False).encode()
+    if names != default_names(model.layers) or model.output_exponents:
+        meta = {"layers": names}
+        if model.output_exponents:
+            meta["output_exponents"] = model.output_exponents
+        text = json.dumps(meta, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > words.MAX_PAYLOAD:
+            raise ModelError(
+                f"the layers' names take {len(text):,} bytes, the file has not as many"
+            )
         sections.append(_section(words.SECTION_META, text + b" " * (-len(text) % 4)))
     body = b"".join(sections)
     info = words.HEADER_INFO.pack(
@@ -229,7 +237,7 @@ def parse(data: bytes) -> tuple[CompressedModel, list[LayerSizes]]:
     input_type = InputType(info["input_type"])
     layers: list[CompressedLayer] = []
     sizes: list[LayerSizes] = []
-    names = None
+    names, exponents, meta_offset = None, [], 12
     offset = 4 * words.HEADER_WORDS
     while offset < len(data):
         kind, payload = _read_section(data, offset)
@@ -248,7 +256,7 @@ def parse(data: bytes) -> tuple[CompressedModel, list[LayerSizes]]:
             layers.append(layer)
             sizes.append(LayerSizes(len(payload) + 8, code_bits, gap_bits))
         elif kind == words.SECTION_META:
-            names = _read_names(payload, offset + 4)
+            meta_offset, names, exponents = offset + 4, *_read_meta(payload, offset + 4)
         elif kind < 128:
             raise FormatError(f"unknown section type {kind}", offset)
         offset += len(payload) + 8
@@ -256,13 +264,17 @@ def parse(data: bytes) -> tuple[CompressedModel, list[LayerSizes]]:
         raise FormatError(f"{len(layers)} of the {info['layers']} layers of the header", offset)
     names = default_names(layers) if names is None else names
     if len(names) != len(layers):
-        raise FormatError(f"META names {len(names)} layers of {len(layers)}")
+        raise FormatError(f"META names {len(names)} layers of {len(layers)}", meta_offset)
     layers = [replace(layer, name=name) for layer, name in zip(layers, names, strict=True)]
+    fraction = words.signed8(info["input_fraction"])
     try:
-        fraction = words.signed8(info["input_fraction"])
-        return CompressedModel(tuple(layers), input_type, fraction, info["original"]), sizes
+        model = CompressedModel(tuple(layers), input_type, fraction, info["original"])
     except ModelError as error:
         raise FormatError(str(error), 12) from error
+    try:
+        return replace(model, output_exponents=exponents), sizes
+    except ModelError as error:
+        raise FormatError(f"META: {error}", meta_offset) from error
 
 
 def _read_header(data: bytes) -> dict[str, int]:
@@ -304,14 +316,21 @@ def _read_section(data: bytes, offset: int) -> tuple[int, bytes]:
     return fields["type"], data[offset + 4 : end]
 
 
-def _read_names(payload: bytes, offset: int) -> list[str]:
+def _read_meta(payload: bytes, offset: int) -> tuple[list[str], list[int]]:
+    """The layers' names and the outputs' exponents."""
     try:
-        names = json.loads(payload.decode("utf-8"))["layers"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        meta = json.loads(payload.decode("utf-8"))
+        names, exponents = meta["layers"], meta.get("output_exponents", [])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError("META is no JSON object with `layers`", offset) from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise FormatError("META `layers` is no list of names", offset)
-    return names
+    for name in names:
+        if not encodable(name):
+            raise FormatError(f"META: {name!r} is no text that UTF-8 can write", offset)
+    if not isinstance(exponents, list) or not all(type(each) is int for each in exponents):
+        raise FormatError("META `output_exponents` is no list of whole numbers", offset)
+    return names, exponents
 
 
 def _read_layer(

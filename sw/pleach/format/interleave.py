@@ -7,9 +7,9 @@ many; no symbol wants more than 15, so with a word more they stay below 64.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from pleach.compiled import njit
 from pleach.format.gaps import BASE, CLASSES, EXTRA_BITS, SKIP, SKIP_POSITIONS, classify
 
 # Outcomes of `decode`.
@@ -22,7 +22,7 @@ _BASE = BASE.astype(np.int64)
 _WORD_BITS = np.uint64(32)
 _WORD_MASK = np.uint64(0xFFFFFFFF)
 
-_jit = numba.njit(cache=True, nogil=True)
+_jit = njit(nogil=True)
 
 
 @_jit

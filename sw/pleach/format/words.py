@@ -55,6 +55,8 @@ HEADER_WORDS = 5
 HEADER_INFO = Word(version=8, layers=8, input_type=1, _=7, input_fraction=8)
 
 SECTION_HEAD = Word(type=8, length=24)
+#: bytes of a section's payload
+MAX_PAYLOAD = 4 * ((1 << 24) - 1)
 SECTION_LAYER = 1
 SECTION_CONV = 2
 SECTION_META = 128

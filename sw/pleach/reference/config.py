@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,23 +48,7 @@ class EngineConfig:
             raise ConfigError(f"PE count must be a power of two from 1 to 64, not {self.pes}")
         if not 1 <= self.groups <= min(8, self.pes):
             raise ConfigError(f"groups must be 1 to 8 and no more than PEs, not {self.groups}")
-        # No more rows can be drained a cycle than there are PEs that hold them.
-        object.__setattr__(self, "lanes", min(self.lanes, self.row_pes))
-        for name, low, high in (
-            ("lanes", 1, 64),
-            ("groups", 1, self.vector),
-            ("block", 1, 16),
-            ("outputs", 1, 65536),
-            ("layers", 1, 64),
-            ("columns", 2 * self.block, 65536),
-            ("entries", 2, 1 << 20),
-            ("codebook", 2, 16384),
-            ("accumulators", 2, 4096),
-            ("accumulator_bits", 24, 48),
-            ("queue_depth", 8, 256),
-            ("vectors", 1, 256),
-            ("ram_latency", 1, 2),
-        ):
+        for name, (low, high) in self._bounds().items():
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name} must be {low} to {high}, not {value}")
@@ -72,16 +57,38 @@ class EngineConfig:
             if value & (value - 1):
                 raise ConfigError(f"{name} must be a power of two, not {value}")
 
+    def _bounds(self) -> dict[str, tuple[int, int]]:
+        return {
+            "lanes": (1, 64),
+            "groups": (1, self.vector),
+            "block": (1, 16),
+            "outputs": (1, 65536),
+            "layers": (1, 64),
+            "columns": (2 * self.block, 65536),
+            "entries": (2, 1 << 20),
+            "codebook": (2, 16384),
+            "accumulators": (2, 4096),
+            "accumulator_bits": (24, 48),
+            "queue_depth": (8, 256),
+            "vectors": (1, 256),
+            "ram_latency": (1, 2),
+        }
+
     @property
     def row_pes(self) -> int:
         """PEs among which the rows of a layer are dealt out."""
         return self.pes // self.groups
 
     @property
+    def drained(self) -> int:
+        """Rows drained a cycle: `lanes`, but no more than there are PEs that hold them."""
+        return min(self.lanes, self.row_pes)
+
+    @property
     def vector(self) -> int:
         """Activations side by side on their way to non-zero detection: a word of inputs or a
         drain's rows, whichever are more."""
-        return max(4, self.lanes)
+        return max(4, self.drained)
 
     @property
     def most_rows(self) -> int:
@@ -107,42 +114,72 @@ class EngineConfig:
         return (layer.column_of % self.groups) * self.row_pes + layer.row_of % self.row_pes
 
     def needs(self, model: CompressedModel) -> dict[str, int]:
-        """What `model` takes of each capacity on this many PEs."""
+        """What `model` takes of each capacity on this many PEs; there may be no such engine."""
         local = [self.local_rows(layer.outputs) for layer in model.layers]
         per_pe = np.zeros(self.pes, np.int64)
         for layer in model.layers:
             per_pe += np.bincount(self.pe_of(layer), minlength=self.pes)
+        claims = (layer.claimed_bits for layer in model.layers)
         return {
             "layers": len(model.layers),
             "columns": sum(self.local_columns(layer.columns) for layer in model.layers),
             "accumulators": max(a + b for a, b in zip(local, [*local[1:], 0], strict=True)),
             "entries": int(per_pe.max()),
             "codebook": sum(len(layer.codebook) for layer in model.layers),
-            "accumulator_bits": max(model.accumulator_bits()),
+            "accumulator_bits": max(*model.accumulator_bits(), *claims),
         }
 
     def check(self, model: CompressedModel) -> None:
-        """Refuse a model that does not fit.
+        """Refuse a model that does not fit, as the engine does.
 
         Raises:
-            CapacityError: with every capacity that is short, the need and what there is.
+            CapacityError: with every capacity that is short, the need, what there is and the value
+                to give.
         """
-        short = [
-            f"{name} {need} of {getattr(self, name)}"
-            for name, need in self.needs(model).items()
-            if need > getattr(self, name)
-        ]
-        if short:
-            raise CapacityError(
-                f"the model does not fit an engine of {self.pes} PEs: {', '.join(short)}; "
-                "build it with larger capacities or more PEs"
-            )
+        self._refuse(self._short(model))
 
-    def grown(self, model: CompressedModel) -> EngineConfig:
-        """The same engine, with each capacity that `model` does not fit as large as it needs."""
-        sizes = {}
+    def grown(self, model: CompressedModel, fixed: Collection[str] = ()) -> EngineConfig:
+        """The same engine, with each capacity that `model` does not fit as large as it needs.
+
+        Args:
+            fixed: capacities that stay as they are.
+
+        Raises:
+            CapacityError: one that is fixed is short, or no engine has as much as `model` needs.
+        """
+        short, bounds = self._short(model), self._bounds()
+        self._refuse(
+            {
+                name: needs
+                for name, needs in short.items()
+                if name in fixed or needs[1] > bounds[name][1]
+            }
+        )
+        return replace(self, **{name: least for name, (_, least) in short.items()})
+
+    def _short(self, model: CompressedModel) -> dict[str, tuple[int, int]]:
+        """Of each capacity that `model` does not fit, what it needs and the least that holds it."""
+        short = {}
         for name, need in self.needs(model).items():
-            power = name in _POWERS_OF_TWO
-            least = 1 << (need - 1).bit_length() if power and need else need
-            sizes[name] = max(getattr(self, name), least)
-        return replace(self, **sizes)
+            if need > getattr(self, name):
+                power = name in _POWERS_OF_TWO
+                short[name] = need, 1 << (need - 1).bit_length() if power else need
+        return short
+
+    def _refuse(self, short: dict[str, tuple[int, int]]) -> None:
+        """Say what is short of what, and what to give."""
+        if not short:
+            return
+        bounds = self._bounds()
+        lacks = [f"{name} {need} of {getattr(self, name)}" for name, (need, _) in short.items()]
+        give = [f"{name}={least}" for name, (_, least) in short.items() if least <= bounds[name][1]]
+        most = [f"{bounds[name][1]} {name}" for name, (_, least) in short.items()
+                if least > bounds[name][1]]  # fmt: skip
+        advice = f"give {' '.join(give)}" if give else ""
+        if most:
+            advice += f"{'; ' * bool(give)}no engine has more than {', '.join(most)}"
+        if set(short) & {"accumulators", "entries"}:
+            advice += ", or more PEs" if give and not most else ": take more PEs" if most else ""
+        raise CapacityError(
+            f"the model does not fit an engine of {self.pes} PEs: {', '.join(lacks)}; {advice}"
+        )

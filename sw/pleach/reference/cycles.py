@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from pleach.compiled import njit
 from pleach.model import CompressedModel
 from pleach.reference.config import EngineConfig
 from pleach.reference.engine import Reference
@@ -94,9 +94,9 @@ def stages(config: EngineConfig) -> tuple[int, ...]:
     pointer = config.ram_latency + (config.block > 1)
     drained = 2 + 3 * config.ram_latency + MULTIPLIER  # a row is at the drain unit's input
     queued = drained + 1 + (config.groups - 1).bit_length() + REQUANTIZE
-    places = max(1 << (queued + 2).bit_length(), config.outputs // config.lanes)
+    places = max(1 << (queued + 2).bit_length(), config.outputs // config.drained)
     return (
-        config.groups, config.row_pes, config.lanes, config.queue_depth, pointer, queued, places,
+        config.groups, config.row_pes, config.drained, config.queue_depth, pointer, queued, places,
         config.vectors,
     )  # fmt: skip
 
@@ -112,7 +112,7 @@ _BIAS, _ACTIVATIONS, _WAIT, _LAST = range(4)  # states of the control unit
 _COMPUTING, _ANSWER, _OUTPUTS = range(3)  # and of the host link
 
 
-@numba.njit(cache=True)
+@njit()
 def _simulate(
     groups, width, lanes, depth, pointer_latency, queued_at, drain_places, vectors, per_word,
     shapes, counts, active, compute, breakdown,
