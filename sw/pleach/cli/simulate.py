@@ -50,7 +50,7 @@ def command(
     found = dataset_for(dataset, model.inputs, model.outputs)
     chosen = model.quantise(found.test_images[:images])
     with progress(f"building and running {config.pes} PEs in {simulator}"):
-        result = simulate(model, chosen, config, simulator=simulator, wave=wave)
+        result = simulate(file, chosen, config, simulator=simulator, wave=wave)
     if json:
         print_json(as_json(result))
     else:
