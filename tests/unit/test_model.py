@@ -197,8 +197,8 @@ def test_lanes_are_kept_as_asked():
 
 
 def test_growing_names_what_to_give():
-    model = random_model(np.random.default_rng(5), [6, 600, 2], density=0.1)
-    config = EngineConfig(pes=16)
+    model = random_model(np.random.default_rng(5), [6, 600, 2])
+    config = EngineConfig(pes=16, accumulator_bits=48)
     with pytest.raises(CapacityError, match=r"accumulators 39 of 32; give accumulators=64, or"):
         config.check(model)
     with pytest.raises(CapacityError, match="give accumulators=64"):
