@@ -210,24 +210,27 @@ def too_large(config: EngineConfig) -> list[BadFile]:
     """Models that exceed one capacity of the engine each."""
     rows = 16 * config.pes
     wide = config.accumulators * config.row_pes + 1
-    models = {
-        Resource.LAYERS: [_layer(3, 3)] * (config.layers + 1),
-        Resource.COLUMNS: [_layer(config.columns * config.groups + 1, 1, positions=[0])],
-        Resource.ROWS: [_layer(1, wide, positions=[0])],
-        Resource.ENTRIES: [_layer(config.entries // 16 + 1, rows)],
-        Resource.CODEBOOK: [_layer(16, 16, codes=256)] * (config.codebook // 256 + 1),
-        Resource.ACCUMULATOR_BITS: [
-            _layer(2 ** (config.accumulator_bits - 31), 1, codes=1, largest=-32768)
-        ],
-    }
+    half = wide // 2
+    models = (
+        (Resource.LAYERS, [_layer(3, 3)] * (config.layers + 1)),
+        (Resource.COLUMNS, [_layer(config.columns * config.groups + 1, 1, positions=[0])]),
+        (Resource.ROWS, [_layer(1, wide, positions=[0])]),
+        (Resource.ROWS, [_layer(1, half, positions=[0]), _layer(half, wide - half, positions=[0])]),
+        (Resource.ENTRIES, [_layer(config.entries // 16 + 1, rows)]),
+        (Resource.CODEBOOK, [_layer(16, 16, codes=256)] * (config.codebook // 256 + 1)),
+        (
+            Resource.ACCUMULATOR_BITS,
+            [_layer(2 ** (config.accumulator_bits - 31), 1, codes=1, largest=-32768)],
+        ),
+    )
     files = []
-    for resource, layers in models.items():
+    for resource, layers in models:
         model = CompressedModel(layers, InputType.INT16)
         short = [name for name, need in config.needs(model).items() if need > getattr(config, name)]
         name = resource.name.lower()
         assert short == ["accumulators" if name == "rows" else name]
-        error = EngineError.CAPACITY
-        files.append(BadFile(f"capacity: {name}", dumps(model), error, resource))
+        name = f"capacity: {name} of {len(layers)} layers"
+        files.append(BadFile(name, dumps(model), EngineError.CAPACITY, resource))
     return files
 
 

@@ -11,6 +11,7 @@ import pytest
 from pleach.format import dumps
 from pleach.model import CompressedModel, Convolution, InputType
 from pleach.reference import EngineConfig, Reference
+from pleach.reference.cycles import CycleModel
 from pleach.reference.protocol import EngineError
 from pleach_hw.engine import Engine
 from pleach_sim.host import Answer, load_packet, run_packet, status_packet
@@ -27,36 +28,49 @@ ARRAYS = [
 SMALL = {"columns": 256, "entries": 1024, "codebook": 1024, "accumulators": 64, "layers": 4}
 
 
-def exchange(config, packets, *, seed=0, idle=0.0, stall=0.0, limit=15_000):
-    """Send packets, lists of words, and return the answers to them."""
+def exchange(config, packets, *, seed=0, idle=0.0, stall=0.0, limit=15_000, stamps=None):
+    """Send packets, lists of words, and return the answers to them.
+
+    `stamps` gets, for each packet, the cycles in which its second word was taken and in which the
+    first and the last word of its answer were.
+    """
     dut = Engine(config)
     rng = np.random.default_rng(seed)
-    answers = []
+    answers, begun = [], {}
 
     async def sender(ctx):
-        for packet in packets:
+        cycle = 0
+        for place, packet in enumerate(packets):
             for number, word in enumerate(packet):
                 while rng.random() < idle:
                     await ctx.tick()
+                    cycle += 1
                 ctx.set(dut.s_axis_tdata, int(word))
                 ctx.set(dut.s_axis_tlast, number == len(packet) - 1)
                 ctx.set(dut.s_axis_tvalid, 1)
                 taken = False
                 while not taken:
                     *_, taken = await ctx.tick().sample(dut.s_axis_tready)
+                    cycle += 1
                 ctx.set(dut.s_axis_tvalid, 0)
+                if number < 2:
+                    begun[place] = cycle
 
     async def receiver(ctx):
-        answer = []
+        cycle, first, answer = 0, 0, []
         while len(answers) < len(packets):
             ready = rng.random() >= stall
             ctx.set(dut.m_axis_tready, bool(ready))
             *_, valid, word, last = await ctx.tick().sample(
                 dut.m_axis_tvalid, dut.m_axis_tdata, dut.m_axis_tlast
             )
+            cycle += 1
             if valid and ready:
+                first = first if answer else cycle
                 answer.append(word)
                 if last:
+                    if stamps is not None:
+                        stamps.append((begun[len(answers)], first, cycle))
                     answers.append(Answer.unpack(answer))
                     answer = []
 
@@ -66,9 +80,14 @@ def exchange(config, packets, *, seed=0, idle=0.0, stall=0.0, limit=15_000):
 
 @pytest.mark.parametrize("number", range(len(ARRAYS)))
 def test_outputs_equal_the_reference(number):
-    """Networks of every kind in turn, dense to empty, one code to many, with and without bias."""
+    """Networks of every kind in turn, dense to empty, one code to many, with and without bias.
+
+    Where the host never pauses, the cycles are those of the model, too.
+    """
+    config = EngineConfig(**ARRAYS[number], accumulator_bits=48, **SMALL)
+    idle, stall = ((0.0, 0.0), (0.0, 0.4), (0.0, 0.0), (0.4, 0.4), (0.0, 0.0))[number]
     rng = np.random.default_rng(number)
-    packets, expected = [], []
+    packets, expected, cycles = [], [], []
     for density, codebook, layers in zip(
         rng.permutation([0.0, 0.2, 1.0]), rng.permutation([1, 7, 200]), (3, 1, 2), strict=True
     ):
@@ -82,15 +101,24 @@ def test_outputs_equal_the_reference(number):
             empty_columns=float(rng.choice([0.0, 0.5])),
         )
         inputs = random_inputs(rng, model, 2, float(rng.choice([0.3, 1.0])))
-        packets += [load_packet(dumps(model)), *(run_packet(x, model.input_type) for x in inputs)]
-        expected += [[], *Reference(model).run(inputs).tolist()]
-    config = EngineConfig(**ARRAYS[number], accumulator_bits=48, **SMALL)
-    idle, stall = ((0.0, 0.0), (0.0, 0.4), (0.4, 0.0), (0.4, 0.4))[number % 4]
+        packets += [load_packet(dumps(model))]
+        expected += [()]
+        for image, outputs in zip(inputs, Reference(model).run(inputs).tolist(), strict=True):
+            packets += [run_packet(image, model.input_type), status_packet()]
+            expected += [outputs, None]
+        counted = CycleModel(model, config).run(inputs)
+        cycles += zip(counted.latency.tolist(), counted.compute.tolist(), strict=True)
     answers = exchange(config, packets, seed=number, idle=idle, stall=stall)
     for answer, outputs in zip(answers, expected, strict=True):
-        assert (answer.command, answer.error) == (2 if outputs else 1, EngineError.OK)
-        assert len(answer.words) == -(-len(outputs) // 2)
-        assert answer.outputs(len(outputs)).tolist() == outputs
+        assert answer.error == EngineError.OK
+        if outputs is not None:
+            assert len(answer.words) == -(-len(outputs) // 2)
+            assert answer.outputs(len(outputs)).tolist() == list(outputs)
+        elif not (idle or stall):
+            status = answer.status()
+            latency, compute = cycles.pop(0)
+            assert status.latency_cycles == latency
+            assert list(status.compute_cycles[: len(compute)]) == compute
 
 
 def test_an_engine_of_one_layer():
@@ -108,7 +136,7 @@ def test_a_convolution_is_loaded_and_not_run():
     rng = np.random.default_rng(4)
     shape = Convolution(channels=1, height=4, width=4, kernel_height=2, kernel_width=2)
     layer = replace(random_layer(rng, 4, 3), convolution=shape)
-    convolutional = CompressedModel((layer,))
+    convolutional = CompressedModel((layer, random_layer(rng, 27, 5, bias=False)))
     model = random_model(rng, [9, 5])
     packets = [
         load_packet(dumps(convolutional)),
@@ -131,7 +159,8 @@ def test_status():
         run_packet(np.ones(9, np.uint8), model.input_type),
         status_packet(),
     ]
-    before, _, _, after = exchange(config, packets)
+    stamps = []
+    before, _, _, after = exchange(config, packets, stamps=stamps)
     before, after = before.status(), after.status()
     assert (before.version, before.model_held, before.load_error) == (1, 0, EngineError.OK)
     for name in (
@@ -148,3 +177,8 @@ def test_status():
     assert before.lanes == config.drained
     assert after.model_held and after.load_cycles > len(data) // 4
     assert all(after.compute_cycles[:2]) and after.latency_cycles > max(after.compute_cycles)
+    assert len(after.compute_cycles) == config.layers
+    # From the first word of the file, or of the inputs, to the model held, or the last output.
+    (_, (first, held, _), (accepted, _, taken), _) = stamps
+    assert after.load_cycles == held - first
+    assert after.latency_cycles == taken - accepted + 1

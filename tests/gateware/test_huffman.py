@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pleach.errors import FormatError
 from pleach.format import HuffmanTable, gaps, interleave
 from pleach.format.bitstream import Coding
 from pleach_hw.entry_decoder import EntryDecoder
 from pleach_hw.huffman import BitReader, SymbolReader
+from pleach_hw.loader import TableBuilder
 from pleach_hw.serial_decoder import SerialDecoder, SerialReader
 from tests.gateware.streams import receive, send, simulate
 from tests.strategies import random_layer
@@ -97,6 +99,58 @@ def test_symbols(busy):
                 assert ctx.get(dut.found) == (numbers[window] == numbers[windows[0]])
 
     simulate(dut, bench)
+
+
+def test_table_builder():
+    """Counts of code lengths, right ones and wrong ones by the way, against `HuffmanTable`."""
+    dut = TableBuilder()
+    rng = np.random.default_rng(6)
+    cases = []  # (size, counts of the lengths below the longest)
+    for _ in range(40):
+        table, _ = HuffmanTable.build(rng.integers(1, 100, rng.integers(2, 257)), limit=12)
+        counts = np.array(table.counts[1:-1])
+        cases.append((table.size, counts.tolist()))
+        if len(counts):
+            counts[rng.integers(len(counts))] += rng.integers(-1, 3)
+            cases.append((table.size, np.maximum(counts, 0).tolist()))
+    # Full too soon, with nothing and with something left; a longest length without a code.
+    cases += [(2, [2]), (3, [2]), (4, [1, 2]), (5, [1, 2]), (2, [0, 2, 0]), (256, [0] * 7)]
+    broken = []
+
+    async def bench(ctx):
+        for size, counts in cases:
+            ctx.set(dut.size, size)
+            ctx.set(dut.longest, len(counts) + 1)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            await ctx.tick().repeat(2)
+            written, wrong = [], False
+            while not wrong and len(written) <= len(counts):
+                assert ctx.get(dut.at_longest) == (len(written) == len(counts))
+                ctx.set(dut.count, 255 if ctx.get(dut.at_longest) else counts[len(written)])
+                ctx.set(dut.step, 1)
+                await ctx.tick()
+                ctx.set(dut.step, 0)
+                while not ctx.get(dut.done):
+                    if ctx.get(dut.write):
+                        assert ctx.get(dut.write_length) == len(written) + 1
+                        written.append((ctx.get(dut.write_upper), ctx.get(dut.write_offset)))
+                    await ctx.tick()
+                wrong = bool(ctx.get(dut.broken))
+                await ctx.tick()
+            broken.append(wrong)
+            try:
+                table = HuffmanTable.from_counts(size, len(counts) + 1, bytes(counts))
+            except FormatError:
+                assert wrong, (size, counts)
+                continue
+            assert not wrong, (size, counts)
+            offsets = [offset & 0xFF for offset in table.offset]
+            assert written == list(zip(table.upper[1:], offsets[1:], strict=True))
+
+    simulate(dut, bench, limit=60_000)
+    assert 20 < sum(broken) < len(cases) - 20
 
 
 @settings(max_examples=10, deadline=None, derandomize=True)
@@ -240,7 +294,7 @@ def test_skips_and_longest_codes(decoder):
         codes=np.unique(codes, return_inverse=True)[1],
         codebook=np.arange(len(np.unique(codes))),
     )
-    assert_decoded([layer], decoder=decoder, idle=0.2, stall=0.2)
+    assert_decoded([layer, random_layer(rng, 9, 9)], decoder=decoder, idle=0.2, stall=0.2)
 
 
 def test_one_entry_in_two_cycles():

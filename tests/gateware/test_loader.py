@@ -10,14 +10,14 @@ import pytest
 
 from pleach.errors import FormatError
 from pleach.format import dumps, loads
-from pleach.model import InputType
+from pleach.model import CompressedModel, InputType
 from pleach.reference import EngineConfig, Reference
 from pleach.reference.protocol import Command, EngineError
 from pleach_sim.host import load_packet, run_packet, status_packet
 from tests.cocotb.cases import network
 from tests.cocotb.damage import bad_files, paid, too_large
 from tests.gateware.test_engine import exchange
-from tests.strategies import random_inputs, random_model
+from tests.strategies import random_inputs, random_layer, random_model
 
 MODEL = network(3, (20, 12, 6))
 INPUTS = np.arange(20, dtype=np.uint8)
@@ -58,9 +58,10 @@ def test_what_just_fits_is_loaded(groups):
     rng = np.random.default_rng(2)
     widths = [7, 7, 8] if groups == 1 else [15, 15, 1]
     model = random_model(rng, widths, input_type=InputType.INT16, density=1.0)
+    books = ([-900, 7, 30, 1000], [-90, -1, 7, 30])  # of int16 and of int8
     layers = [
-        replace(layer, codes=np.arange(layer.kept) % 4, codebook=[-900, 7, 30, 1000])
-        for layer in model.layers
+        replace(layer, codes=np.arange(layer.kept) % 4, codebook=codebook)
+        for layer, codebook in zip(model.layers, books, strict=True)
     ]
     model = replace(model, layers=layers)
     config = EngineConfig(
@@ -78,11 +79,17 @@ def test_what_just_fits_is_loaded(groups):
 
 
 def test_a_word_pays_for_32_entries():
-    """Entries without bits: as many as the words pay for are one layer, one more is none."""
+    """Entries without bits: as many as the words pay for are one layer, one more is none. The words
+    that are paid with are not the next layer's."""
     good, bad = paid(192, 6), paid(193, 6)
-    config = replace(SMALL, entries=256, accumulators=256)
-    answers = exchange(config, [load_packet(good), load_packet(bad)])
-    assert [answer.error for answer in answers] == [EngineError.OK, EngineError.BAD_FIELD]
+    rng = np.random.default_rng(4)
+    model = CompressedModel((*loads(good).layers, random_layer(rng, 192, 3)))
+    config = replace(SMALL, columns=256, accumulators=256)
+    run = run_packet(np.array([9], np.uint8), model.input_type)
+    answers = exchange(config, [load_packet(bad), load_packet(dumps(model)), run])
+    assert [answer.error for answer in answers] == [EngineError.BAD_FIELD, 0, 0]
+    expected = Reference(model).run(np.array([[9]], np.uint8))
+    assert answers[-1].outputs(3).tolist() == expected[0].tolist()
     assert loads(good).layers[0].kept == 192
     with pytest.raises(FormatError):
         loads(bad)

@@ -1,0 +1,79 @@
+"""Words to vectors and vectors to words, against lists."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from pleach.model import InputType
+from pleach_hw.packing import InputUnpack, OutputPack
+from pleach_sim.host import run_packet
+from tests.gateware.streams import receive, send, simulate, transact
+from tests.gateware.test_drain import expected_vectors
+
+
+def packet(words):
+    return [{"data": int(w), "last": n == len(words) - 1} for n, w in enumerate(words)]
+
+
+@pytest.mark.parametrize(("lanes", "wide"), list(product([4, 8], [0, 1])))
+def test_inputs(lanes, wide):
+    """Packets of every length, each followed by ones that are too short and too long."""
+    dut = InputUnpack(lanes=lanes)
+    rng = np.random.default_rng(lanes)
+    per_word = 2 if wide else 4
+
+    async def bench(ctx):
+        for count in range(1, 14):
+            inputs = rng.integers(-32768, 32768, count).astype(InputType(wide).dtype)
+            words = run_packet(inputs, InputType(wide))[1:]
+            for cut in (words, words[:-1], [*words, 7], [*words, 7, 7]):
+                if not cut:
+                    continue
+                ctx.set(dut.start, 1)
+                ctx.set(dut.inputs, count)
+                ctx.set(dut.wide, wide)
+                await ctx.tick()
+                ctx.set(dut.start, 0)
+                sent.append((cut, inputs))
+                vectors = await receive(ctx, dut.o, min(len(cut), len(words)), stall=0.3)
+                got = {}
+                for vector in vectors:
+                    for lane in range(lanes):
+                        if vector["mask"] >> lane & 1:
+                            got[vector["column"] + lane] = vector["values"][lane]
+                known = min(count, per_word * len(cut))
+                assert got == dict(enumerate(inputs[:known].tolist()))
+                assert [v["last"] for v in vectors] == [0] * (len(vectors) - 1) + [1]
+                while not ctx.get(dut.done):
+                    await ctx.tick()
+                assert ctx.get(dut.wrong_length) == (len(cut) != len(words))
+
+    sent = []
+
+    async def source(ctx):
+        while True:
+            await ctx.tick()
+            if sent:
+                await send(ctx, dut.i, packet(sent.pop()[0]), idle=0.3)
+
+    simulate(dut, bench, background=[source])
+
+
+@pytest.mark.parametrize(("lanes", "stall"), list(product([1, 2, 4, 8], [0.0, 0.5])))
+def test_outputs(lanes, stall):
+    """Networks of 1 to 9 outputs one after the other; what no lane holds is zero."""
+    rng = np.random.default_rng(lanes)
+    networks = [rng.integers(-32768, 32768, count).tolist() for count in range(1, 10)]
+    vectors, words = [], []
+    for outputs in networks:
+        for values, mask, column, last in expected_vectors(outputs, lanes):
+            noise = [-1] * (lanes - len(values))
+            vectors.append(
+                {"values": [*values, *noise], "mask": mask, "column": column, "last": last}
+            )
+        padded = np.array([*outputs, *[0] * (len(outputs) % 2)], "<i2")
+        words += packet(padded.view("<u4"))
+    got = transact(OutputPack(lanes=lanes), vectors, len(words), stall=stall)
+    assert [bool(word["last"]) for word in got] == [word["last"] for word in words]
+    assert [word["data"] for word in got] == [word["data"] for word in words]
