@@ -51,7 +51,3 @@ class PleachWarning(UserWarning):
 
 class ToolError(PleachError):
     """A simulator or synthesis tool that failed; names its log."""
-
-
-class PleachWarning(UserWarning):
-    """What goes on, but perhaps not as it was meant; says what to do."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pleach import arrays
 from pleach.errors import ConfigError, DataError
 
 
@@ -18,15 +19,8 @@ def as_array(values: Any, what: str = "values") -> np.ndarray:
     Raises:
         DataError: rows of different lengths, or no numbers.
     """
-    if hasattr(values, "detach"):  # a tensor; numpy knows neither its device nor bfloat16
-        values = values.detach().cpu()
-        if str(values.layout) != "torch.strided":
-            values = values.to_dense()
-        if values.is_floating_point() and values.element_size() < 4:
-            values = values.float()
-        values = values.numpy()
     try:
-        array = np.asarray(values)
+        array = arrays.as_array(values)
     except ValueError as error:
         raise DataError(f"{what} are no array: {error}") from None
     if array.dtype.kind not in "biuf":

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from pleach.arrays import as_array, printable
+from pleach.arrays import as_array
 from pleach.errors import DataError, ModelError
+from pleach.text import encodable, printable
 
 #: range of a fraction, a signed byte in the file
 FRACTIONS = (-128, 127)
@@ -605,12 +606,3 @@ def _coded(kind: type[IntEnum], value: Any, where: str) -> Any:
     except ValueError:
         known = ", ".join(f"{member.name} ({member.value})" for member in kind)
         raise ModelError(f"{where}: {value!r} is no {kind.__name__}, there are {known}") from None
-
-
-def encodable(text: str) -> bool:
-    """Whether UTF-8 can write it: it holds no half of a surrogate pair alone."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -70,7 +70,7 @@ def command(file: ModelFile, json: Json = False) -> None:
 def engines_for(model) -> list[dict]:
     """What engines of every size need to hold the model, and the boards that have it; without the
     sizes at which none can hold it, and none where the model has a convolution."""
-    from pleach.errors import ConfigError
+    from pleach.errors import CapacityError
     from pleach.reference import EngineConfig
     from pleach_hw.boards import boards
     from pleach_hw.estimate import estimate
@@ -83,7 +83,7 @@ def engines_for(model) -> list[dict]:
         needs = config.needs(model)
         try:
             grown = config.grown(model)
-        except ConfigError:  # larger than an engine's parameters can be
+        except CapacityError:  # larger than an engine's parameters can be
             continue
         need = estimate(grown)
         rows.append(

@@ -10,6 +10,8 @@ from typing import Any
 
 import typer
 
+from pleach.text import printable
+
 #: a piece of a line: text, or text and its style
 Part = str | tuple[str, str]
 
@@ -25,7 +27,7 @@ def plain(text: object) -> str:
     >>> plain("runs[exp1]/\x1b[2J\n\ud800")
     'runs[exp1]/\\x1b[2J\\n\\ud800'
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return printable(str(text))
 
 
 def console(*, stderr: bool = False):

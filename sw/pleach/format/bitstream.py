@@ -22,8 +22,8 @@ from pleach.model import (
     Convolution,
     InputType,
     accumulator_bits,
-    encodable,
 )
+from pleach.text import encodable
 
 _WORD = np.dtype("<u4")
 
