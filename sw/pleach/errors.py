@@ -45,9 +45,9 @@ class TrainingError(PleachError):
         super().__init__(message)
 
 
-class PleachWarning(UserWarning):
-    """A result that is computed as asked and is hardly what was meant."""
-
-
 class ToolError(PleachError):
     """A simulator or synthesis tool that failed; names its log."""
+
+
+class PleachWarning(UserWarning):
+    """What goes on, but perhaps not as it was meant; says what to do."""

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from pleach import arrays
+from pleach.arrays import as_array
 from pleach.errors import ConfigError, DataError
 
 
-def as_array(values: Any, what: str = "values") -> np.ndarray:
-    """`values`, an array, a list or a tensor of any device, as an array.
+def as_numbers(values: Any, what: str) -> np.ndarray:
+    """`values`, an array, a list or a tensor of any device, as an array of numbers.
 
     Raises:
         DataError: rows of different lengths, or no numbers.
     """
     try:
-        array = arrays.as_array(values)
+        array = as_array(values)
     except ValueError as error:
         raise DataError(f"{what} are no array: {error}") from None
     if array.dtype.kind not in "biuf":
@@ -50,7 +50,7 @@ def as_targets(labels: Any, count: int, outputs: int) -> np.ndarray:
     pleach.errors.DataError: labels are int64 of shape (2, 1) for 3 outputs: classes are integers of
     shape (2,), targets floats of shape (2, 3)
     """
-    array = as_array(labels, "labels")
+    array = as_numbers(labels, "labels")
     if array.ndim == 0 or len(array) != count:
         got = "one number" if array.ndim == 0 else f"{len(array)} labels"
         raise DataError(f"{got} for {count} inputs")
@@ -121,7 +121,7 @@ def rmse(outputs: Any, targets: Any) -> float:
     1.4142135623730951
     """
     outputs = _outputs(outputs)
-    targets = as_targets(as_array(targets, "targets").astype(np.float64), *outputs.shape)
+    targets = as_targets(as_numbers(targets, "targets").astype(np.float64), *outputs.shape)
     return float(np.sqrt(np.mean((outputs - targets) ** 2)))
 
 
@@ -215,7 +215,7 @@ def doubt(outputs: np.ndarray, targets: np.ndarray) -> str | None:
 
 def _outputs(outputs: Any) -> np.ndarray:
     """``(n, outputs)``, finite, float64 where they are no integers."""
-    outputs = as_array(outputs, "outputs")
+    outputs = as_numbers(outputs, "outputs")
     if outputs.ndim != 2 or not outputs.size:
         raise DataError(f"outputs have the shape {outputs.shape}, not (n, outputs)")
     check_finite(outputs, "outputs")

@@ -105,3 +105,16 @@ def test_convolutions_are_refused_by_name():
         balanced(model, np.ones((2, 16), np.uint8), ENGINE)
     with refused:
         simulate_jobs([Job("c", model, np.ones((2, 16), np.uint8))], ENGINE)
+
+
+def test_an_order_that_is_no_faster_is_not_taken():
+    """Two rows on two PEs: the one with more work is dealt out first, to PE 0; nothing is won."""
+    rng = np.random.default_rng(4)
+    first = random_layer(rng, 8, 2, density=1.0, shift=5)
+    keep = (first.row_of == 1) | (first.column_of < 2)
+    first = replace(first, positions=first.positions[keep], codes=first.codes[keep])
+    model = CompressedModel((first, random_layer(rng, 2, 2, density=1.0, shift=5)))
+    inputs = np.full((3, 8), 200, np.uint8)
+    engine = EngineConfig(pes=2)
+    assert deal(work(first, inputs, engine), 2).tolist() == [1, 0]
+    assert balanced(model, inputs, engine) == model

@@ -86,3 +86,29 @@ def test_edges():
         kmeans(np.zeros(3), 0)
     with pytest.raises(ConfigError, match="optimal, not 'best'"):
         kmeans(np.zeros(3), 2, initialisation="best")
+
+
+@pytest.mark.parametrize("initialisation", ALL)
+def test_an_outlier_wastes_no_centroid(initialisation):
+    values = np.r_[np.linspace(-1, 1, 99), 500]
+    centroids, codes = kmeans(values, 16, initialisation=initialisation)
+    assert len(centroids) == len(set(codes)) == 16
+    best = squares(values, *kmeans(values, 16, initialisation="optimal"))
+    assert squares(values, centroids, codes) < 1.5 * best
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from([-500.0, -1.0, -0.5, 0.0, 0.1, 0.2, 0.3, 0.35, 7.0]), min_size=1),
+    st.integers(1, 9),
+    st.sampled_from(ALL),
+)
+def test_as_many_centroids_as_there_can_be(values, clusters, initialisation):
+    centroids, codes = kmeans(np.array(values), clusters, initialisation=initialisation)
+    assert len(centroids) == len(set(codes)) == min(clusters, len(set(values)))
+
+
+def test_a_value_half_way_goes_to_the_lower_centroid_in_every_step():
+    """1 is half-way between the first centroids, 0 and 2; the means of the next step tell."""
+    centroids, codes = kmeans(np.array([0.0, 1.0, 2.0]), 2)
+    assert centroids.tolist() == [0.5, 2.0] and codes.tolist() == [0, 0, 1]

@@ -37,7 +37,7 @@ from pleach.errors import (
     TrainingError,
 )
 from pleach.format import dumps
-from pleach.metrics import ERROR, RMSE, Metric, as_array, as_targets, doubt, for_targets, named
+from pleach.metrics import ERROR, RMSE, Metric, as_numbers, as_targets, doubt, for_targets, named
 from pleach.model import CompressedLayer, CompressedModel
 from pleach.models import layers_of
 from pleach.reference import Reference
@@ -238,7 +238,7 @@ def finish(
 
 
 def _fixed(student, calibration, original, *, accumulator_bits, codebook_bits, order):
-    calibration = as_array(calibration, "calibration inputs")
+    calibration = as_numbers(calibration, "calibration inputs")
     fixed = calibrate(
         real_layers(student, calibration.shape[1:]),
         calibration,
@@ -299,14 +299,9 @@ class _Measured:
         if fixed is None:
             found = predict(student, self._inputs).numpy()
         else:
-            inputs = fixed.quantise(as_array(self._inputs, "inputs"))
-            found = real_outputs(fixed, Reference(fixed).run(inputs))
+            inputs = fixed.quantise(as_numbers(self._inputs, "inputs"))
+            found = fixed.dequantise(Reference(fixed).run(inputs))
         return self._metric(found.astype(np.float64), self._labels)
-
-
-def real_outputs(model: CompressedModel, outputs: np.ndarray) -> np.ndarray:
-    """What the integer outputs of a network stand for, float64."""
-    return np.ldexp(outputs.astype(np.float64), -model.layers[-1].output_fraction)
 
 
 def _warn(outputs: Tensor, labels: np.ndarray | None) -> None:

@@ -17,7 +17,7 @@ from torch.nn import functional
 from pleach.compression.config import TrainConfig
 from pleach.compression.prune import check_weights, per_layer
 from pleach.errors import ConfigError, DataError, TrainingError
-from pleach.metrics import as_array, as_targets, check_finite, wrong_percent
+from pleach.metrics import as_numbers, as_targets, check_finite, wrong_percent
 from pleach.models import channels_last, layers_of, sample_shape
 
 UINT8_FRACTION = 8
@@ -40,7 +40,7 @@ def as_floats(model: nn.Module, inputs: np.ndarray | Tensor) -> Tensor:
     Raises:
         DataError: wrong width, not numbers, or not finite.
     """
-    array = as_array(inputs, "inputs")
+    array = as_numbers(inputs, "inputs")
     first, shape = layers_of(model, array.shape[1:])[0], sample_shape(model, array.shape[1:])
     if array.ndim < 2 or not len(array) or math.prod(array.shape[1:]) != first.values_in:
         raise DataError(
@@ -232,7 +232,7 @@ def objective(
            [1. ]]))
     """
     if callable(loss):
-        array = as_array(labels, "labels")
+        array = as_numbers(labels, "labels")
         if array.ndim == 0 or len(array) != count:
             raise DataError(f"labels of shape {array.shape} for {count} inputs")
         check_finite(array, "labels")
@@ -242,7 +242,7 @@ def objective(
             f"a loss is {', '.join(LOSSES)} or a function of outputs and labels, not {loss!r}"
         )
     if loss == "mse":
-        labels = as_array(labels, "labels").astype(np.float64)
+        labels = as_numbers(labels, "labels").astype(np.float64)
     targets = as_targets(labels, count, outputs)
     default = "mse" if targets.ndim > 1 else "cross_entropy" if outputs > 1 else "binary"
     loss = loss or default
