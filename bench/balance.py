@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from pleach import data
+from pleach.cli.output import print_table
 from pleach.compression import (
     CompressConfig,
     PruneConfig,
@@ -86,15 +85,17 @@ def main():
         | {key: float(np.mean([run[key] for run in group])) for key in group[0]}
         for (density, name), group in sorted(runs.items())
     ]
-    table = Table(title=f"Digits, 64-256-128-10 at {PES} PEs, means of {args.seeds} seeds")
-    for name in ("kept", "loads", "error", "cycles", "utilisation"):
-        table.add_column(name, justify="left" if name == "loads" else "right")
-    for row in rows:
-        table.add_row(
-            f"{100 * row['density']:.0f} %", row["loads"], f"{row['error']:.2f} %",
-            f"{row['compute_cycles']:.0f}", f"{row['utilisation']:.3f}",
-        )  # fmt: skip
-    Console().print(table)
+    print_table(
+        f"Digits, 64-256-128-10 at {PES} PEs, means of {args.seeds} seeds",
+        ("loads", "kept", "error", "cycles", "utilisation"),
+        [
+            (
+                row["loads"], f"{100 * row['density']:.0f} %", f"{row['error']:.2f} %",
+                f"{row['compute_cycles']:.0f}", f"{row['utilisation']:.3f}",
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
     if args.json:
         write_whole(args.json, json.dumps(rows, indent=2))
 

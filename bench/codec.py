@@ -20,9 +20,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from pleach.cli.output import print_table
 from pleach.compression import kmeans
 from pleach.files import write_whole
 from pleach.format import (
@@ -319,18 +318,14 @@ def main() -> None:
     rows = []
     for name in args.parts or parts:
         rows += parts[name](args.repeats)
-    table = Table(box=None)
-    for column in ("what", "who"):
-        table.add_column(column)
-    for column in ("figure", "unit", "× pleach", "squares"):
-        table.add_column(column, justify="right")
+    cells = []
     for row in rows:
         ours = next((r for r in rows if r["what"] == row["what"] and r["who"] == "pleach"), None)
         ratio = f"{row['figure'] / ours['figure']:.2f}" if ours else ""
         squares = row.get("sum_of_squares_ours_over_theirs")
-        table.add_row(row["what"], row["who"], f"{row['figure']:,.3f}", row["unit"], ratio,
-                      f"{squares:.5f}" if squares else "")  # fmt: skip
-    Console(width=130).print(table)
+        cells.append((f"{row['what']}: {row['who']}", f"{row['figure']:,.3f}", row["unit"], ratio,
+                      f"{squares:.5f}" if squares else ""))  # fmt: skip
+    print_table("Speed, in one run", ("what: who", "figure", "unit", "× pleach", "squares"), cells)
     if args.json:
         write_whole(args.json, json.dumps(rows, indent=2))
 

@@ -25,11 +25,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 import pleach
 from pleach import models
+from pleach.cli.output import print_table
 from pleach.compression import CompressConfig, TrainConfig, compress, error_percent, train
 from pleach.data import load
 from pleach.errors import ConfigError
@@ -110,7 +109,7 @@ def dense_network(recipe: Recipe, images, labels, say):
     return model, json.loads(seconds.read_text())
 
 
-def run(name: str, hold_out: int, console: Console) -> dict:
+def run(name: str, hold_out: int) -> dict:
     """Train, compress and measure one recipe."""
     recipe = read(name)
     data = load("mnist")
@@ -145,7 +144,7 @@ def run(name: str, hold_out: int, console: Console) -> dict:
         "dense_seconds": dense_seconds,
         "compress_seconds": seconds,
     }
-    show(result, console)
+    show(result)
     return result
 
 
@@ -176,28 +175,29 @@ def measure(path: Path, recipe: Recipe, inputs, answers) -> dict:
     }
 
 
-def of_file(name: str, console: Console) -> dict:
+def of_file(name: str) -> dict:
     """Measure the file in bench/models as it is."""
     data = load("mnist")
     result = measure(MODELS / f"{name}.pleach", read(name), data.test_images, data.test_labels)
-    show(result, console)
+    show(result)
     return result
 
 
-def show(result: dict, console: Console) -> None:
+def show(result: dict) -> None:
     """The figures of a file beside the paper's; ours are of the shapes left of dead neurons."""
-    table = Table(title=f"{result['recipe']} beside Deep Compression's rows (in brackets)")
-    table.add_column("layer")
-    for column in ("shape", "kept %", "weight bits", "index bits", "rate %", "bytes"):
-        table.add_column(column, justify="right")
+    rows = []
     for row in result["layers"]:
         paper = PAPER[result["network"]].get(row["name"], ("", "", "", ""))
         cells = (100 * row["density"], row["weight_bits"], row["index_bits"], row["rate"])
         cells = [f"{ours:.2f} ({theirs})" for ours, theirs in zip(cells, paper, strict=True)]
         shape = "×".join(map(str, row["shape"]))
-        table.add_row(row["name"], shape, *cells, f"{row['bytes']:,}")
-    console.print(table)
-    console.print(
+        rows.append((row["name"], shape, *cells, f"{row['bytes']:,}"))
+    print_table(
+        f"{result['recipe']} beside Deep Compression's rows (in brackets)",
+        ("layer", "shape", "kept %", "weight bits", "index bits", "rate %", "bytes"),
+        rows,
+    )
+    print(
         f"{result['recipe']}: {result['bytes']:,} bytes, {result['ratio']:.1f}× (asked "
         f"{result['least_ratio']:g}×), error {result['error_pct']:.2f} % of "
         f"{result['error_of']} (at most {result['most_error_pct']:.2f} %); "
@@ -205,7 +205,7 @@ def show(result: dict, console: Console) -> None:
         f"{'the same weights' if result['loader_exact'] else 'OTHER weights'}"
     )
     if "dense_seconds" in result:
-        console.print(
+        print(
             f"{result['recipe']}: dense {result['dense_error_pct']:.2f} %; "
             f"{result['dense_seconds']:.0f} s dense, {result['compress_seconds']:.0f} s compression"
         )
@@ -223,11 +223,7 @@ def main() -> None:
     if args.files and args.hold_out:
         parser.error("--files measures the test images: leave --hold-out out")
     names = args.recipes or sorted(path.stem for path in RECIPES.glob("*.toml"))
-    console = Console(width=110)
-    results = [
-        of_file(name, console) if args.files else run(name, args.hold_out, console)
-        for name in names
-    ]
+    results = [of_file(name) if args.files else run(name, args.hold_out) for name in names]
     if args.json:
         write_whole(args.json, json.dumps(results, indent=2))
 

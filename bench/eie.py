@@ -20,9 +20,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from pleach.cli.output import print_table
 from pleach.compression.balance import balanced
 from pleach.explore import memory_bits
 from pleach.files import write_whole
@@ -176,29 +175,21 @@ def main():
         rows.append(row)
         print(f"{each.name}: {cycles:,} cycles", file=sys.stderr)
 
-    table = Table(title=f"EIE's benchmark at {args.pes} PEs")
-    for name in (
-        "layer",
-        "MACs",
-        "cycles",
-        "predicted",
-        "EIE",
-        "EIE / ours",
-        "utilisation",
-        "bits",
-    ):
-        table.add_column(name, justify="left" if name == "layer" else "right")
-    for row in rows:
-        table.add_row(
-            row["layer"], f"{row['nonzero_macs']:,}", f"{row['cycles']:,}",
-            f"{row['predicted_cycles']:,}", f"{row['eie_cycles']:,}",
-            f"{row['eie_cycles'] / row['cycles']:.3f}", f"{row['utilisation']:.3f}",
-            f"{row['memory_bits']:.1f}",
-        )  # fmt: skip
+    print_table(
+        f"EIE's benchmark at {args.pes} PEs",
+        ("layer", "MACs", "cycles", "predicted", "EIE", "EIE / ours", "utilisation", "bits"),
+        [
+            (
+                row["layer"], f"{row['nonzero_macs']:,}", f"{row['cycles']:,}",
+                f"{row['predicted_cycles']:,}", f"{row['eie_cycles']:,}",
+                f"{row['eie_cycles'] / row['cycles']:.3f}", f"{row['utilisation']:.3f}",
+                f"{row['memory_bits']:.1f}",
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
     mean = math.exp(np.mean([math.log(row["eie_cycles"] / row["cycles"]) for row in rows]))
-    console = Console(width=100)
-    console.print(table)
-    console.print(f"geometric mean of EIE / ours: {mean:.3f}")
+    print(f"geometric mean of EIE / ours: {mean:.3f}")
     if args.json:
         found = {"engine": asdict(config), "geometric_mean": mean, "layers": rows}
         write_whole(args.json, json.dumps(found, indent=2))

@@ -17,10 +17,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from pleach import data
+from pleach.cli.output import print_table
 from pleach.compression.balance import balanced
 from pleach.explore import memory_bits
 from pleach.files import write_whole
@@ -110,27 +109,21 @@ def main():
             rows[-1]["images_per_second"] = clocks[pes] * 1e6 / rows[-1]["mean_latency_cycles"]
 
     kept = sum(x.kept for x in model.layers) / (model.dense_bytes / 4)
-    table = Table(title=f"LeNet-300-100, {100 * kept:.1f} % kept, means of {len(images)} images")
-    for name in (
-        "PEs",
-        "groups",
-        "lanes",
-        "bits",
-        "latency",
-        *(x.name for x in model.layers),
-        *BREAKDOWN,
-        "images/s",
-    ):
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(
-            *(str(row["engine"][name]) for name in ("pes", "groups", "lanes")),
-            f"{row['memory_bits']:.1f}",
-            f"{row['mean_latency_cycles']:.0f}", *(f"{c:.0f}" for c in row["compute_cycles"]),
-            *(f"{sum(row['breakdown'][name]):.0f}" for name in BREAKDOWN),
-            f"{row['images_per_second']:,.0f}" if "images_per_second" in row else "",
-        )  # fmt: skip
-    Console(width=120).print(table)
+    layers = [layer.name for layer in model.layers]
+    print_table(
+        f"LeNet-300-100, {100 * kept:.1f} % kept, means of {len(images)} images",
+        ("PEs", "groups", "lanes", "bits", "latency", *layers, *BREAKDOWN, "images/s"),
+        [
+            (
+                *(str(row["engine"][name]) for name in ("pes", "groups", "lanes")),
+                f"{row['memory_bits']:.1f}",
+                f"{row['mean_latency_cycles']:.0f}", *(f"{c:.0f}" for c in row["compute_cycles"]),
+                *(f"{sum(row['breakdown'][name]):.0f}" for name in BREAKDOWN),
+                f"{row['images_per_second']:,.0f}" if "images_per_second" in row else "",
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
     if args.json:
         write_whole(args.json, json.dumps({"kept": kept, "runs": rows}, indent=2))
 

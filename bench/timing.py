@@ -19,9 +19,8 @@ from pathlib import Path
 from statistics import median_low
 
 from dense import DenseEngine, dense_cycles  # beside this file
-from rich.console import Console
-from rich.table import Table
 
+from pleach.cli.output import print_table
 from pleach.files import write_whole
 from pleach.reference import EngineConfig
 from pleach_hw.boards import board
@@ -109,17 +108,19 @@ def main() -> None:
             if args.json:  # what is there, should the next one take too long
                 write_whole(args.json, json.dumps(rows, indent=2))
 
-    table = Table(title="Netlists" if args.no_route else "Routed")
-    for name in ("design", "PEs", "chip", "LUT4", "FF", "RAMs", "multipliers", "MHz", "seeds"):
-        table.add_column(name, justify="left" if name == "design" else "right")
-    for row in rows:
-        table.add_row(
-            row["design"], str(row["pes"]), row["chip"], f"{row['lut4']:,}", f"{row['ff']:,}",
-            str(row["bram"]), str(row["mult"]),
-            "" if row["fmax_mhz"] is None else f"{row['fmax_mhz']:.1f}",
-            " ".join(f"{clock:.0f}" for clock in row["clocks_mhz"]),
-        )  # fmt: skip
-    Console(width=110).print(table)
+    print_table(
+        "Netlists" if args.no_route else "Routed",
+        ("design", "PEs", "chip", "LUT4", "FF", "RAMs", "multipliers", "MHz", "seeds"),
+        [
+            (
+                row["design"], str(row["pes"]), row["chip"], f"{row['lut4']:,}", f"{row['ff']:,}",
+                str(row["bram"]), str(row["mult"]),
+                "" if row["fmax_mhz"] is None else f"{row['fmax_mhz']:.1f}",
+                " ".join(f"{clock:.0f}" for clock in row["clocks_mhz"]),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
