@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ def _check(config, name: str, low, high, kind=float) -> None:
 
 
 def _check_value(name: str, value, low, high, kind) -> None:
-    allowed = (int, float) if kind is float else (int,)
+    allowed = Real if kind is float else Integral
     if isinstance(value, bool) or not isinstance(value, allowed) or not low <= value <= high:
         what = "a number" if kind is float else "an integer"
         raise ConfigError(f"{name} must be {what} from {low} to {high}, not {value!r}")
@@ -28,6 +30,23 @@ def _check_choice(config, name: str, choices: tuple[str, ...]) -> None:
             f"{type(config).__name__}.{name} must be one of {', '.join(choices)}, "
             f"not {getattr(config, name)!r}"
         )
+
+
+def _check_type(config, name: str, kind: type, what: str) -> None:
+    if not isinstance(getattr(config, name), kind):
+        raise ConfigError(
+            f"{type(config).__name__}.{name} must be {what}, not {getattr(config, name)!r}"
+        )
+
+
+def _check_layers(config, low, high, kind) -> None:
+    """`layers`: a value for each name; a copy is kept."""
+    _check_type(config, "layers", Mapping, "a table of layer names and values")
+    for name, value in config.layers.items():
+        if not isinstance(name, str):
+            raise ConfigError(f"{type(config).__name__}.layers takes names, not {name!r}")
+        _check_value(f"{type(config).__name__}.layers[{name!r}]", value, low, high, kind)
+    object.__setattr__(config, "layers", dict(config.layers))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +99,13 @@ class TrainConfig:
         _check(self, "input_dropout", 0, 0.95)
         _check(self, "distillation", 0, 1)
         _check(self, "temperature", 0.1, 100)
-        object.__setattr__(self, "freeze", tuple(self.freeze))
+        _check_type(self, "rescale_dropout", bool, "true or false")
+        names = self.freeze
+        if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+            raise ConfigError(
+                f'TrainConfig.freeze must be a list of layer names, like ["fc1"], not {names!r}'
+            )
+        object.__setattr__(self, "freeze", tuple(names))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +156,10 @@ class PruneConfig:
         _check(self, "density", 0, 1)
         if self.quality is not None:
             _check(self, "quality", 0, high)
-        for name, value in self.layers.items():
-            _check_value(f"PruneConfig.layers[{name!r}]", value, 0, high, float)
+        _check_layers(self, 0, high, float)
+        _check_type(self, "splice", bool, "true or false")
+        _check_type(self, "remove", bool, "true or false")
+        _check_type(self, "train", TrainConfig, "a TrainConfig")
         _check_choice(self, "criterion", ("magnitude", "saliency"))
         _check_choice(self, "scope", ("layer", "network"))
         _check(self, "start", 0, 1)
@@ -180,8 +207,8 @@ class ShareConfig:
 
     def __post_init__(self):
         _check(self, "clusters", 1, 256, int)
-        for name, value in self.layers.items():
-            _check_value(f"ShareConfig.layers[{name!r}]", value, 1, 256, int)
+        _check_layers(self, 1, 256, int)
+        _check_type(self, "train", TrainConfig, "a TrainConfig")
         _check(self, "reassign", 0, 100_000)
         _check_choice(self, "initialisation", ("linear", "density", "random", "optimal"))
 
@@ -191,10 +218,13 @@ class CompressConfig:
     """The whole path.
 
     Args:
-        prune: its stages, one or more; each begins with what the one before left.
+        prune: its stages; each begins with what the one before left.
         share: the step after them.
         codebook_bits: of the fixed-point codebooks, 8 to 16; of 8 they take a byte a value.
         order: whether hidden neurons are put in the order that makes the file smallest.
+        output_scale: ``shared``, one fraction for all outputs, ``each``, one for each, so that
+            small outputs beside large ones keep their precision in training, sharing and fixed
+            point, or ``auto``: ``each`` where the labels are floats of several outputs.
         accumulator_bits: width for which the compiler proves that nothing overflows; ``auto`` is
             32 for each layer where that does, and as much as it needs where it does not.
         seed: of everything random.
@@ -208,18 +238,80 @@ class CompressConfig:
     share: ShareConfig = ShareConfig()
     codebook_bits: int = 16
     order: bool = True
+    output_scale: str = "auto"
     accumulator_bits: int | str = "auto"
     seed: int = 0
 
     def __post_init__(self):
         if isinstance(self.prune, PruneConfig):
             object.__setattr__(self, "prune", (self.prune,))
+        stages = self.prune
+        if not isinstance(stages, list | tuple) or not all(
+            isinstance(stage, PruneConfig) for stage in stages
+        ):
+            raise ConfigError(
+                f"CompressConfig.prune must be a PruneConfig or several of them, not {stages!r}"
+            )
+        object.__setattr__(self, "prune", tuple(stages))
+        _check_type(self, "share", ShareConfig, "a ShareConfig")
+        _check_type(self, "order", bool, "true or false")
+        _check_choice(self, "output_scale", ("auto", "shared", "each"))
         _check(self, "codebook_bits", 8, 16, int)
         if isinstance(self.accumulator_bits, str):
             _check_choice(self, "accumulator_bits", ("auto", "a number of bits"))
         else:
             _check(self, "accumulator_bits", 16, 64, int)
         _check(self, "seed", 0, (1 << 63) - 1, int)
+
+    def with_(
+        self,
+        *,
+        density: float | None = None,
+        clusters: int | None = None,
+        epochs: int | None = None,
+    ) -> CompressConfig:
+        """These settings with the three that matter most, in agreement with the others.
+
+        Args:
+            density: share kept at the end, of every layer: for `PruneConfig.layers` and
+                `PruneConfig.quality`, too.
+            clusters: values in each codebook; for `ShareConfig.layers`, too.
+            epochs: of retraining in all stages of pruning. Their ramps and the fine-tuning of
+                shared values become shorter or longer with it; 0 trains nothing.
+
+        Raises:
+            ConfigError: one out of range.
+
+        >>> only_quantised = CompressConfig().with_(density=1, clusters=256, epochs=0)
+        >>> short = CompressConfig().with_(epochs=12)
+        >>> short.prune[0].train.epochs, short.prune[0].ramp, short.share.train.epochs
+        (12, 6.0, 2)
+        """
+        stages, share = list(self.prune) or [PruneConfig(density=1.0)], self.share
+        if epochs is not None:
+            _check_value("epochs", epochs, 0, 100_000, int)
+            before = sum(stage.train.epochs for stage in stages)
+            if not before:  # nothing to keep the proportions of
+                default = PruneConfig()
+                stages[-1] = replace(stages[-1], train=default.train, ramp=default.ramp)
+                share = replace(
+                    share, train=replace(share.train, epochs=ShareConfig().train.epochs)
+                )
+                before = default.train.epochs
+            factor = epochs / before
+            for n, stage in enumerate(stages):
+                count = round(stage.train.epochs * factor)
+                ramp = min(stage.ramp * factor, count)
+                stages[n] = replace(stage, ramp=ramp, train=replace(stage.train, epochs=count))
+            share = replace(
+                share, train=replace(share.train, epochs=math.ceil(share.train.epochs * factor))
+            )
+        if density is not None:
+            stages[:-1] = [replace(s, density=max(s.density, density)) for s in stages[:-1]]
+            stages[-1] = replace(stages[-1], density=density, quality=None, layers={})
+        if clusters is not None:
+            share = replace(share, clusters=clusters, layers={})
+        return replace(self, prune=tuple(stages), share=share)
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> CompressConfig:

@@ -11,11 +11,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from pleach.compression.calibrate import RealLayer, calibrate
 from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
 from pleach.compression.order import ordered
-from pleach.compression.prune import check_weights, parts_of, per_layer, prune_, size_of
+from pleach.compression.prune import (
+    check_weights,
+    masks_of,
+    parts_of,
+    per_layer,
+    prune_,
+    size_of,
+)
 from pleach.compression.remove import remove_neurons_
 from pleach.compression.share import reassign_, share_
 from pleach.compression.taken import taken
@@ -41,6 +49,9 @@ from pleach.metrics import ERROR, RMSE, Metric, as_numbers, as_targets, doubt, f
 from pleach.model import CompressedLayer, CompressedModel
 from pleach.models import layers_of
 from pleach.reference import Reference
+
+# An output that small beside the others has a fraction of its own that the file can hold.
+MOST_EXPONENT = 64
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,8 @@ def _compress(
         loss, labels = objective(loss, labels, len(inputs), outputs)
     elif loss is not None:
         raise DataError("a loss needs labels")
-    measured = _Measured(student, loss, metric, validation, outputs)
+    scale = _Scale(student, inputs.shape[1:])
+    measured = _Measured(student, scale, calibration, loss, metric, validation, outputs)
     stages: list[Stage] = []
 
     def done(name: str, fixed: CompressedModel | None = None) -> None:
@@ -145,6 +157,7 @@ def _compress(
             seed=config.seed,
             teacher=teacher,
             loss=loss,
+            unscale=1 / scale.factors if scale.exponents else None,
             before_step=before_step,
             progress=progress and (lambda *epoch: progress(stage, *epoch)),
         )
@@ -152,6 +165,12 @@ def _compress(
     done("dense")
     teacher = predict(student, inputs)
     _warn(teacher, labels)
+    targets = labels is not None and labels.dtype.kind == "f"
+    if config.output_scale == "each" or (config.output_scale == "auto" and targets):
+        scale.choose(teacher)
+        teacher = teacher * scale.factors
+        if loss == "mse":
+            labels = labels * scale.factors.numpy()
 
     stage = "dense"
     try:
@@ -168,16 +187,10 @@ def _compress(
         done(stage)
 
         stage = "fixed point"
-        fixed = _fixed(
-            student,
-            calibration,
-            original,
-            accumulator_bits=config.accumulator_bits,
-            codebook_bits=config.codebook_bits,
-            order=config.order,
-        )
+        fixed = _fixed(student, calibration, config, original, scale.exponents)
         done(stage, fixed)
     except (PleachError, MemoryError) as error:
+        scale.undo()
         raise TrainingError(
             f"{stage}: {error or type(error).__name__}; what was trained is the error's .network, "
             "for pleach.finish or to go on with",
@@ -194,6 +207,7 @@ def finish(
     accumulator_bits: int | str = "auto",
     codebook_bits: int = 16,
     order: bool = True,
+    output_scale: str = "shared",
 ) -> CompressedModel:
     """A network that is pruned and shared already, from whatever loop, as integers.
 
@@ -206,8 +220,11 @@ def finish(
             is seen as value / 256 and makes a network with uint8 inputs, floats one with int16
             inputs.
         accumulator_bits, codebook_bits, order: as in `CompressConfig`.
+        output_scale: ``each`` output has a fraction of its own, or one is ``shared``. A codebook
+            then has each of its values once for each exponent.
 
     Raises:
+        ConfigError: a setting out of range.
         ModelError: a network that cannot be represented; names the layer.
         DataError: inputs that do not match the network.
 
@@ -217,7 +234,10 @@ def finish(
     36
     """
     config = CompressConfig(
-        accumulator_bits=accumulator_bits, codebook_bits=codebook_bits, order=order
+        accumulator_bits=accumulator_bits,
+        codebook_bits=codebook_bits,
+        order=order,
+        output_scale=output_scale,
     )
     student = taken(model)
     inputs = as_floats(student, calibration)
@@ -227,33 +247,76 @@ def finish(
         size_of(layer.module, part) for layer in layers for part in parts_of(layer.module)
     )
     with exclusive():
-        return _fixed(
-            student,
-            calibration,
-            original,
-            accumulator_bits=config.accumulator_bits,
-            codebook_bits=config.codebook_bits,
-            order=config.order,
-        )
+        scale = _Scale(student, inputs.shape[1:])
+        if config.output_scale == "each":
+            scale.choose(predict(student, inputs))
+        return _fixed(student, calibration, config, original, scale.exponents)
 
 
-def _fixed(student, calibration, original, *, accumulator_bits, codebook_bits, order):
+def _fixed(student, calibration, config: CompressConfig, original: int, exponents):
     calibration = as_numbers(calibration, "calibration inputs")
     fixed = calibrate(
         real_layers(student, calibration.shape[1:]),
         calibration,
-        accumulator_bits=accumulator_bits,
-        codebook_bits=codebook_bits,
+        accumulator_bits=config.accumulator_bits,
+        codebook_bits=config.codebook_bits,
     )
-    fixed = replace(fixed, original=original)
-    return ordered(fixed) if order else fixed
+    fixed = replace(fixed, original=original, output_exponents=exponents)
+    return ordered(fixed) if config.order else fixed
+
+
+class _Scale:
+    """Powers of two that make the outputs of a network one size while it is trained and shared.
+
+    An output's row of the last layer, and with it the output, is as large as the others'; its
+    fraction in the file makes up for it.
+
+    Attributes:
+        exponents: of the rows of the last layer; none before `choose`, or where all are 0.
+        factors: what the outputs are multiplied by, ``(outputs,)``.
+    """
+
+    def __init__(self, student: nn.Module, shape: Sequence[int]):
+        self._layer = layers_of(student, shape)[-1]
+        self.exponents: tuple[int, ...] = ()
+        self.factors = torch.ones(self._layer.values_out)
+
+    def choose(self, outputs: Tensor) -> None:
+        """Scale the last layer so that the largest of each row's `outputs` is within a factor of
+        two of the largest of all."""
+        rows = self._layer.outputs
+        largest = outputs.abs().amax(0).reshape(rows, -1).amax(1).double()
+        ratio = torch.where(largest > 0, largest.max() / largest, 1.0)
+        exponents = ratio.log2().floor().clamp(0, MOST_EXPONENT)
+        if exponents.any():
+            self.exponents = tuple(exponents.int().tolist())
+            self.factors = (2.0**exponents).repeat_interleave(len(self.factors) // rows).float()
+            self._multiply(2.0**exponents)
+
+    def undo(self) -> None:
+        """Give the network its own outputs back."""
+        if self.exponents:
+            self._multiply(2.0 ** -torch.tensor(self.exponents).double())
+            self.exponents, self.factors = (), torch.ones_like(self.factors)
+
+    def _multiply(self, factors: Tensor) -> None:
+        module = self._layer.module
+        for part in parts_of(module):
+            if parametrize.is_parametrized(module, part):
+                if not masks_of(module):  # a shared codebook knows no rows
+                    parametrize.remove_parametrizations(module, part)
+            masked = masks_of(module).get(part)
+            tensor = getattr(module, part)
+            tensor = tensor if masked is None else module.parametrizations[part].original
+            with torch.no_grad():
+                tensor.mul_(factors.to(tensor).reshape(-1, *[1] * (tensor.ndim - 1)))
 
 
 class _Measured:
     """The figure of the validation inputs, checked before any work."""
 
-    def __init__(self, student, loss, metric, validation, outputs: int):
-        self._inputs = None
+    def __init__(self, student, scale, calibration, loss, metric, validation, outputs: int):
+        self._inputs, self._scale = None, scale
         self._metric = ERROR if metric is None else named(metric)
         if validation is None:
             return
@@ -262,6 +325,12 @@ class _Measured:
         except (TypeError, ValueError):
             raise DataError("validation is a pair, inputs and labels") from None
         count = len(as_floats(student, self._inputs))
+        kinds = [
+            "uint8" if as_numbers(x, "inputs").dtype == np.uint8 else "floats"
+            for x in (calibration, self._inputs)
+        ]
+        if kinds[0] != kinds[1]:
+            raise DataError(f"validation inputs are {kinds[1]}, the calibration's {kinds[0]}")
         if loss is None:  # no labels to train on: those of the validation say what they are
             loss, self._labels = objective(None, labels, count, outputs)
         else:
@@ -297,7 +366,7 @@ class _Measured:
         if self._inputs is None:
             return None
         if fixed is None:
-            found = predict(student, self._inputs).numpy()
+            found = (predict(student, self._inputs) / self._scale.factors).numpy()
         else:
             inputs = fixed.quantise(as_numbers(self._inputs, "inputs"))
             found = fixed.dequantise(Reference(fixed).run(inputs))
@@ -376,7 +445,10 @@ def _check(student: nn.Module, shape: Sequence[int], config: CompressConfig) -> 
         ("share", config.share),
     ):
         per_layer(names, 0, settings.layers, f"{place}.layers")
-        per_layer(names, 0, dict.fromkeys(settings.train.freeze, 0), f"{place}.train.freeze")
+        frozen = dict.fromkeys(settings.train.freeze, 0)
+        per_layer(names, 0, frozen, f"{place}.train.freeze")
+        if len(frozen) == len(names):
+            raise ConfigError(f"{place}.train.freeze names every layer: nothing is left to train")
     check_weights(layers)
     dumps(
         CompressedModel(

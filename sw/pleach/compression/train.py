@@ -135,7 +135,9 @@ def train(
     if teacher is not None and len(teacher) != len(inputs):
         raise DataError(f"{len(teacher)} teacher outputs for {len(inputs)} inputs")
     parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in frozen]
-    like = next(model.parameters(), inputs)
+    if not parameters:
+        raise ConfigError("every layer is frozen: there is nothing to train")
+    like = parameters[0]
     inputs = inputs.to(like)
     if teacher is not None:
         teacher = teacher.to(like)
