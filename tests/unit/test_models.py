@@ -2,11 +2,14 @@
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
+from pleach.compression import TrainConfig, train
 from pleach.errors import DataError, ModelError
 from pleach.model import Activation, Convolution
 from pleach.models import (
@@ -17,8 +20,10 @@ from pleach.models import (
     lenet_300_100,
     load_checkpoint,
     mlp,
+    read_network,
     sample_shape,
     save_checkpoint,
+    tensor_of,
 )
 
 
@@ -173,7 +178,6 @@ TIED = nn.Linear(3, 3)
         (nn.Sequential(nn.ReLU(), nn.Linear(2, 2)), "'0' is a ReLU before"),
         (nn.Sequential(nn.Linear(2, 3), nn.Linear(2, 2)), "'1' takes 2 inputs, layer '0' .* 3"),
         (nn.Sequential(TIED, nn.ReLU(), TIED), "'2' is layer '0' again"),
-        (nn.Sequential(Odd(2, 2)), "'0' is a Odd"),
         (nn.Sequential(nn.ReLU6()), "ReLU6"),
         (nn.Sequential(nn.Flatten()), "no Linear or Conv2d layer"),
         (nn.Linear(2, 2), "the network is a Linear; only an nn.Sequential"),
@@ -182,6 +186,253 @@ TIED = nn.Linear(3, 3)
 def test_what_is_not_supported_names_the_layer(model, words):
     with pytest.raises(ModelError, match=words):
         layers_of(model)
+
+
+class Times0(nn.ReLU):
+    def forward(self, inputs):
+        return inputs * 0
+
+
+class Backwards(nn.Sequential):
+    def __iter__(self):
+        return iter(list(self._modules.values())[::-1])
+
+
+class Kernel(nn.Conv2d):
+    def _conv_forward(self, inputs, weight, bias):
+        return super()._conv_forward(inputs, -weight, bias)
+
+
+class Called(nn.Dropout):
+    def __call__(self, inputs):
+        return inputs + 1
+
+
+class Flatten(nn.Module):
+    def forward(self, inputs):
+        return inputs.sum(1, keepdim=True)
+
+
+class OnlyMadeOtherwise(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 2)
+
+
+class Noted(nn.Sequential):
+    """Its forward is that of Sequential."""
+
+
+def test_subclasses_that_compute_the_same():
+    assert len(layers_of(Noted(OnlyMadeOtherwise(), nn.ReLU()))) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (
+            nn.Sequential(Odd(2, 2)),
+            r"'0' is a .*\.Odd, whose forward is not that of torch's Linear",
+        ),
+        (
+            nn.Sequential(nn.Linear(2, 2), Times0()),
+            r"'1' is a .*test_models\.Times0, whose .* ReLU",
+        ),
+        (Backwards(nn.Linear(2, 2)), r"the network is a .*Backwards, whose .* Sequential"),
+        (nn.Sequential(Backwards(nn.Linear(2, 2))), r"layer '0' is a .*Backwards, whose forward"),
+        (nn.Sequential(Kernel(1, 1, 3)), r"'0' is a .*Kernel, whose forward .* Conv2d"),
+        (nn.Sequential(nn.Linear(2, 2), Called()), r"'1' is a .*Called, whose forward .* Dropout"),
+        (
+            nn.Sequential(nn.Linear(2, 2), Flatten()),
+            r"'1' is a .*test_models\.Flatten, which is no",
+        ),
+        (
+            nn.Sequential(torch.ao.nn.quantized.dynamic.Linear(2, 2)),
+            r"'0' is a torch\.ao\..*\.Linear, which is no class of torch\.nn: only Linear",
+        ),
+    ],
+)
+def test_a_class_that_computes_something_else(model, words):
+    with pytest.raises(ModelError, match=words):
+        layers_of(model)
+
+
+EVERY = (
+    nn.Sequential(nn.Linear(2, 2)),
+    nn.Sequential(nn.Conv2d(1, 1, 3)),
+    nn.Sequential(nn.Linear(2, 2), nn.ReLU()),
+    nn.Sequential(nn.Conv2d(1, 1, 3), nn.MaxPool2d(2)),
+    nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten()),
+    nn.Sequential(nn.Unflatten(1, (1, 3, 3)), nn.Conv2d(1, 1, 3)),
+    nn.Sequential(nn.Linear(2, 2), nn.Dropout()),
+    nn.Sequential(nn.Linear(2, 2), nn.AlphaDropout()),
+    nn.Sequential(nn.Linear(2, 2), nn.Identity()),
+    nn.Sequential(nn.Sequential(nn.Linear(2, 2))),
+)
+
+
+@pytest.mark.parametrize("model", EVERY, ids=lambda model: type(model[-1]).__name__)
+def test_hooks_and_a_forward_of_its_own(model):
+    expected = [layer.name for layer in layers_of(model)]
+    for where, module in (
+        (r"layer '\d'", model[0]),
+        (r"layer '\d'", model[-1]),
+        ("network", model),
+    ):
+        for register in (module.register_forward_hook, module.register_forward_pre_hook):
+            handle = register(lambda *args: None)
+            with pytest.raises(
+                ModelError, match=rf"{where} has the forward hook .*<lambda>.*remove"
+            ):
+                layers_of(model)
+            handle.remove()
+        module.forward = lambda inputs: inputs * 0
+        with pytest.raises(ModelError, match=f"{where} is a .* with a forward of its own"):
+            layers_of(model)
+        del module.forward
+    for register in (
+        nn.modules.module.register_module_forward_hook,
+        nn.modules.module.register_module_forward_pre_hook,
+    ):
+        handle = register(lambda *args: None)
+        with pytest.raises(ModelError, match="forward hook is registered for all modules"):
+            layers_of(model)
+        handle.remove()
+    assert [layer.name for layer in layers_of(model)] == expected
+
+
+def test_hooks_of_ours_pass():
+    model = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten(), nn.Linear(1, 1))
+    with channels_last(model):
+        assert len(layers_of(model)) == 2
+    seen = []
+    train(
+        model, np.ones((2, 1, 3, 3), np.float32), np.zeros(2, np.int64),
+        TrainConfig(epochs=1, dropout=0.5),
+        before_step=lambda *_: seen.append(
+            (len(model[2]._forward_pre_hooks), len(layers_of(model)))
+        ),
+    )  # fmt: skip
+    assert seen == [(1, 2), (1, 2)]
+
+
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_masks_of_torchs_pruning(tmp_path, part):
+    model = mlp([4, 3, 2])
+    prune.l1_unstructured(model.fc1, part, amount=2)
+    assert [layer.name for layer in layers_of(model)] == ["fc1", "fc2"]
+    # As the next run computes it, whatever the last one left in the attribute.
+    getattr(model.fc1, f"{part}_orig").data.fill_(1.5)
+    assert tensor_of(model.fc1, part).unique().tolist() == [0.0, 1.5]
+    again = load_checkpoint(save_checkpoint(model, tmp_path / "net.safetensors"))
+    model(torch.rand(1, 4))
+    assert torch.equal(again[f"fc1.{part}"], getattr(model.fc1, part))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("normalise", "words"),
+    [
+        (nn.utils.weight_norm, "'fc1' has the forward hook WeightNorm: .*remove_weight_norm"),
+        (nn.utils.spectral_norm, "'fc1' has the forward hook SpectralNorm: .*remove_spectral_norm"),
+        (parametrizations.weight_norm, "'fc1': its weight has the parametrization .*_WeightNorm; "),
+        (parametrizations.orthogonal, "'fc1': its weight has the .*_Orthogonal; .*remove_param"),
+    ],
+)
+def test_normalised_weights(normalise, words):
+    model = mlp([4, 3, 2])
+    normalise(model.fc1)
+    with pytest.raises(ModelError, match=words):
+        layers_of(model)
+
+
+def tied(part):
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
+    setattr(model[2], part, getattr(model[0], part))
+    return model
+
+
+def test_tied_tensors():
+    for part in ("weight", "bias"):
+        with pytest.raises(
+            ModelError, match=f"'2' shares its {part} with layer '0': tie no layers"
+        ):
+            layers_of(tied(part))
+    model = tied("weight")
+    for layer in (model[0], model[2]):
+        prune.identity(layer, "weight")
+    with pytest.raises(ModelError, match="'2' shares its weight with layer '0'"):
+        layers_of(model)
+
+
+def sparse(layout):
+    model = nn.Sequential(nn.Linear(4, 4))
+    model[0].weight = nn.Parameter(model[0].weight.detach().to_sparse(layout=layout))
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (
+            sparse(torch.sparse_coo),
+            r"'0': its weight is of layout torch\.sparse_coo: make it dense",
+        ),
+        (
+            sparse(torch.sparse_csr),
+            r"'0': its weight is of layout torch\.sparse_csr: make it dense",
+        ),
+        (nn.Sequential(nn.Linear(2, 2, device="meta")), "'0': its weight is on the meta device"),
+        (nn.Sequential(nn.Linear(2, 2, dtype=torch.complex64)), "'0': its weight is .*complex64"),
+        (nn.Sequential(nn.LazyLinear(2)), "'0' is a LazyLinear that has no shape yet: run the net"),
+        (nn.Sequential(nn.LazyConv2d(2, 3)), "'0' is a LazyConv2d that has no shape yet"),
+        (tied("weight"), "'2' shares its weight"),
+    ],
+)
+def test_tensors_that_are_no_plain_reals(model, words):
+    with pytest.raises(ModelError, match=words):
+        layers_of(model)
+
+
+def test_a_lazy_layer_that_has_run():
+    model = nn.Sequential(nn.LazyLinear(3), nn.ReLU())
+    model(torch.zeros(1, 5))
+    assert layers_of(model)[0].values_in == 5
+
+
+def test_a_weight_of_another_size_than_its_module_says():
+    model = mlp([4, 3, 2])
+    model.fc1.weight = nn.Parameter(torch.ones(3, 9))
+    with pytest.raises(ModelError, match=r"'fc1': its weight has the shape \(3, 9\), .* \(3, 4\)"):
+        layers_of(model)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_wrapped_and_compiled_networks():
+    model = mlp([4, 3, 2])
+    scripted = torch.jit.script(model)
+    for network, words in (
+        (torch.compile(model), r"OptimizedModule: give the network in it, model\._orig_mod"),
+        (nn.DataParallel(model), r"DataParallel: give the network in it, model\.module"),
+        (scripted, "which TorchScript compiled: give the torch module that it was made from"),
+        (nn.Sequential(scripted), "'0' is a .*, which TorchScript compiled"),
+        (model.state_dict(), "a network is a torch module, not OrderedDict"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            layers_of(network)
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (nn.Softmax(1), "'1' is a Softmax: at the end leave it out, the largest output stays"),
+        (nn.LogSoftmax(1), "'1' is a LogSoftmax: at the end leave it out, the largest"),
+        (nn.Sigmoid(), "'1' is a Sigmoid: at the end leave it out, an output above 0"),
+    ],
+)
+def test_functions_at_the_end_that_change_no_decision(last, words):
+    with pytest.raises(ModelError, match=words):
+        layers_of(nn.Sequential(nn.Linear(2, 2), last))
 
 
 @pytest.mark.parametrize("name", ["net.safetensors", "net.pt"])
@@ -264,19 +515,150 @@ def test_missing_checkpoint(tmp_path):
         load_checkpoint(tmp_path / "net.pt")
 
 
+def pruned_state():
+    model = nn.Sequential(nn.Linear(2, 2))
+    prune.identity(model[0], "weight")
+    return model.state_dict()
+
+
 @pytest.mark.parametrize(
     ("state", "words"),
     [
         ({}, "holds no Linear weight"),
         ({"c.weight": torch.zeros(2, 1, 3, 3)}, "'c': weight of shape .* load_state_dict"),
-        ({"a.weight": torch.zeros(2, 2), "a.running_mean": torch.zeros(2)}, "running_mean"),
+        ({"c.weight": torch.zeros(2, 1, 3)}, "'c': weight of shape .* Conv1d is not supported"),
+        ({"a.weight": torch.zeros(2)}, "'a': weight of shape .* a normalisation is to be folded"),
+        (
+            {"a.weight": torch.zeros(2, 2), "a.running_mean": torch.zeros(2)},
+            "'a.running_mean' is neither .* BatchNorm: fold that into the layer before it",
+        ),
+        (
+            nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).state_dict(),
+            "'1.running_mean' .* fold",
+        ),
+        (pruned_state(), "'0.weight_orig' is neither .* torch.nn.utils.prune.remove"),
+        (
+            {"a.weight_g": torch.zeros(2, 1)},
+            "'a.weight_g' is neither .* torch.nn.utils.remove_weight",
+        ),
+        ({"a.parametrizations.weight.original": torch.zeros(1, 1)}, "save_checkpoint.* plain ones"),
+        (nn.LSTM(2, 2).state_dict(), "'weight_ih_l0' is neither .* recurrent and attention"),
+        (nn.Linear(2, 2).state_dict(), "'weight' is neither .* a layer has a name and a weight"),
         ({"a.bias": torch.zeros(2)}, "'a.bias' is neither"),
+        ({"a.weight": np.zeros((2, 2))}, "'a.weight' is no named tensor"),
+        ({0: torch.zeros(2, 2)}, "0 is no named tensor"),
         ({"a.weight": torch.zeros(2, 3), "a.bias": torch.zeros(3)}, "bias .* for 2 outputs"),
         ({"a.weight": torch.zeros(2, 3), "b.weight": torch.zeros(2, 3)}, "'b' takes 3 .* gives 2"),
         ({"a.weight": torch.full((2, 3), torch.nan)}, "finite"),
-        ({"a.weight": torch.zeros(2, 3, dtype=torch.int64)}, "int64"),
+        ({"a.weight": torch.zeros(2, 3, dtype=torch.int64)}, "'a.weight' holds torch.int64 values"),
+        ({"a.weight": torch.zeros(2, 3, dtype=torch.complex64)}, "'a.weight' holds .*complex64"),
+        ({"a.weight": torch.zeros(2, 3, dtype=torch.bool)}, "'a.weight' holds torch.bool values"),
+        ({"a.weight": torch.zeros(2, 3, device="meta")}, "'a.weight' is on the meta device"),
+        ({"a.weight": nn.LazyLinear(2).weight}, "'a.weight' has no shape yet: run the network"),
+        ({"a.weight": torch.tensor([[0.1]]).double() + 1e-12}, "float64 values that float32 does"),
+        (
+            {"a.weight": torch.tensor([[1e300]], dtype=torch.float64)},
+            "float64 values that float32 does not",
+        ),
+        ({"a.weight": torch.empty(1, 1, dtype=torch.float4_e2m1fn_x2)}, "cannot be converted"),
+        ({"a.weight": torch.empty(1, 1, dtype=torch.bits8)}, "'a.weight' holds torch.bits8"),
+        (
+            {"a.weight": torch.nested.nested_tensor([torch.ones(1), torch.ones(2)])},
+            "'a.weight' .* cannot be converted",
+        ),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested")
 def test_state_dict_of_something_else(state, words):
     with pytest.raises(ModelError, match=words):
         from_state_dict(state)
+
+
+VALUES = torch.tensor([[0.5, 0.0], [-2.0, 1.0]])
+FORMATS = (
+    *((VALUES.to(dtype), str(dtype)) for dtype in (torch.float16, torch.bfloat16, torch.float64)),
+    *((VALUES.to(dtype), str(dtype)) for dtype in vars(torch).values()
+      if isinstance(dtype, torch.dtype) and "float8" in str(dtype) and "e8m0" not in str(dtype)),
+    *((VALUES.to_sparse(layout=layout), str(layout))
+      for layout in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)),
+    *((VALUES.to_sparse(layout=layout, blocksize=(1, 1)), str(layout))
+      for layout in (torch.sparse_bsr, torch.sparse_bsc)),
+    (VALUES.to_mkldnn(), "mkldnn"),
+    (torch.quantize_per_tensor(VALUES, 0.5, 3, torch.qint8), "quantized"),
+    (nn.Parameter(VALUES.t().contiguous().t()), "strides"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("tensor", [x for x, _ in FORMATS], ids=[name for _, name in FORMATS])
+def test_tensors_that_convert_exactly(tensor):
+    model = from_state_dict({"a.weight": tensor, "b.weight": torch.eye(2)})
+    weight = model.a.weight
+    assert weight.dtype == torch.float32 and torch.equal(weight.detach(), VALUES)
+    assert weight.layout == torch.strided and weight.requires_grad
+
+
+def onnx_file(path):
+    path.write_bytes(b"\x08\x08\x12\x07pytorch" + bytes(40))
+
+
+def torchscript(path):
+    torch.jit.script(mlp([3, 2])).save(path)
+
+
+def exported(path):
+    torch.export.save(torch.export.export(mlp([3, 2]), (torch.zeros(1, 3),)), path)
+
+
+def whole_module(path):
+    torch.save(mlp([3, 2]), path)
+
+
+def lazy(path):
+    torch.save(nn.Sequential(nn.LazyLinear(2)).state_dict(), path)
+
+
+def optimiser_only(path):
+    torch.save({"net": {"0.weight": torch.ones(1, 1)}, "epoch": 3}, path)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("make", "name", "words"),
+    [
+        (
+            onnx_file,
+            "net.onnx",
+            "is an ONNX file: save the network it was exported from, torch.save",
+        ),
+        (onnx_file, "net.pt", "is an ONNX file"),
+        (
+            torchscript,
+            "net.pt",
+            r"is a TorchScript archive: torch\.save\(torch\.jit\.load\('.*net\.pt",
+        ),
+        (exported, "net.pt2", r"is a torch\.export archive: torch\.save\(torch\.export\.load"),
+        (whole_module, "net.pt", r"holds pickled objects, .* save model\.state_dict\(\) instead"),
+        (lazy, "net.pt", "holds pickled objects, .* a lazy layer runs once before"),
+        (optimiser_only, "net.pt", "holds no state dict, its keys are net, epoch; save model"),
+    ],
+)
+def test_files_of_other_kinds(tmp_path, make, name, words):
+    make(tmp_path / name)
+    for read in (load_checkpoint, read_network):
+        with pytest.raises(DataError, match=words) as caught:
+            read(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_ways_out_that_are_named(tmp_path):
+    """What the messages say to do works."""
+    path = tmp_path / "net.pt"
+    torchscript(path)
+    torch.save(torch.jit.load(path).state_dict(), path)
+    assert len(layers_of(from_state_dict(load_checkpoint(path)))) == 1
+    exported(path)
+    torch.save(torch.export.load(path).state_dict, path)
+    assert len(layers_of(from_state_dict(load_checkpoint(path)))) == 1
+    linear, norm = nn.Linear(3, 2), nn.BatchNorm1d(2)
+    fused = nn.utils.fusion.fuse_linear_bn_eval(linear.eval(), norm.eval())
+    assert len(layers_of(nn.Sequential(fused))) == 1

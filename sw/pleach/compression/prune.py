@@ -10,13 +10,13 @@ from torch.nn.utils import parametrize
 
 from pleach.compression.config import PruneConfig
 from pleach.errors import ConfigError, ModelError
-from pleach.models import Layer, layers_of
+from pleach.models import Layer, Parametrization, layers_of
 from pleach.settings import nearest
 
 PARTS = ("weight", "bias")
 
 
-class Mask(nn.Module):
+class Mask(Parametrization):
     """Parametrization that multiplies a tensor by a mask of zeros and ones.
 
     Args:

@@ -12,10 +12,10 @@ from pleach.compression.config import ShareConfig
 from pleach.compression.kmeans import kmeans
 from pleach.compression.prune import check_weights, masks_of, parts_of, per_layer
 from pleach.errors import ModelError
-from pleach.models import layers_of
+from pleach.models import Parametrization, layers_of
 
 
-class Shared(nn.Module):
+class Shared(Parametrization):
     """Parametrization that lays a codebook out as a tensor, zero where nothing was kept.
 
     The gradient of a codebook value is the sum of its members' (Deep Compression, equation 3).

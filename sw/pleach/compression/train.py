@@ -18,7 +18,7 @@ from pleach.compression.config import TrainConfig
 from pleach.compression.prune import check_weights, per_layer
 from pleach.errors import ConfigError, DataError, TrainingError
 from pleach.metrics import as_numbers, as_targets, check_finite, wrong_percent
-from pleach.models import channels_last, layers_of, sample_shape
+from pleach.models import channels_last, layers_of, ours, sample_shape
 
 UINT8_FRACTION = 8
 # The order of a float sum, and so its last bit, may depend on the count of threads: it is part of
@@ -358,7 +358,7 @@ def _dropout(model: nn.Module, config: TrainConfig, generator: torch.Generator) 
                     share *= math.sqrt(int(before.weight.count_nonzero()) / size)
                 return (_drop(args[0], share, generator),)
 
-            hooks.append(module.register_forward_pre_hook(drop))
+            hooks.append(module.register_forward_pre_hook(ours(drop)))
     try:
         yield
     finally:

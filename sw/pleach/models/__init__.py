@@ -9,11 +9,20 @@ from pleach.models.checkpoint import (
     save_state_dict,
 )
 from pleach.models.fold import fold_inputs
-from pleach.models.layers import Layer, channels_last, layers_of, sample_shape
+from pleach.models.layers import (
+    Layer,
+    Parametrization,
+    channels_last,
+    layers_of,
+    ours,
+    sample_shape,
+    tensor_of,
+)
 from pleach.models.networks import lenet_5, lenet_300_100, mlp
 
 __all__ = [
     "Layer",
+    "Parametrization",
     "channels_last",
     "fold_inputs",
     "from_state_dict",
@@ -23,8 +32,10 @@ __all__ = [
     "lenet_300_100",
     "load_checkpoint",
     "mlp",
+    "ours",
     "read_network",
     "sample_shape",
     "save_checkpoint",
     "save_state_dict",
+    "tensor_of",
 ]

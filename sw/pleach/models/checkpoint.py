@@ -22,7 +22,7 @@ from torch.nn.parameter import is_lazy
 from pleach.errors import ConfigError, DataError, ModelError
 from pleach.files import write_whole
 from pleach.model import Activation
-from pleach.models.layers import layers_of, leaves
+from pleach.models.layers import PARTS, layers_of, leaves, tensor_of
 from pleach.models.networks import lenet_5
 from pleach.models.order import fitting_orders, numbered
 
@@ -30,7 +30,6 @@ ACTIVATIONS = {"relu": Activation.RELU, "none": Activation.NONE}
 # What a safetensors file may say beside its tensors: the order of its layers, as a JSON list of
 # their names or of its keys, and the modules of the network, which `save_checkpoint` writes.
 ORDER, MODULES = "order", "pleach.modules"
-PARTS = ("weight", "bias")
 
 
 def read_network(
@@ -93,7 +92,7 @@ def save_checkpoint(model: nn.Module, path: str | Path) -> Path:
     state = {}
     for layer in layers_of(model):
         for part in PARTS:
-            if (tensor := getattr(layer.module, part)) is not None:
+            if (tensor := tensor_of(layer.module, part)) is not None:
                 state[f"{layer.name}.{part}"] = tensor.detach().cpu().contiguous()
     return save_state_dict(state, path, **{MODULES: json.dumps(list(_described(model)))})
 
@@ -186,11 +185,14 @@ def layer_tensors(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
             raise ModelError(f"{key!r} is no named tensor: a state dict maps names to tensors")
     names = [key.removesuffix(".weight") for key in state if key.endswith(".weight")]
     layers: dict[str, dict[str, Tensor]] = {name: {} for name in names}
-    for key, tensor in state.items():
-        name, _, part = key.rpartition(".")
-        if part not in PARTS or name not in layers:
-            raise ModelError(f"{key!r} is neither weight nor bias of a layer{_way_out(key)}")
-        layers[name][part] = _real(key, tensor)
+    split = {key: key.rpartition(".")[::2] for key in state}
+    others = [key for key, (name, part) in split.items() if part not in PARTS or name not in layers]
+    if others:
+        # One of another kind tells more than the bias of a layer whose weight is of another kind.
+        key = min(others, key=lambda key: split[key][1] in PARTS)
+        raise ModelError(f"{key!r} is neither weight nor bias of a layer{_way_out(key)}")
+    for key, (name, part) in split.items():
+        layers[name][part] = _real(key, state[key])
     return layers
 
 
@@ -448,7 +450,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not isinstance(state, Mapping) or not all(
         isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in state.items()
     ):
-        raise DataError(f"{path} holds no state dict; save model.state_dict()")
+        keys = f", its keys are {', '.join(map(str, state))}" if isinstance(state, Mapping) else ""
+        raise DataError(f"{path} holds no state dict{keys}; save model.state_dict()")
     return dict(state), metadata
 
 
@@ -475,7 +478,10 @@ def _what_it_is(path: Path, error: Exception) -> str:
             )
     pickled = head[:2] == b"PK" or head[:1] == b"\x80"
     if isinstance(error, pickle.UnpicklingError) and pickled:
-        return f"{path} holds pickled objects, which are never run; save model.state_dict() instead"
+        return (
+            f"{path} holds pickled objects, which are never run; save model.state_dict() instead"
+            f"{'; a lazy layer runs once before it' if 'Uninitialized' in str(error) else ''}"
+        )
     if isinstance(error, pickle.UnpicklingError):
         return f"{path} is not a checkpoint"
     why = error if isinstance(error, SafetensorError | OSError) else type(error).__name__

@@ -3,24 +3,62 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
 
 from pleach.errors import ModelError
 from pleach.model import Activation, Convolution
 
-IGNORED = (nn.Dropout, nn.Dropout2d, nn.Identity)
+IGNORED = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+    nn.Identity,
+)
+KINDS = (nn.Linear, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Unflatten, *IGNORED)
 SUPPORTED = "only Linear, Conv2d, ReLU, MaxPool2d, Flatten, Dropout and Identity are supported"
+# By a part of the name of a class of torch's.
 WHY_NOT = (
-    ("BatchNorm", "fold it into the layer before (torch.nn.utils.fusion.fuse_conv_bn_eval)"),
+    (
+        "BatchNorm",
+        "fold it into the layer before (torch.nn.utils.fusion.fuse_conv_bn_eval, "
+        "fuse_linear_bn_eval)",
+    ),
+    ("Softmax", "at the end leave it out, the largest output stays the largest without it"),
+    ("Sigmoid", "at the end leave it out, an output above 0 is a probability above one half"),
     ("Conv", "of convolutions only Conv2d is supported"),
     ("Pool", "of pooling only MaxPool2d is supported"),
     ("", SUPPORTED),
 )
+# What a class of the user's, or one object, may have instead of the supported class's own.
+COMPUTING = ("forward", "__call__", "_conv_forward", "__iter__")
+NORMS = {
+    "WeightNorm": "torch.nn.utils.remove_weight_norm",
+    "SpectralNorm": "torch.nn.utils.remove_spectral_norm",
+}
+PARTS = ("weight", "bias")
+
+
+class Parametrization(nn.Module):
+    """A parametrization that `layers_of` takes: what a layer's tensor is, not what it computes."""
+
+
+def ours(hook: Callable) -> Callable:
+    """A forward hook that `layers_of` lets pass, because it is gone when the training is over."""
+    hook.of_pleach = True
+    return hook
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +116,9 @@ def layers_of(model: nn.Module, shape: Sequence[int] | None = None) -> list[Laye
     `model` is an nn.Sequential, nested or not, of Linear, Conv2d, ReLU and MaxPool2d, with a
     Flatten between convolutions and Linear. A ReLU may stand before a convolution's MaxPool2d or
     after it, it is the same. Dropout and Identity are passed over: they change nothing of the
-    numbers at inference.
+    numbers at inference. A module that computes anything but what its class does, by a forward of
+    its own or a hook, is none of these. Masks and shared weights of Pleach and masks of
+    torch.nn.utils.prune may lie over the tensors (`tensor_of`), no other parametrizations.
 
     Args:
         shape: of an input: ``(channels, height, width)``, ``(height, width)`` of images of one
@@ -99,45 +139,68 @@ def layers_of(model: nn.Module, shape: Sequence[int] | None = None) -> list[Laye
     pleach.errors.ModelError: layer '1' is a Tanh: only Linear, Conv2d, ReLU, MaxPool2d, Flatten,
     Dropout and Identity are supported
     """
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"a network is a torch module, not {type(model).__name__}")
+    if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
+        raise ModelError(
+            "a forward hook is registered for all modules: what they compute is not known; "
+            "remove it (handle.remove())"
+        )
     layers: list[Layer] = []
     # What the next module gets: maps or rows (None: either, nothing has said it yet).
     maps: bool | None = None
     pooled = False
     for name, module in leaves(model):
-        if _is(module, nn.Linear):
+        kind = _kind(name, module)
+        if kind is nn.Linear:
             if maps:
                 raise ModelError(f"layer {name!r} takes rows, not maps: put a Flatten before it")
             _append(layers, Layer(name, module))
             maps = False
-        elif _is(module, nn.Conv2d):
+        elif kind is nn.Conv2d:
             if maps is False:
                 raise ModelError(f"layer {name!r} takes maps, what comes before it gives rows")
             geometry = _geometry(name, module, layers, shape)
             _append(layers, Layer(name, module, geometry=geometry))
             maps, pooled = True, False
-        elif isinstance(module, nn.ReLU):
+        elif kind is nn.ReLU:
             if not layers:
                 raise ModelError(f"layer {name!r} is a ReLU before the first layer with weights")
             layers[-1] = replace(layers[-1], activation=Activation.RELU)
-        elif isinstance(module, nn.MaxPool2d):
+        elif kind is nn.MaxPool2d:
             if not (layers and maps) or pooled:
                 raise ModelError(f"layer {name!r}: a MaxPool2d must follow a Conv2d, one at most")
             layers[-1], pooled = _pooled(layers[-1], name, module), True
-        elif isinstance(module, nn.Unflatten):
+        elif kind is nn.Unflatten:
             if layers:
                 raise ModelError(f"layer {name!r} is an Unflatten: only the first module may be")
             shape, maps = _unflattened(name, module), True
-        elif isinstance(module, nn.Flatten):
+        elif kind is nn.Flatten:
             if (module.start_dim, module.end_dim) != (1, -1):
                 raise ModelError(f"layer {name!r}: Flatten must take all dimensions but the first")
             maps = False
-        elif not isinstance(module, IGNORED):
-            kind = type(module).__name__
-            why = next(why for part, why in WHY_NOT if part in kind)
-            raise ModelError(f"layer {name!r} is a {kind}: {why}")
     if not layers:
         raise ModelError("the network has no Linear or Conv2d layer")
     return layers
+
+
+def tensor_of(module: nn.Module, part: str) -> Tensor | None:
+    """The ``weight`` or ``bias`` with which `module` computes; None where it has no bias.
+
+    torch.nn.utils.prune lays its mask over the parameter when the module runs, so that between a
+    step of training and the next run the attribute is an old one.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> _ = torch.nn.utils.prune.l1_unstructured(layer, "weight", amount=1)
+    >>> _ = layer.weight_orig.data.fill_(3.0)
+    >>> tensor_of(layer, "weight").sum().item()
+    3.0
+    """
+    mask = getattr(module, f"{part}_mask", None)
+    if mask is None or f"{part}_orig" not in module._parameters:
+        return getattr(module, part)
+    original = getattr(module, f"{part}_orig")
+    return mask.to(original.dtype) * original
 
 
 def sample_shape(model: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
@@ -171,7 +234,7 @@ def channels_last(model: nn.Module) -> Iterator[None]:
         return
     # clone: contiguous() leaves maps of one channel, which are both, with the strides they have.
     handle = first.register_forward_pre_hook(
-        lambda _, inputs: inputs[0].clone(memory_format=torch.channels_last)
+        ours(lambda _, inputs: inputs[0].clone(memory_format=torch.channels_last))
     )
     try:
         yield
@@ -179,9 +242,111 @@ def channels_last(model: nn.Module) -> Iterator[None]:
         handle.remove()
 
 
-def _is(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether it computes what a `kind` does; a parametrized one does."""
-    return isinstance(module, kind) and type(module).forward is kind.forward
+def _kind(name: str, module: nn.Module) -> type[nn.Module]:
+    """The supported class whose function `module` computes.
+
+    Raises:
+        ModelError: there is none, or its tensors are no plain reals; names the layer.
+    """
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        raise ModelError(
+            f"layer {name!r} is a {type(module).__name__} that has no shape yet: run the network "
+            "on an input once"
+        )
+    kind = next((kind for kind in KINDS if isinstance(module, kind)), None)
+    if kind is None:
+        raise ModelError(f"layer {name!r} is a {_class(module)}{_why_not(module)}")
+    _check_own(f"layer {name!r}", module, kind)
+    for tensor_name, tensor in module.named_parameters():
+        why = _no_real(tensor)
+        if why:
+            raise ModelError(f"layer {name!r}: its {_part(tensor_name)} is {why}")
+    if kind is nn.Linear:
+        _check_shape(name, module, (module.out_features, module.in_features))
+    elif kind is nn.Conv2d:
+        inner = module.in_channels // module.groups
+        _check_shape(name, module, (module.out_channels, inner, *module.kernel_size))
+    return kind
+
+
+def _check_own(where: str, module: nn.Module, kind: type[nn.Module]) -> None:
+    """Refuse a module that computes anything but what `kind` does.
+
+    Raises:
+        ModelError: a forward that is not the class's own, a hook, or a parametrization.
+    """
+    other = any(
+        getattr(type(module), part, None) is not getattr(kind, part, None) for part in COMPUTING
+    )
+    if other or vars(module).keys() & set(COMPUTING):
+        what = _class(module) if other else f"{kind.__name__} with a forward of its own"
+        raise ModelError(
+            f"{where} is a {what}, whose forward is not that of torch's {kind.__name__}"
+        )
+    for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
+        if getattr(hook, "of_pleach", False) or isinstance(hook, BasePruningMethod):
+            continue
+        called = getattr(hook, "__qualname__", type(hook).__name__)
+        way_out = NORMS.get(called, "handle.remove()")
+        raise ModelError(
+            f"{where} has the forward hook {called}: what it computes with that is not known; "
+            f"remove it ({way_out})"
+        )
+    for part, listed in getattr(module, "parametrizations", {}).items():
+        for parametrization in listed:
+            if not isinstance(parametrization, Parametrization):
+                raise ModelError(
+                    f"{where}: its {part} has the parametrization "
+                    f"{_class(parametrization)}; make it plain first: "
+                    f"torch.nn.utils.parametrize.remove_parametrizations(layer, {part!r})"
+                )
+
+
+def _no_real(tensor: Tensor) -> str | None:
+    """What keeps a parameter from being a dense tensor of reals."""
+    if is_lazy(tensor):
+        return "without a shape yet: run the network on an input once"
+    if tensor.is_meta:
+        return "on the meta device, which holds no values"
+    if not tensor.is_floating_point():
+        return f"{tensor.dtype}: only reals are supported"
+    if tensor.layout is not torch.strided:
+        return f"of layout {tensor.layout}: make it dense, nn.Parameter(tensor.to_dense())"
+    return None
+
+
+def _check_shape(name: str, module: nn.Module, shape: tuple[int, ...]) -> None:
+    """Refuse a weight or bias that was replaced by one of another size than the module says."""
+    if parametrize.is_parametrized(module):
+        return
+    for part, wanted in (("weight", shape), ("bias", shape[:1])):
+        tensor = getattr(module, part)
+        if tensor is not None and tuple(tensor.shape) != wanted:
+            raise ModelError(
+                f"layer {name!r}: its {part} has the shape {tuple(tensor.shape)}, the module says "
+                f"{wanted}"
+            )
+
+
+def _class(module: nn.Module) -> str:
+    """The class of a module, with where it is from unless that is torch.nn."""
+    kind = type(module)
+    if getattr(nn, kind.__name__, None) is kind:
+        return kind.__name__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _why_not(module: nn.Module) -> str:
+    if isinstance(module, torch.jit.ScriptModule):
+        return ", which TorchScript compiled: give the torch module that it was made from"
+    if _class(module) != type(module).__name__:
+        return f", which is no class of torch.nn: {SUPPORTED}"
+    return f": {next(why for part, why in WHY_NOT if part in type(module).__name__)}"
+
+
+def _part(name: str) -> str:
+    """``weight`` or ``bias``, of the name of a parameter that may be parametrized or pruned."""
+    return next((part for part in PARTS if part in name.replace("_", ".").split(".")), name)
 
 
 def _append(layers: list[Layer], layer: Layer) -> None:
@@ -189,6 +354,13 @@ def _append(layers: list[Layer], layer: Layer) -> None:
     for before in layers:
         if before.module is layer.module:
             raise ModelError(f"layer {layer.name!r} is layer {before.name!r} again: tie no layers")
+        theirs = set(map(id, before.module.parameters()))
+        for name, parameter in layer.module.named_parameters():
+            if id(parameter) in theirs:
+                raise ModelError(
+                    f"layer {layer.name!r} shares its {_part(name)} with layer {before.name!r}: "
+                    "tie no layers, give it a copy, nn.Parameter(tensor.detach().clone())"
+                )
     if layers and isinstance(layer.module, nn.Linear):
         before, takes = layers[-1], layer.module.in_features
         known = before.geometry is not None or isinstance(before.module, nn.Linear)
@@ -304,13 +476,21 @@ def _naming(name: str) -> Iterator[None]:
 
 def leaves(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Modules in running order; one used twice (a shared ReLU) comes twice."""
-    if type(module).forward is not nn.Sequential.forward:
+    if not isinstance(module, nn.Sequential):
         if not name:
-            raise ModelError(
-                f"the network is a {type(module).__name__}; only an nn.Sequential shows the order "
-                "in which its layers run"
-            )
+            raise ModelError(f"the network is a {_class(module)}{_unwrap(module)}")
         yield name, module
         return
+    _check_own(f"layer {name!r}" if name else "the network", module, nn.Sequential)
     for child, inner in module._modules.items():
         yield from leaves(inner, f"{name}.{child}" if name else child)
+
+
+def _unwrap(module: nn.Module) -> str:
+    """What to give instead of a network that is no nn.Sequential."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return _why_not(module)
+    for kind, attribute in (("OptimizedModule", "_orig_mod"), ("DataParallel", "module")):
+        if type(module).__name__ == kind:
+            return f": give the network in it, model.{attribute}"
+    return "; only an nn.Sequential shows the order in which its layers run"
