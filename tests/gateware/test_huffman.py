@@ -35,7 +35,7 @@ async def load_table(ctx, port, table, prefix=""):
 
 
 #: a symbol, two, a few, an even code, a skewed one of 12 bits, all there are
-ALPHABETS = ([5], [1, 9], [3, 1, 1], [1] * 32, [2**n for n in range(14)], range(1, 257), [7])
+ALPHABETS = ([5], [1, 9], [7], [3, 1, 1], [1] * 32, [2**n for n in range(14)], range(1, 257))
 
 
 @pytest.mark.parametrize("busy", [0.0, 0.5])
@@ -78,7 +78,7 @@ def test_symbols(busy):
                 for name in strobes:
                     ctx.set(getattr(dut, name), 0)
                 if foreign:
-                    others -= 1
+                    others -= rng.random() < 0.3
                     valid = rng.random() >= busy
                 valid = valid or rng.random() >= busy
 

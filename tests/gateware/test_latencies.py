@@ -1,10 +1,16 @@
-"""The cycle model counts with the gateware's latencies."""
+"""The cycle model counts with the gateware's latencies, and bits of memory are the gateware's."""
 
+import numpy as np
+from amaranth.hdl import Shape
+
+from pleach.explore import memory_bits
 from pleach.reference import EngineConfig, cycles
 from pleach_hw.drain import DrainUnit
-from pleach_hw.pointer_read import COLUMNS_AHEAD, PointerRead
+from pleach_hw.pointer_read import COLUMNS_AHEAD, PointerRead, block_layout
 from pleach_hw.primitives import Multiplier
 from pleach_hw.requantize import RequantizeUnit
+from pleach_hw.weight_read import entry_layout
+from tests.strategies import random_model
 
 
 def test_latencies_are_the_gateware_s():
@@ -20,3 +26,13 @@ def test_latencies_are_the_gateware_s():
         assert pointer == PointerRead(config).latency
         assert queued + 1 == DrainUnit(config).latency
         assert places == DrainUnit(config)._depth
+
+
+def test_memory_bits_are_those_of_the_words():
+    model = random_model(np.random.default_rng(1), [40, 30, 9])
+    kept = sum(layer.kept for layer in model.layers)
+    for config in (EngineConfig(pes=4), EngineConfig(pes=8, groups=2, block=4, codebook=512)):
+        columns = sum(config.local_columns(layer.columns) for layer in model.layers)
+        pointers = config.pes * columns // config.block * Shape.cast(block_layout(config)).width
+        bits = Shape.cast(entry_layout(config)).width + pointers / kept
+        assert memory_bits(model, config) == bits

@@ -29,16 +29,18 @@ SMALL = EngineConfig(
 
 
 def assert_refused(files, config):
-    """Each file gets its error and leaves no model, and after all of them a good one runs."""
+    """Each file gets its error and leaves no model; before and after them a good one runs."""
+    good = [load_packet(dumps(MODEL)), RUN]
     packets = [packet for bad in files for packet in (load_packet(bad.data), RUN)]
-    answers = exchange(config, [*packets, load_packet(dumps(MODEL)), RUN], limit=200_000)
-    for bad, answer, run in zip(files, answers[:-2:2], answers[1:-2:2], strict=True):
+    answers = exchange(config, [*good, *packets, *good], limit=200_000)
+    for load, run in (answers[:2], answers[-2:]):
+        assert load.error == EngineError.OK
+        assert run.outputs(6).tolist() == OUTPUTS
+    for bad, answer, run in zip(files, answers[2:-2:2], answers[3:-2:2], strict=True):
         assert (answer.command, answer.words) == (Command.LOAD, ())
         assert answer.error in (bad.error, *bad.also), f"{bad.name}: {answer.error.name}"
         assert bad.detail in (None, answer.detail), f"{bad.name}: detail {answer.detail}"
         assert run.error == EngineError.NO_MODEL, f"RUN after {bad.name}"
-    assert answers[-2].error == EngineError.OK
-    assert answers[-1].outputs(6).tolist() == OUTPUTS
 
 
 def test_damaged_files_are_refused():
@@ -65,7 +67,7 @@ def test_what_just_fits_is_loaded(groups):
     ]
     model = replace(model, layers=layers)
     config = EngineConfig(
-        pes=2, groups=groups, columns=16, entries=64 * groups, codebook=8, layers=2,
+        pes=2, groups=groups, block=groups, columns=16, entries=64 * groups, codebook=8, layers=2,
         accumulators=8 * groups, accumulator_bits=max(model.accumulator_bits()),
     )  # fmt: skip
     needs = config.needs(model)

@@ -37,6 +37,8 @@ def scatter(positions, codes, rows, columns, *, pes, groups=1, column_base=0, id
         ctx.set(dut.finish, 1)
         while not ctx.get(dut.done):
             await ctx.tick()
+        # Known by then: whoever waits for `done` looks at `outside` in the same cycle.
+        log["outside"] |= bool(ctx.get(dut.outside))
         log["finished"] = True
 
     async def monitor(ctx):
@@ -45,7 +47,8 @@ def scatter(positions, codes, rows, columns, *, pes, groups=1, column_base=0, id
             await ctx.tick()
             cycle += 1
             after += "finished" in log
-            log["outside"] |= bool(ctx.get(dut.outside))
+            if not after:
+                log["outside"] |= bool(ctx.get(dut.outside))
             one_hot = ctx.get(dut.entry_valid)
             if one_hot:
                 assert one_hot.bit_count() == 1 and not ctx.get(dut.column_end)

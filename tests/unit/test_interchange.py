@@ -125,6 +125,9 @@ def test_what_the_layout_cannot_hold():
     weights = np.arange(256 * 2, dtype=np.float32).reshape(2, 256)
     with pytest.raises(ModelError, match="'fc1' has 511 distinct weights.*share_"):
         PublishedLayer.of("fc1", weights, None)
+    assert PublishedLayer.of("fc1", weights[:1, :16], None, bits=4).shape.bits == 4  # 15 and zero
+    with pytest.raises(ModelError, match="codes of 4 bits hold 15"):
+        PublishedLayer.of("fc1", weights[:1, 1:17], None, bits=4)
     with pytest.raises(ModelError, match="codes of 4 bits hold 15"):
         PublishedLayer.of("fc1", weights[:, :9], None, bits=4)
     with pytest.raises(ModelError, match="3,.* biases for 2 outputs"):
