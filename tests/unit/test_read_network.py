@@ -133,6 +133,35 @@ def test_our_own_file_tells_all(tmp_path):
         read_network(path, activation="tanh")
 
 
+def test_tensors_in_one_piece_of_memory(tmp_path):
+    memory = torch.randn(20)
+    model = mlp([3, 3, 3])
+    model.fc1.weight = nn.Parameter(memory[:9].view(3, 3).t())
+    model.fc2.weight = nn.Parameter(memory[9:18].view(3, 3))
+    again = read_network(save_checkpoint(model, tmp_path / "net.safetensors"))
+    assert torch.equal(again.fc1.weight, model.fc1.weight)
+    assert torch.equal(again.fc2.weight, model.fc2.weight)
+
+
+@pytest.mark.parametrize("name", ["net.bin", "net", "net.pt"])
+def test_a_file_is_what_it_holds_whatever_it_is_called(tmp_path, name):
+    save_checkpoint(mlp([3, 2]), tmp_path / "net.safetensors").rename(tmp_path / name)
+    assert names(read_network(tmp_path / name)) == ["fc1"]
+    torch.save(mlp([3, 2]).state_dict(), tmp_path / "net.safetensors")
+    assert names(read_network(tmp_path / "net.safetensors")) == ["fc1"]
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    path = save_checkpoint(mlp([3, 2]), tmp_path / "net.safetensors")
+
+    def denied(*args):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(path), "open", denied)
+    with pytest.raises(DataError, match="net.safetensors.*Permission denied"):
+        read_network(path)
+
+
 def test_lenet_5_by_its_tensors(tmp_path):
     torch.save(lenet_5().state_dict(), tmp_path / "net.pt")
     assert names(read_network(tmp_path / "net.pt", activation="relu")) == names(lenet_5())
@@ -153,7 +182,11 @@ def test_lenet_5_by_its_tensors(tmp_path):
         '[{"name": "fc1", "kind": "Linear"}]',
         '[{"name": "fc2", "kind": "Linear"}, {"name": "fc1", "kind": "Linear"}]',
         '[{"name": "fc1", "kind": "Conv2d", "stride": 1, "padding": 0, "groups": 1}]',
+        '[{"name": "fc1", "kind": "Conv2d", "stride": 1, "padding": 0, "groups": 0}]',
+        '[{"name": "fc1", "kind": "Linear"}, {"name": "p", "kind": "MaxPool2d", "kernel_size": 2, '
+        '"stride": "x"}]',
         '[{"name": "forward", "kind": "ReLU"}]',
+        "[" * 100_000,
         '[{"name": 3, "kind": "ReLU"}]',
     ],
 )

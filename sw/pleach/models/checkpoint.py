@@ -93,7 +93,9 @@ def save_checkpoint(model: nn.Module, path: str | Path) -> Path:
     for layer in layers_of(model):
         for part in PARTS:
             if (tensor := tensor_of(layer.module, part)) is not None:
-                state[f"{layer.name}.{part}"] = tensor.detach().cpu().contiguous()
+                # A copy: the format refuses tensors that lie in one piece of memory.
+                plain = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+                state[f"{layer.name}.{part}"] = plain
     return save_state_dict(state, path, **{MODULES: json.dumps(list(_described(model)))})
 
 
@@ -384,10 +386,7 @@ def _rebuilt(path: Path, text: str, state: Mapping[str, Tensor]) -> nn.Sequentia
     try:
         for entry in json.loads(text):
             name, kind = entry["name"], kinds[entry["kind"]]
-            settings = {
-                setting: tuple(value) if isinstance(value := entry[setting], list) else value
-                for setting in KINDS[kind]
-            }
+            settings = {setting: _setting(entry[setting]) for setting in KINDS[kind]}
             if kind is nn.Conv2d:
                 outputs, columns, *sides = layers[name]["weight"].shape
                 module = nn.utils.skip_init(
@@ -411,6 +410,15 @@ def _rebuilt(path: Path, text: str, state: Mapping[str, Tensor]) -> nn.Sequentia
     return model
 
 
+def _setting(value: Any) -> int | str | tuple[int, ...]:
+    """A setting of a module out of JSON: a number, numbers, or how it pads."""
+    if isinstance(value, list) and all(type(each) is int for each in value):
+        return tuple(value)
+    if type(value) is int or value in ("same", "valid"):
+        return value
+    raise ValueError(f"no setting: {value!r}")
+
+
 # What a module of each kind is made with, beside its weights.
 KINDS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: (),
@@ -430,8 +438,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise DataError(f"{path}: no such checkpoint")
     metadata: dict[str, str] = {}
+    head = b""
     try:
-        if path.suffix == ".safetensors":
+        with path.open("rb") as file:
+            head = file.read(64)
+        if _is_safetensors(head):
             with safe_open(path, "pt") as file:
                 # The format sorts its keys; a file of ours has the layers' order in its metadata.
                 metadata = file.metadata() or {}
@@ -439,11 +450,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 if sorted(keys) != sorted(file.keys()):
                     keys = sorted(file.keys(), key=_natural)
                 return {key: file.get_tensor(key) for key in keys}, metadata
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # of odd pickle protocols: what matters is refused
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch's reader trips over in a damaged file
-        raise DataError(_what_it_is(path, error)) from error
+        raise DataError(_what_it_is(path, head, error)) from error
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
@@ -455,12 +466,15 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return dict(state), metadata
 
 
-def _what_it_is(path: Path, error: Exception) -> str:
+def _is_safetensors(head: bytes) -> bool:
+    """By its first bytes, whatever it is called: a length of eight bytes, then JSON."""
+    return head[8:9] == b"{" and head[:1] != b"\x80" and head[:2] != b"PK"
+
+
+def _what_it_is(path: Path, head: bytes, error: Exception) -> str:
     """What a file that cannot be read is, and what to do."""
-    with path.open("rb") as file:
-        head = file.read(64)
     save = "torch.save({}.state_dict(), 'net.pt')"
-    if path.suffix == ".onnx" or head[:1] == b"\x08":
+    if path.suffix == ".onnx" or (head[:1] == b"\x08" and not _is_safetensors(head)):
         return f"{path} is an ONNX file: save the network it was exported from, " + save.format(
             "model"
         )
