@@ -65,7 +65,21 @@ def from_toml(default: T, path: str | Path) -> T:
     Raises:
         ConfigError: no such file, not TOML, or a setting that does not exist or is wrong.
     """
+    table = toml_table(path)
     try:
-        return from_dict(default, tomllib.loads(Path(path).read_text("utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ConfigError) as error:
+        return from_dict(default, table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def toml_table(path: str | Path) -> dict[str, Any]:
+    """What a TOML file holds.
+
+    Raises:
+        ConfigError: no such file, or not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    # A ValueError is an integer of too many digits, a RecursionError brackets in brackets.
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from error

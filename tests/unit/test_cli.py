@@ -45,7 +45,7 @@ def test_same_seed_same_bytes(digits, pleach):
     folder, _, summary = digits
     again = json.loads(
         pleach("compress", folder / "net.safetensors", "--config", folder / "settings.toml",
-               "-o", folder / "again.pleach", "--json")[0]
+               "--dataset", "digits", "-o", folder / "again.pleach", "--json")[0]
     )  # fmt: skip
     assert again["sha256"] == summary["sha256"]
 

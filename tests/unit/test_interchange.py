@@ -249,6 +249,7 @@ def test_convert(tmp_path, in_process):
     before, after = load_checkpoint(checkpoint), load_checkpoint(back)
     assert list(before) == list(after) and all(torch.equal(before[k], after[k]) for k in before)
     code, out, _ = in_process("convert", net, "--layers", given, "--dataset", "digits", "-o", file,
+                              "--activation", "relu",
                               "--json")  # fmt: skip
     assert code == 0 and json.loads(out)["file_bytes"] == file.stat().st_size
     again = tmp_path / "e.safetensors"

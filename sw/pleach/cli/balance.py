@@ -15,10 +15,10 @@ from pleach.cli.common import (
     ModelFile,
     Pes,
     dataset_for,
-    engine_config,
+    engine_for,
     output_option,
 )
-from pleach.cli.output import print_json, say
+from pleach.cli.output import print_json, progress, say
 
 
 def command(
@@ -42,25 +42,33 @@ def command(
     from pleach.reference.cycles import CycleModel
 
     model = load(file)
-    config = engine_config(pes, engine, set_).grown(model)
-    found = dataset_for(dataset, model.inputs, model.outputs)
-    even = balanced(model, model.quantise(found.train_images[:images]), config)
+    model.check_runs()
+    chosen = engine_for(pes, engine, set_, model, file)
+    config = chosen.config
+    found = dataset_for(dataset, model, labels=False)
+    with progress("dealing out rows"):
+        even = balanced(model, model.quantise(found.train_images[:images]), config)
+        tests = model.quantise(found.test_images[:images])
+        before, after = (
+            float(CycleModel(each, config).run(tests).latency.mean()) for each in (model, even)
+        )
+    bytes_before = file.stat().st_size
     even.save(output)
-    tests = model.quantise(found.test_images[:images])
-    before, after = (
-        float(CycleModel(each, config).run(tests).latency.mean()) for each in (model, even)
-    )
     summary = {
         "file": str(output),
         "file_bytes": output.stat().st_size,
-        "bytes_before": file.stat().st_size,
+        "bytes_before": bytes_before,
         "latency_cycles": after,
         "latency_cycles_before": before,
         "images": len(tests),
     }
     if json:
-        print_json(summary)
+        about = {"network": model.line, "data": found.as_json()}
+        print_json(summary | about | chosen.as_json())
         return
+    say(f"network: {model.line}")
+    say(f"data: {found.describe()}")
+    say(chosen.describe())
     say(
         f"{output}: {after:.0f} cycles an image on {config.pes} PEs, {before:.0f} before; "
         f"{summary['file_bytes']:,} bytes, {summary['bytes_before']:,} before"

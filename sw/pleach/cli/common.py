@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pleach.cli.output import print_table
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from pleach.data import Dataset
     from pleach.model import CompressedModel
     from pleach.reference import EngineConfig
 
@@ -71,12 +75,60 @@ Plot = Annotated[
     Path | None, typer.Option(help="Plot to write, .png, .svg or .pdf.", callback=_figure)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+DATA = (
+    "mnist, digits, or an .npz file with train_images, train_labels, test_images and test_labels "
+    "(images or rows of features; labels are classes, or floats of a regression)."
+)
 DatasetOption = Annotated[
     str | None,
     typer.Option(
         "--dataset",
-        help="mnist, digits, or an .npz file with train_images, train_labels, test_images and "
-        "test_labels. By default the one whose images have the network's number of inputs.",
+        help=f"{DATA} By default the one whose inputs are as many as the network's.",
+    ),
+]
+GivenDataset = Annotated[
+    str | None,
+    typer.Option("--dataset", help=f"{DATA} It has to be given.", show_default="none"),
+]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME,…",
+        help="The layers as they run, where the checkpoint does not tell.",
+    ),
+]
+ActivationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--activation",
+        metavar="relu|none",
+        help="The function after every layer but the last, where the checkpoint does not tell.",
+    ),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FACTOR",
+        help="What the training multiplied a stored input by, for instance 1/255. By default "
+        "uint8 inputs are seen as value / 256, floats as they are.",
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N[,N…]",
+        help="What it subtracted then: a number, or one a channel or feature.",
+    ),
+]
+Std = Annotated[str | None, typer.Option(metavar="N[,N…]", help="And what it divided by at last.")]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="FILE",
+        help="A .pleach file that the engine is to hold: capacities that are not given grow.",
+        exists=True,
+        dir_okay=False,
     ),
 ]
 Pes = Annotated[
@@ -86,87 +138,211 @@ Pes = Annotated[
 EngineFile = Annotated[
     Path | None,
     typer.Option(
-        "--engine", help="TOML file with the engine's parameters.", exists=True, dir_okay=False
+        "--engine",
+        help="TOML file with the engine's parameters, as pleach explore -o writes one.",
+        exists=True,
+        dir_okay=False,
     ),
 ]
-
-
 EngineSet = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
         help="An engine parameter, over the file's: groups, lanes, block, columns, entries, "
-        "codebook, accumulators, queue_depth, … (docs/engine.md). Can be repeated.",
+        "codebook, accumulators, queue_depth, … (docs/engine.md). Can be repeated. A capacity that "
+        "is given stays, here or in the file; the others grow to hold the model.",
     ),
 ]
 
 
-def engine_config(
+@dataclass(frozen=True)
+class ChosenEngine:
+    """An engine as the options have it.
+
+    Args:
+        config: the engine.
+        given: as it was before it grew to hold the model.
+        model: the model's file; None where there is none.
+    """
+
+    config: EngineConfig
+    given: EngineConfig
+    model: Path | None
+
+    @property
+    def derived(self) -> dict[str, int]:
+        """The parameters that grew."""
+        before = asdict(self.given)
+        return {name: new for name, new in asdict(self.config).items() if new != before[name]}
+
+    def describe(self) -> str:
+        """The engine on one line, in the words of --set, and what was derived."""
+        values = " ".join(f"{name}={str(v).lower()}" for name, v in asdict(self.config).items())
+        grown = ", ".join(
+            f"{name} {new} for {self.model}, {getattr(self.given, name)} by default"
+            for name, new in self.derived.items()
+        )
+        return f"engine: {values}{'; ' if grown else ''}{grown}"
+
+    def as_json(self) -> dict[str, Any]:
+        """What `describe` says, for a program."""
+        return {"engine": asdict(self.config), "engine_derived": self.derived}
+
+
+def engine_for(
     pes: int | None,
     engine: Path | None,
     settings: list[str] | None,
     model: CompressedModel | None = None,
+    file: Path | None = None,
     default: EngineConfig | None = None,
-) -> EngineConfig:
-    """The engine of the options, over the file's parameters, over the defaults.
+) -> ChosenEngine:
+    """The engine of the options, over the file's parameters, over the defaults: one rule for every
+    command.
 
-    With a model and no capacity given, the default engine grows to hold it. `default` is what is
-    not given.
+    Capacities that are given, in the file or by --set, stay. With a model, which comes from `file`,
+    all others grow to hold it. `default` is what is not given.
 
     Raises:
         ConfigError: an unknown parameter, or one out of range.
-        CapacityError: the capacities given do not hold the model.
+        CapacityError: the capacities given do not hold the model, or no engine's do.
     """
     from pleach.errors import ConfigError
     from pleach.reference import EngineConfig
-    from pleach.settings import from_dict, from_toml
+    from pleach.settings import from_dict, from_toml, toml_table
 
     default = default or EngineConfig()
-    config = default if engine is None else from_toml(default, engine)
-    given = {}
+    given = {} if engine is None else toml_table(engine)
     for setting in settings or ():
         name, _, value = (part.strip() for part in setting.partition("="))
         if value in ("true", "false"):
             given[name] = value == "true"
-        elif value.isdecimal():
+        elif value.isascii() and value.isdecimal() and len(value) < 20:
             given[name] = int(value)
         else:
             raise ConfigError(
                 f"--set takes NAME=VALUE with a whole number, true or false, not {setting!r}"
             )
-    config = from_dict(config, given if pes is None else {**given, "pes": pes})
+    if pes is not None:
+        given["pes"] = pes
+    try:
+        config = from_dict(default, given)
+    except ConfigError:
+        if engine is not None:
+            from_toml(default, engine)  # a mistake in the file is one of the file
+        raise
     if model is None:
-        return config
-    if engine is None and not given:
-        return config.grown(model)
-    config.check(model)
-    return config
+        return ChosenEngine(config, config, None)
+    return ChosenEngine(config.grown(model, fixed=given), config, file)
 
 
-def dataset_for(name: str | None, inputs: int, classes: int):
-    """The data set of that name, or the one with images of `inputs` pixels, for a network that
-    tells `classes` apart.
+def dataset_for(name: str | None, model: CompressedModel, *, labels: bool = True) -> Dataset:
+    """The data set of that name, or the one with as many inputs, for a bitstream's network.
+
+    Args:
+        labels: whether it has to have them.
 
     Raises:
-        DataError: it cannot be had, its images have another number of pixels, or it has more
-            classes.
+        DataError: it cannot be had, its inputs have another size, or its labels are not what the
+            network gives.
     """
     from pleach import data
     from pleach.errors import DataError
 
+    name = name or KNOWN.get(model.inputs)
     if name is None:
-        name = {784: "mnist", 64: "digits"}.get(inputs)
-        if name is None:
-            raise DataError(f"no data set has {inputs} inputs; give --dataset")
-    found = data.load(name)
-    pixels = found.test_images.shape[1]
-    if pixels != inputs:
-        raise DataError(f"the network takes {inputs} inputs, the images of {name} have {pixels}")
-    highest = int(max(found.train_labels.max(), found.test_labels.max()))
-    if highest >= classes:
-        raise DataError(f"the network has {classes} outputs, {name} has labels up to {highest}")
+        raise DataError(f"no data set has {model.inputs} inputs; give --dataset")
+    found = data.load(name, labels=labels)
+    check_fits(found, model.inputs, model.outputs)
     return found
+
+
+#: data sets by the values of an input
+KNOWN = {784: "mnist", 64: "digits"}
+
+
+def network_for(
+    checkpoint: Path,
+    order: str | None,
+    activation: str | None,
+    dataset: str | None,
+    scale: str | None = None,
+    mean: str | None = None,
+    std: str | None = None,
+) -> tuple[nn.Sequential, Dataset]:
+    """The network in a checkpoint and the data that it is trained or measured on, which have to be
+    given; the network takes their inputs as they are stored.
+
+    Raises:
+        ConfigError: no data set, or what `pleach.models.fold_inputs` refuses.
+        DataError, ModelError: as `pleach.models.read_network`, `pleach.data.load` and
+            `pleach.models.fold_inputs`, or they do not fit each other.
+    """
+    from pleach import data
+    from pleach.errors import ConfigError
+    from pleach.models import fold_inputs, layers_of, read_network
+
+    names = None if order is None else [name.strip() for name in order.split(",")]
+    model = read_network(checkpoint, order=names, activation=activation)
+    if dataset is None:
+        raise ConfigError(
+            f"give --dataset: {', '.join(KNOWN.values())} or your own .npz file; what a network "
+            "is trained on is not guessed"
+        )
+    found = data.load(dataset)
+    layers = layers_of(model, found.shape)
+    check_fits(found, layers[0].values_in, layers[-1].values_out)
+    given = {
+        name: _numbers(name, text)
+        for name, text in (("scale", scale), ("mean", mean), ("std", std))
+        if text is not None
+    }
+    if given:
+        model = fold_inputs(model, kind=found.train_images.dtype, **given)
+    return model, found
+
+
+def line_of(model: nn.Module, found: Dataset) -> str:
+    """A torch network on one line."""
+    from pleach.model import network_line
+    from pleach.models import layers_of
+
+    layers = layers_of(model, found.shape)
+    return network_line(layers[0].values_in, layers)
+
+
+def check_fits(found: Dataset, inputs: int, outputs: int) -> None:
+    """Refuse a data set whose inputs or labels are not a network's.
+
+    Raises:
+        DataError: they are not.
+    """
+    from pleach.errors import DataError
+
+    values = found.test_images.shape[1]
+    if values != inputs:
+        raise DataError(f"the network takes {inputs} inputs, those of {found.name} have {values}")
+    if found.classes is not None and found.classes > max(outputs, 2):
+        raise DataError(
+            f"the network has {outputs} outputs, {found.name} has labels up to {found.classes - 1}"
+        )
+    if found.targets not in (None, outputs):
+        raise DataError(
+            f"the network has {outputs} outputs, {found.name} has {found.targets} targets an input"
+        )
+
+
+def _numbers(name: str, text: str) -> float | list[float]:
+    """A number or several, each of which may be a fraction."""
+    from pleach.errors import ConfigError
+
+    try:
+        parts = [[float(term) for term in part.split("/", 1)] for part in text.split(",")]
+        numbers = [top / bottom[0] if bottom else top for top, *bottom in parts]
+    except (ValueError, ZeroDivisionError):
+        raise ConfigError(f"--{name} takes numbers like 0.5 or 1/255, not {text!r}") from None
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def layer_table(reports) -> None:

@@ -2,73 +2,244 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pleach.cli.common import (
+    ActivationOption,
     Checkpoint,
-    DatasetOption,
+    GivenDataset,
     Json,
-    dataset_for,
+    Mean,
+    Order,
+    Scale,
+    Std,
     layer_table,
+    line_of,
+    network_for,
     output_option,
 )
 from pleach.cli.output import print_json, print_table, progress, say
+
+if TYPE_CHECKING:
+    from pleach.compression import CompressConfig, Stage
+    from pleach.errors import TrainingError
+
+#: points, or share of a regression's error, that --expect may be off
+CLOSE, CLOSE_SHARE = 0.5, 0.1
 
 
 def command(
     checkpoint: Checkpoint,
     output: Annotated[Path, output_option("Bitstream to write.")] = Path("model.pleach"),
-    dataset: DatasetOption = None,
+    dataset: GivenDataset = None,
+    order: Order = None,
+    activation: ActivationOption = None,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
+    expect: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="ERROR",
+            help="The dense network's error on the test inputs as you know it, in per cent or, of "
+            "a regression, as RMSE. Where it is half a point, or a tenth of the RMSE, off, nothing "
+            "is trained.",
+        ),
+    ] = None,
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", help="Train a network that is hardly better than a guess, too."),
+    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(help="Settings, TOML; see docs/compression.md.", exists=True, dir_okay=False),
+    ] = None,
+    density: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of the weights to keep in every layer, over the settings'."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Of retraining around the pruning, over the settings'; the ramp and the "
+            "fine-tuning are as long in proportion.",
+        ),
+    ] = None,
+    clusters: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Values in every layer's codebook, over the settings'."),
+    ] = None,
+    as_is: Annotated[
+        bool,
+        typer.Option(
+            "--as-is",
+            help="Quantise only, train nothing: the network is pruned and shared already, or "
+            "--clusters shares it.",
+        ),
+    ] = False,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="cross_entropy, binary or mse.", show_default="the one for the data set's labels"
+        ),
+    ] = None,
+    output_scale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|shared|each",
+            help="Whether each output gets a fraction of its own, as a regression's may want.",
+            show_default="the settings'",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the settings' seed.")] = None,
     json: Json = False,
 ) -> None:
     """Prune, share, fine-tune and code a trained network into one bitstream.
 
-    Linear layers with ReLU between them, or LeNet-5; other convolutions from Python. The training
-    images retrain the network, the test images only measure it.
+    A network of Linear and Conv2d layers that pleach.models.save_checkpoint or pleach train wrote;
+    from any other file Linear layers, or LeNet-5. The training inputs retrain the network, the test
+    inputs only measure it.
 
     Example: [bold]pleach compress digits.safetensors --dataset digits -o digits.pleach[/bold]
     """
-    from dataclasses import replace
-
     from pleach.compression import CompressConfig
-    from pleach.models import from_state_dict, layers_of, load_checkpoint
+    from pleach.errors import TrainingError
 
     settings = CompressConfig.from_toml(config) if config else CompressConfig()
-    if seed is not None:
-        settings = replace(settings, seed=seed)
-    model = from_state_dict(load_checkpoint(checkpoint))
-    layers = layers_of(model)
-    found = dataset_for(dataset, layers[0].values_in, layers[-1].values_out)
+    settings = _over(
+        settings, seed=seed, density=density, epochs=epochs, clusters=clusters, as_is=as_is,
+        output_scale=output_scale,
+    )  # fmt: skip
+    model, found = network_for(checkpoint, order, activation, dataset, scale, mean, std)
+    about = {"network": line_of(model, found), "data": found.as_json()}
+    if not json:
+        say(f"network: {about['network']}")
+        say(f"data: {found.describe()}")
+    stages = []
+
+    def report(stage: Stage) -> None:
+        if not stages and expect is not None:
+            _check_expected(expect, stage, found.name)
+        stages.append(stage)
+
     with progress("compressing") as update:
-        compressed, stages = compress_on(found, model, settings, update)
-    summary = describe(compressed, output, stages)
+        if as_is:
+            compressed = quantise_on(found, model, settings, update, report, clusters)
+        else:
+            try:
+                with _guesses_refused(anyway):
+                    compressed = compress_on(found, model, settings, update, report, loss)
+            except TrainingError as error:
+                raise _saved(error, output, dataset, config) from error
+    summary = describe(compressed, output, stages) | about
     if json:
         print_json(summary)
     else:
         show(summary)
 
 
-def compress_on(found, model, settings, update) -> tuple:
-    """Compress on a data set, showing progress: the compressed network and its stages."""
+def compress_on(
+    found,
+    model,
+    settings: CompressConfig,
+    update: Callable[..., None],
+    report: Callable[[Stage], None],
+    loss: str | None = None,
+):
+    """Compress on a data set, showing progress: the compressed network."""
     from pleach.compression import compress
 
-    stages = []
-    compressed = compress(
-        model, found.train_images, found.train_labels, settings,
-        validation=(found.test_images, found.test_labels), report=stages.append,
+    return compress(
+        model, shaped(found, found.train_images), found.train_labels, settings, loss=loss,
+        validation=(shaped(found, found.test_images), found.test_labels), report=report,
         progress=lambda stage, epoch, epochs, loss: update(
             stage, epoch, epochs, f"loss {loss:.4f}"
         ),
     )  # fmt: skip
-    return compressed, stages
+
+
+def quantise_on(
+    found,
+    model,
+    settings: CompressConfig,
+    update: Callable[..., None],
+    report: Callable[[Stage], None],
+    clusters: int | None,
+):
+    """The network as it is in fixed point, its weights shared where `clusters` says so."""
+    import time
+
+    from pleach.compression import ShareConfig, Stage, finish, share_
+    from pleach.compression.train import predict
+    from pleach.metrics import for_targets
+    from pleach.models import layers_of
+    from pleach.reference import Reference
+
+    outputs = layers_of(model, found.shape)[-1].values_out
+    metric = for_targets(found.test_labels, outputs)
+    tests = shaped(found, found.test_images)
+    start = time.monotonic()
+
+    def done(name: str, kept: int, outputs) -> None:
+        nonlocal start
+        seconds = time.monotonic() - start
+        error = metric(outputs, found.test_labels)
+        report(Stage(name, error, kept / size, seconds, metric.name))
+        start = time.monotonic()
+
+    layers = layers_of(model, found.shape)
+    if clusters is None:
+        _check_shared(layers)
+    modules = [layer.module for layer in layers]
+    tensors = [t for module in modules for t in (module.weight, module.bias) if t is not None]
+    size = sum(tensor.numel() for tensor in tensors)
+    done("dense", sum(int(t.count_nonzero()) for t in tensors), predict(model, tests).numpy())
+    if clusters is not None:
+        update("sharing")
+        share_(model, ShareConfig(clusters=clusters, initialisation="optimal"), seed=settings.seed)
+    update("fixed point")
+    own = settings.output_scale == "auto" and (found.targets or 0) > 1
+    compressed = finish(
+        model,
+        shaped(found, found.train_images),
+        accumulator_bits=settings.accumulator_bits,
+        codebook_bits=settings.codebook_bits,
+        order=settings.order,
+        output_scale="each" if own else settings.output_scale,
+    )
+    real = compressed.dequantise(Reference(compressed).run(compressed.quantise(tests)))
+    done("fixed point", sum(layer.kept for layer in compressed.layers), real)
+    return compressed
+
+
+def _check_shared(layers) -> None:
+    import torch
+
+    from pleach.errors import ConfigError
+
+    for layer in layers:
+        parts = [t.flatten() for t in (layer.module.weight, layer.module.bias) if t is not None]
+        distinct = int(torch.cat(parts).unique().count_nonzero())
+        if distinct > 256:
+            raise ConfigError(
+                f"layer {layer.name!r} has {distinct:,} distinct weights and biases, a file holds "
+                "256: --clusters 256 shares them, without --as-is they are retrained too"
+            )
+
+
+def shaped(found, images):
+    """Inputs in the shape of the file that they come from."""
+    return images.reshape(len(images), *found.shape)
 
 
 def describe(compressed, output: Path, stages) -> dict:
@@ -103,7 +274,7 @@ def show(summary: dict) -> None:
         [
             (
                 stage["name"],
-                "" if stage["error"] is None else f"{stage['error']:.2f} %",
+                error_text(stage["metric"], stage["error"]),
                 f"{100 * stage['kept']:.2f} %",
                 f"{stage['seconds']:.0f} s",
             )
@@ -117,3 +288,129 @@ def show(summary: dict) -> None:
         (f"{summary['ratio']:.1f}×", "bold"),
     )
     say(f"sha256 {summary['sha256']}")
+
+
+def error_text(metric: str, error: float | None) -> str:
+    """A stage's figure with its unit."""
+    from pleach.metrics import METRICS
+
+    if error is None:
+        return ""
+    return METRICS[metric].text(error) if metric in METRICS else f"{error:.4g}"
+
+
+def _over(
+    settings: CompressConfig,
+    *,
+    seed: int | None,
+    density: float | None,
+    epochs: int | None,
+    clusters: int | None,
+    as_is: bool,
+    output_scale: str | None,
+) -> CompressConfig:
+    """The settings with what the options say instead of them.
+
+    Raises:
+        ConfigError: options that do not go together, or settings that come out wrong.
+    """
+    from dataclasses import replace
+
+    from pleach.errors import ConfigError
+
+    if as_is and (density is not None or epochs is not None):
+        raise ConfigError("--as-is trains nothing: it goes with neither --density nor --epochs")
+    if seed is not None:
+        settings = replace(settings, seed=seed)
+    if output_scale is not None:
+        settings = replace(settings, output_scale=output_scale)
+    if clusters is not None:
+        settings = replace(settings, share=replace(settings.share, clusters=clusters, layers={}))
+    *before, last = settings.prune
+    if density is not None:
+        last = replace(last, density=density, quality=None, layers={})
+    stages = [*before, last]
+    if epochs is not None:
+        total = sum(stage.train.epochs for stage in stages)
+        if epochs and not total:
+            raise ConfigError("--epochs is in proportion to the settings', which train nothing")
+        factor = epochs / total if total else 0.0
+        stages = [
+            replace(
+                stage,
+                train=_shortened(stage.train, factor),
+                ramp=min(stage.ramp * factor, _shortened(stage.train, factor).epochs),
+            )
+            for stage in stages
+        ]
+        tuned = _shortened(settings.share.train, factor)
+        settings = replace(settings, share=replace(settings.share, train=tuned))
+    return replace(settings, prune=tuple(stages))
+
+
+def _shortened(train, factor: float):
+    from dataclasses import replace
+
+    least = 1 if factor and train.epochs else 0
+    return replace(train, epochs=max(least, round(train.epochs * factor)))
+
+
+def _check_expected(expect: float, stage: Stage, data: str) -> None:
+    from pleach.errors import ConfigError
+
+    close = CLOSE if stage.metric == "error_pct" else CLOSE_SHARE * expect
+    if abs(stage.error - expect) > close:
+        raise ConfigError(
+            f"the dense network's error on the test inputs of {data} is "
+            f"{error_text(stage.metric, stage.error)}, {error_text(stage.metric, expect)} was "
+            "expected: are the order of its layers, their functions (--order, --activation), the "
+            "scale of its inputs (--scale, --mean, --std) and the data those of its training?"
+        )
+
+
+@contextmanager
+def _guesses_refused(anyway: bool) -> Iterator[None]:
+    """A network that is hardly better than a guess is an error, or with `anyway` a warning."""
+    import warnings
+
+    from pleach.errors import ConfigError, PleachWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always" if anyway else "error", PleachWarning)
+        warnings.showwarning = lambda message, *_: say(
+            ("pleach: warning:", "yellow"), f" {message}", stderr=True
+        )
+        try:
+            yield
+        except PleachWarning as warning:
+            raise ConfigError(
+                f"{warning} --order, --activation, --scale, --mean and --std say so; --anyway "
+                "trains it all the same"
+            ) from warning
+
+
+def _saved(error: TrainingError, output: Path, dataset: str, config: Path | None) -> TrainingError:
+    """The error, with what was trained in a file of its own and how to go on from there."""
+    from pleach.errors import TrainingError
+    from pleach.models import save_checkpoint
+
+    why = error.__cause__ or error
+    finite = error.network is not None and all(
+        bool(tensor.isfinite().all()) for tensor in error.network.state_dict().values()
+    )
+    if not finite:
+        return TrainingError(f"{why}; there is nothing to keep of the network")
+    name, number = f"{output.stem}.unfinished", 1
+    while (path := output.with_name(f"{name}.safetensors")).exists():
+        number += 1
+        name = f"{output.stem}.unfinished-{number}"
+    save_checkpoint(error.network, path)
+    shared = any(stage.name == "shared" for stage in error.stages)
+    words = ["pleach", "compress", path, "--dataset", dataset, "-o", output]
+    words += ["--config", config] * (config is not None) + ["--as-is"] * shared
+    return TrainingError(
+        f"{why}\nWhat was trained until then is in {path}; to go on from there:\n"
+        + shlex.join(map(str, words)),
+        error.network,
+        error.stages,
+    )

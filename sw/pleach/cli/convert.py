@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pleach.cli.common import DatasetOption, Json, dataset_for, output_option
-from pleach.cli.output import print_json, print_table, say
+from pleach.cli.common import ActivationOption, GivenDataset, Json, output_option
+from pleach.cli.output import print_json, print_table, progress, say
 
 
 def command(
@@ -27,14 +27,16 @@ def command(
             "commas between, for instance fc1:300x784:4,fc2:10x300:4."
         ),
     ] = None,
-    dataset: DatasetOption = None,
+    dataset: GivenDataset = None,
+    activation: ActivationOption = None,
     json: Json = False,
 ) -> None:
     """Convert to and from the layout of the published compressed AlexNet (.net).
 
     A .net file holds float32 codebooks and biases, codes of 4 or 8 bits and gaps of 4; no shapes.
     One can be made of a bitstream, or of a checkpoint that is pruned and shared. From one comes a
-    checkpoint, or a bitstream, whose number formats the training images of the data set decide.
+    checkpoint, or a bitstream: --dataset has the training inputs that decide its number formats,
+    --activation what stands between the layers.
 
     Example: [bold]pleach convert alexnet.net --layers alexnet -o a.safetensors[/bold]
     """
@@ -49,6 +51,7 @@ def command(
             "pleach compress makes a .pleach file of a checkpoint"
         )
     published = _read(source, layers)
+    about = {}
     if output.suffix == ".net":
         write_whole(output, write_published(published))
     elif output.suffix == ".safetensors":
@@ -56,7 +59,10 @@ def command(
 
         save_state_dict(_state(published), output)
     else:
-        _bitstream(published, dataset).save(output)
+        with progress("choosing number formats"):
+            compressed, found = _bitstream(published, dataset, activation)
+        compressed.save(output)
+        about = {"network": compressed.line, "data": found.as_json()}
     rows = [
         {
             "layer": str(layer.shape),
@@ -68,8 +74,11 @@ def command(
     ]
     size = output.stat().st_size
     if json:
-        print_json({"file": str(output), "file_bytes": size, "layers": rows})
+        print_json({"file": str(output), "file_bytes": size, "layers": rows} | about)
         return
+    if about:
+        say(f"network: {compressed.line}")
+        say(f"data: {found.describe()}")
     print_table(
         "What it holds",
         ("layer", "shape", "bits", "kept", "%", "values"),
@@ -137,15 +146,27 @@ def _state(published) -> dict:
     return state
 
 
-def _bitstream(published, dataset: str | None):
-    """In fixed point. A bitstream's biases share the codebook with the weights; where those are
-    more than 256 values they are clustered."""
-    from pleach.compression import ShareConfig, calibrate, share_
-    from pleach.compression.pipeline import real_layers
+def _bitstream(published, dataset: str | None, activation: str | None):
+    """In fixed point, and the data set. A bitstream's biases share the codebook with the weights;
+    where those are more than 256 values they are clustered."""
+    from pleach import data
+    from pleach.cli.common import check_fits
+    from pleach.compression import ShareConfig, finish, share_
+    from pleach.errors import ConfigError
     from pleach.models import from_state_dict, layers_of
 
-    model = from_state_dict(_state(published))
-    layers = layers_of(model)
-    found = dataset_for(dataset, layers[0].values_in, layers[-1].values_out)
+    if dataset is None:
+        raise ConfigError(
+            "give --dataset: the training inputs decide the number formats of a bitstream"
+        )
+    if activation is None and len(published) > 1:
+        raise ConfigError(
+            "give --activation relu or none: a .net file does not say what stands between its "
+            "layers"
+        )
+    model = from_state_dict(_state(published), activation=activation or "none")
+    found = data.load(dataset, labels=False)
+    layers = layers_of(model, found.shape)
+    check_fits(found, layers[0].values_in, layers[-1].values_out)
     share_(model, ShareConfig(clusters=256, initialisation="optimal"))
-    return calibrate(real_layers(model), found.train_images)
+    return finish(model, found.train_images, order=False), found

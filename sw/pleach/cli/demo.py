@@ -29,24 +29,36 @@ def command(
     """
     from pleach.cli import compress as compress_command
     from pleach.cli import simulate as simulate_command
+    from pleach.cli.common import ChosenEngine
     from pleach.data import load
+    from pleach.errors import ConfigError
     from pleach.format import load as load_model
     from pleach.reference import EngineConfig
     from pleach_sim.simulate import simulate
 
+    if dataset not in ("mnist", "digits"):
+        raise ConfigError(f"the demo runs on mnist or digits, not {dataset!r}: pleach compress")
     found = load(dataset)
     compressed, summary = _compressed(folder, found, fresh)
     if not json:
+        say(f"data: {found.describe()}")
         compress_command.show(summary)
     model = load_model(compressed)
-    config = EngineConfig(pes=16).grown(model)
-    with progress(f"building the engine, {config.pes} PEs; loading the file; {images} images"):
-        result = simulate(model, model.quantise(found.test_images[:images]), config)
+    given = EngineConfig(pes=16)
+    chosen = ChosenEngine(given.grown(model), given, compressed)
+    if not json:
+        say(chosen.describe())
+    inputs = model.quantise(found.test_images[:images])
+    with progress(f"building the engine, {given.pes} PEs; loading the file; {images} images"):
+        result = simulate(compressed, inputs, chosen.config)
+    answers = simulate_command.answers_of(model, inputs, found)
     if json:
-        print_json(summary | {"simulation": simulate_command.as_json(result)})
+        simulation = simulate_command.as_json(result) | chosen.as_json() | answers
+        about = {"network": model.line, "data": found.as_json()}
+        print_json(about | summary | {"simulation": simulation})
     else:
         dense, fixed = summary["stages"][0], summary["stages"][-1]
-        simulate_command.show(result)
+        simulate_command.show(result, answers)
         said = (
             f"{dataset}: error {dense['error']:.2f} % dense, {fixed['error']:.2f} % compressed "
             f"{summary['ratio']:.1f}× into {summary['file_bytes']:,} bytes, the very file that the "
@@ -80,8 +92,8 @@ def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
     recipe = {"version": pleach.__version__, "train": asdict(dense), "compress": asdict(config)}
     recipe = json.loads(json.dumps(recipe))  # as it comes out of the file
     if not fresh and file.exists() and description.exists():
-        before = json.loads(description.read_text())
-        if before["recipe"] == recipe:
+        before = _described(description)
+        if before.get("recipe") == recipe and before["summary"]["sha256"] == _sha256(file):
             return file, before["summary"]
 
     start = time.monotonic()
@@ -94,8 +106,26 @@ def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
         )  # fmt: skip
         training = time.monotonic() - start
         save_checkpoint(model, folder / f"{found.name}.safetensors")
-        compressed, stages = compress_on(found, model, config, update)
+        stages = []
+        compressed = compress_on(found, model, config, update, stages.append)
     stages[0] = replace(stages[0], seconds=training)
     summary = describe(compressed, file, stages)
     write_whole(description, json.dumps({"recipe": recipe, "summary": summary}, indent=2))
     return file, summary
+
+
+def _described(path: Path) -> dict:
+    """What an earlier call wrote; nothing where it cannot be read."""
+    import json
+
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return found if isinstance(found["summary"]["sha256"], str) else {}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
+
+
+def _sha256(file: Path) -> str:
+    from hashlib import sha256
+
+    return sha256(file.read_bytes()).hexdigest()

@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 from pleach.cli.common import DatasetOption, Json, ModelFile, dataset_for
-from pleach.cli.output import print_json, say
+from pleach.cli.output import print_json, progress, say
 
 
 def command(file: ModelFile, dataset: DatasetOption = None, json: Json = False) -> None:
     """Run the fixed-point reference over a whole test set.
 
-    The reference equals the engine on every bit, so this is the engine's error too.
+    The reference equals the engine on every bit, so this is the engine's error too: inputs that it
+    puts in the wrong class, or the root mean square of a regression's.
 
     Example: [bold]pleach evaluate model.pleach --dataset mnist[/bold]
     """
     from pleach.format import load
-    from pleach.metrics import wrong_percent
+    from pleach.metrics import for_targets
     from pleach.reference import Reference
 
     model = load(file)
-    found = dataset_for(dataset, model.inputs, model.outputs)
-    outputs = Reference(model).run(model.quantise(found.test_images))
-    error = wrong_percent(outputs, found.test_labels)
+    found = dataset_for(dataset, model)
+    with progress("running the reference"):
+        outputs = Reference(model).run(model.quantise(found.test_images))
+    metric = for_targets(found.test_labels, model.outputs)
+    error = metric(model.dequantise(outputs), found.test_labels)
     if json:
         print_json(
             {
                 "file": str(file),
+                "network": model.line,
                 "dataset": found.name,
-                "error_pct": error,
+                "data": found.as_json(),
+                metric.name: error,
+                "metric": metric.name,
                 "images": len(outputs),
                 "file_bytes": file.stat().st_size,
             }
         )
-    else:
-        say(
-            (file, "bold"),
-            f": {error:.2f} % error on {len(outputs):,} test images of {found.name}, fixed point",
-        )
+        return
+    say(f"network: {model.line}")
+    say(f"data: {found.describe()}")
+    said = f"{error:.2f} % error" if metric.unit else f"{metric.name} {metric.text(error)}"
+    say(
+        (file, "bold"),
+        f": {said} on {len(outputs):,} test inputs of {found.name}, fixed point",
+    )

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pleach.cli.common import DatasetOption, Json, ModelFile, Plot, dataset_for
-from pleach.cli.output import print_json, print_table, progress
+from pleach.cli.common import DatasetOption, Json, ModelFile, Plot, dataset_for, output_option
+from pleach.cli.output import print_json, print_table, progress, say
 
 
 def _values(help: str):
@@ -28,6 +28,10 @@ def command(
     images: Annotated[int, typer.Option(min=1, help="Test images to run.")] = 10,
     dataset: DatasetOption = None,
     plot: Plot = None,
+    output: Annotated[
+        Path | None,
+        output_option("TOML file to write with the best engine's parameters, for --engine."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Sweep the engine's parameters through the cycle model and print the engines worth building.
@@ -36,7 +40,10 @@ def command(
     with the smallest board that it fits. Bits a weight are those of PE memory, pointers included.
     What it takes of a chip is an estimate. Parameters are explained in docs/engine.md.
 
-    Example: [bold]pleach explore model.pleach --pes 16,64 --plot engines.png[/bold]
+    The best engine is the one of fewest cycles that a board holds, or, where none does, of fewest
+    cycles. Simulate, export and synth take it with --engine.
+
+    Example: [bold]pleach explore model.pleach --board ulx3s-85f -o engine.toml[/bold]
     """
     from dataclasses import asdict
 
@@ -44,6 +51,7 @@ def command(
 
     from pleach.errors import ConfigError
     from pleach.explore import engines, pareto, sweep
+    from pleach.files import write_whole
     from pleach.format import load
     from pleach.reference import Reference
     from pleach_hw import boards
@@ -59,7 +67,8 @@ def command(
                     f"{chip.device}: use pleach synth --board {chip.name}"
                 )
     model = load(file)
-    found = dataset_for(dataset, model.inputs, model.outputs)
+    model.check_runs()
+    found = dataset_for(dataset, model, labels=False)
     chosen = model.quantise(found.test_images[:images])
     activations = [trace.inputs for trace in Reference(model).trace(chosen)]
     given = {"pes": pes, "groups": groups, "lanes": lanes, "queue_depth": queue_depth}
@@ -89,10 +98,27 @@ def command(
         row["pareto"] = listed
     if plot:
         _plot(rows, plot)
-    if json:
-        print_json({"images": len(chosen), "engines": rows})
-        return
     listed = sorted((row for row in rows if row["pareto"]), key=lambda row: row["latency_cycles"])
+    fastest = min(
+        rows,
+        key=lambda row: (not row["boards"], row["latency_cycles"], row["estimate"]["lut4"]),
+    )
+    if output:
+        write_whole(output, engine_toml(fastest["engine"], file))
+    if json:
+        print_json(
+            {
+                "network": model.line,
+                "data": found.as_json(),
+                "images": len(chosen),
+                "engines": rows,
+                "best": fastest,
+                "file": None if output is None else str(output),
+            }
+        )
+        return
+    say(f"network: {model.line}")
+    say(f"data: {found.describe()}")
     print_table(
         f"{len(listed)} of {len(rows)} engines, means of {len(chosen)} images",
         (
@@ -108,6 +134,20 @@ def command(
             for row in listed
         ],
     )  # fmt: skip
+
+    where = f"the smallest board that holds it is {', '.join(fastest['boards'][:1]) or 'none'}"
+    best = " ".join(f"{name}={fastest['engine'][name]}" for name in swept)
+    say(f"best: {best}; {where}")
+    if output:
+        say((output, "bold"), f": for simulate, export and synth, --engine {output}")
+
+
+def engine_toml(engine: dict[str, int | bool], model: Path) -> str:
+    """An engine's parameters as a file that --engine takes."""
+    from pleach.text import printable
+
+    lines = [f"# an engine for {printable(model.name)}, by pleach explore"]
+    return "\n".join([*lines, *(f"{name} = {str(v).lower()}" for name, v in engine.items()), ""])
 
 
 def _integers(name: str, text: str) -> list[int]:

@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pleach.cli.common import EngineFile, EngineSet, Json, Pes, engine_config, output_option
-from pleach.cli.output import print_json, say
+from pleach.cli.common import (
+    EngineFile,
+    EngineSet,
+    Json,
+    ModelOption,
+    Pes,
+    engine_for,
+    output_option,
+)
+from pleach.cli.output import print_json, progress, say
 
 
 def command(
@@ -14,22 +22,27 @@ def command(
     pes: Pes = None,
     engine: EngineFile = None,
     set_: EngineSet = None,
+    model: ModelOption = None,
     json: Json = False,
 ) -> None:
     """Write the engine as Verilog for tools that know nothing of Amaranth.
 
     Module `engine`: clk, rst, s_axis_* and m_axis_* (docs/engine.md).
 
-    Example: [bold]pleach export --pes 16 -o engine.v[/bold]
-    """
-    from dataclasses import asdict
+    With --model the engine holds that network, as that of pleach simulate with the same options;
+    otherwise capacities that are not given are the defaults.
 
+    Example: [bold]pleach export --pes 16 --model net.pleach -o engine.v[/bold]
+    """
+    from pleach.format import load
     from pleach_hw.engine import Engine
     from pleach_hw.export import write_verilog
 
-    config = engine_config(pes, engine, set_)
-    write_verilog(Engine(config), output, "engine")
+    chosen = engine_for(pes, engine, set_, model and load(model), model)
+    with progress(f"writing an engine of {chosen.config.pes} PEs"):
+        write_verilog(Engine(chosen.config), output, "engine")
     if json:
-        print_json({"file": str(output), "module": "engine", "engine": asdict(config)})
-    else:
-        say((output, "bold"), f": module engine, {config.pes} PEs")
+        print_json({"file": str(output), "module": "engine"} | chosen.as_json())
+        return
+    say(chosen.describe())
+    say((output, "bold"), f": module engine, {chosen.config.pes} PEs")

@@ -14,6 +14,9 @@ SIZES = tuple(1 << power for power in range(7))
 def command(file: ModelFile, json: Json = False) -> None:
     """Show what is in a bitstream, layer by layer, and which engines it fits.
 
+    A host scales by the fraction bits: an input of x is the integer x · 2^bits, an output of y
+    stands for y / 2^bits. CompressedModel.quantise and .dequantise do so in Python.
+
     Example: [bold]pleach info model.pleach[/bold]
     """
     from dataclasses import asdict
@@ -33,9 +36,14 @@ def command(file: ModelFile, json: Json = False) -> None:
         "file_bytes": len(data),
         "dense_bytes": model.dense_bytes,
         "ratio": model.dense_bytes / len(data),
+        "network": model.line,
         "inputs": model.inputs,
         "outputs": model.outputs,
         "input_type": model.input_type.name.lower(),
+        "input_fraction": model.input_fraction,
+        "weight_fractions": model.weight_fractions(),
+        "layer_fractions": [layer.output_fraction for layer in model.layers],
+        "output_fractions": model.output_fractions,
         "accumulator_bits": max(model.accumulator_bits()),
         "layers": [asdict(report) for report in reports],
         "engines": engines,
@@ -54,6 +62,8 @@ def command(file: ModelFile, json: Json = False) -> None:
         f"{model.inputs} {summary['input_type']} inputs, {model.outputs} outputs, accumulators of "
         f"{summary['accumulator_bits']} bits"
     )
+    say(f"network: {model.line}")
+    say(fractions_line(model))
     layer_table(reports)
     if any(layer.convolution for layer in model.layers):
         say("The engine runs no convolutions; the reference does (pleach evaluate).")
@@ -65,6 +75,20 @@ def command(file: ModelFile, json: Json = False) -> None:
         say(f"No engine of {', '.join(map(str, missing))} PEs can hold it.")
     fitting = ", ".join(summary["boards"]) or "none"
     say(f"Boards whose own engine, that of pleach synth --board, holds it: {fitting}")
+
+
+def fractions_line(model) -> str:
+    """The scales of a bitstream's integers, on one line."""
+    weights = ", ".join(map(str, model.weight_fractions()))
+    between = "".join(f", {layer.output_fraction}" for layer in model.layers[:-1])
+    outputs = sorted(set(model.output_fractions))
+    own = "each its own, --json has them: " if len(outputs) > 1 else ""
+    between = f"between layers {between[2:]}; " if between else ""
+    ends = " to ".join(map(str, dict.fromkeys((outputs[0], outputs[-1]))))
+    return (
+        f"fraction bits, real value = integer / 2^bits: inputs {model.input_fraction}; weights "
+        f"{weights}; {between}outputs {own}{ends}"
+    )
 
 
 def engines_for(model) -> list[dict]:

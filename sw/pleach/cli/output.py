@@ -21,15 +21,6 @@ LEAST_NAME = 8
 REPORT_EVERY = 30.0
 
 
-def plain(text: object) -> str:
-    r"""`text` as a terminal may show it: a character that does not print is escaped.
-
-    >>> plain("runs[exp1]/\x1b[2J\n\ud800")
-    'runs[exp1]/\\x1b[2J\\n\\ud800'
-    """
-    return printable(str(text))
-
-
 def console(*, stderr: bool = False):
     """Where results are printed, or with `stderr` what is said on the way to them."""
     from rich.console import Console
@@ -42,7 +33,7 @@ def say(*parts: Part, stderr: bool = False) -> None:
     from rich.text import Text
 
     styled = (part if isinstance(part, tuple) else (part, "") for part in parts)
-    text = Text.assemble(*((plain(text), style) for text, style in styled))
+    text = Text.assemble(*((printable(str(text)), style) for text, style in styled))
     console(stderr=stderr).print(text, soft_wrap=True)
 
 
@@ -61,7 +52,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.text import Text
 
     out = console()
-    cells = [[plain(cell) for cell in row] for row in rows]
+    cells = [[printable(cell) for cell in row] for row in rows]
     heads = [column.split("\n") for column in columns]
     widths = [
         max(map(cell_len, (*head, *(row[index] for row in cells))))
@@ -82,7 +73,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
             padded.append(" " * (width - cell_len(figure)) + figure)
         return "  ".join(padded).rstrip()
 
-    lines = [Text("\n" + plain(title), "italic")]
+    lines = [Text("\n" + printable(title), "italic")]
     lines += [Text(line(*row), "bold") for row in zip(*heads, strict=True)]
     lines += [Text(line(*row)) for row in cells]
     out.print(Text("\n").join(lines), soft_wrap=True)
@@ -124,12 +115,12 @@ def _bar(description: str) -> Iterator[Callable[..., None]]:
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console(stderr=True), transient=True) as bars:
-        task = bars.add_task(plain(description), total=None)
+        task = bars.add_task(printable(description), total=None)
 
         def update(
             step: str, done: int | None = None, total: int | None = None, how: str = ""
         ) -> None:
-            shown = plain(f"{step}, {how}" if how else step)
+            shown = printable(f"{step}, {how}" if how else step)
             bars.update(task, description=shown, completed=done, total=total)
 
         yield update

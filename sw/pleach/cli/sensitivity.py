@@ -6,13 +6,30 @@ from typing import Annotated
 
 import typer
 
-from pleach.cli.common import Checkpoint, DatasetOption, Json, Plot, dataset_for
-from pleach.cli.output import print_json, print_table, progress
+from pleach.cli.common import (
+    ActivationOption,
+    Checkpoint,
+    GivenDataset,
+    Json,
+    Mean,
+    Order,
+    Plot,
+    Scale,
+    Std,
+    line_of,
+    network_for,
+)
+from pleach.cli.output import print_json, print_table, progress, say
 
 
 def command(
     checkpoint: Checkpoint,
-    dataset: DatasetOption = None,
+    dataset: GivenDataset = None,
+    order: Order = None,
+    activation: ActivationOption = None,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
     images: Annotated[
         int,
         typer.Option(min=1, help="Training images that the error is measured on, the last ones."),
@@ -31,11 +48,9 @@ def command(
     from pleach.compression import error_percent
     from pleach.compression import sensitivity as scan
     from pleach.compression.sensitivity import plot as draw
-    from pleach.models import from_state_dict, layers_of, load_checkpoint
 
-    model = from_state_dict(load_checkpoint(checkpoint))
-    layers = layers_of(model, (784,))
-    found = dataset_for(dataset, layers[0].values_in, layers[-1].values_out)
+    model, found = network_for(checkpoint, order, activation, dataset, scale, mean, std)
+    network = line_of(model, found)
     inputs, labels = found.train_images[-images:], found.train_labels[-images:]
     dense = error_percent(model, inputs, labels)
     with progress("pruning") as update:
@@ -43,8 +58,17 @@ def command(
     if plot is not None:
         draw(curves, plot, dense=dense)
     if json:
-        print_json({"dense_error_pct": dense, "layers": [asdict(curve) for curve in curves]})
+        print_json(
+            {
+                "network": network,
+                "data": found.as_json(),
+                "dense_error_pct": dense,
+                "layers": [asdict(curve) for curve in curves],
+            }
+        )
         return
+    say(f"network: {network}")
+    say(f"data: {found.describe()}")
     print_table(
         f"Error in % of {len(inputs):,} training images, dense {dense:.2f}, at % kept",
         ("layer", *(f"{100 * density:g}" for density in curves[0].densities)),

@@ -15,7 +15,7 @@ from pleach.cli.common import (
     ModelFile,
     Pes,
     dataset_for,
-    engine_config,
+    engine_for,
     output_option,
 )
 from pleach.cli.output import print_json, print_table, progress, say
@@ -34,7 +34,7 @@ def command(
 ) -> None:
     """Load a bitstream into the RTL engine under cocotb, run images, compare every output bit.
 
-    Without engine parameters the engine is the default one, grown to hold the model. Ends with
+    The very file is loaded. Capacities of the engine that are not given grow to hold it. Ends with
     exit code 1 where an output differs.
 
     Example: [bold]pleach simulate model.pleach --pes 16 --images 20[/bold]
@@ -46,15 +46,22 @@ def command(
     if simulator not in ("verilator", "icarus"):
         raise ConfigError(f"--simulator is verilator or icarus, not {simulator!r}")
     model = load(file)
-    config = engine_config(pes, engine, set_, model)
-    found = dataset_for(dataset, model.inputs, model.outputs)
-    chosen = model.quantise(found.test_images[:images])
-    with progress(f"building and running {config.pes} PEs in {simulator}"):
-        result = simulate(file, chosen, config, simulator=simulator, wave=wave)
+    model.check_runs()
+    chosen = engine_for(pes, engine, set_, model, file)
+    found = dataset_for(dataset, model, labels=False)
+    if not json:
+        say(f"network: {model.line}")
+        say(f"data: {found.describe()}")
+        say(chosen.describe())
+    inputs = model.quantise(found.test_images[:images])
+    with progress(f"building and running {chosen.config.pes} PEs in {simulator}"):
+        result = simulate(file, inputs, chosen.config, simulator=simulator, wave=wave)
+    answers = answers_of(model, inputs, found)
     if json:
-        print_json(as_json(result))
+        about = {"network": model.line, "data": found.as_json()}
+        print_json(about | as_json(result) | chosen.as_json() | answers)
     else:
-        show(result)
+        show(result, answers)
     if not result.bit_exact:
         raise typer.Exit(1)
 
@@ -77,9 +84,33 @@ def as_json(result) -> dict:
     }
 
 
-def show(result) -> None:
-    """A `SimulationResult` on the terminal."""
+def answers_of(model, inputs, found) -> dict:
+    """What the reference answers: classes where the labels are classes, or there are none, else
+    real numbers; and the error where there are labels."""
+    from pleach.metrics import for_targets
+    from pleach.reference import Reference
+
+    real = model.dequantise(Reference(model).run(inputs))
+    if found.targets is not None:
+        answers = {"outputs": real.tolist()}
+    elif model.outputs == 1:
+        answers = {"predictions": (real[:, 0] > 0).astype(int).tolist()}
+    else:
+        answers = {"predictions": real.argmax(axis=1).tolist()}
+    if found.test_labels is not None:
+        metric = for_targets(found.test_labels, model.outputs)
+        answers |= {
+            "metric": metric.name,
+            metric.name: metric(real, found.test_labels[: len(real)]),
+        }
+    return answers
+
+
+def show(result, answers: dict) -> None:
+    """A `SimulationResult` and `answers_of` on the terminal."""
     from statistics import mean
+
+    from pleach.metrics import METRICS
 
     print_table(
         f"{result.config.pes} PEs, means of {result.images} images",
@@ -99,6 +130,13 @@ def show(result) -> None:
         f"{max(result.latency_cycles)}: layers overlap; {result.load_cycles:,} to load the file"
     )
     if result.bit_exact:
+        if "predictions" in answers:
+            few = answers["predictions"][:20]
+            more = ", …" * (len(few) < result.images)
+            say(f"classes: {', '.join(map(str, few))}{more}")
+        if "metric" in answers:
+            name = answers["metric"]
+            say(f"error of these images: {METRICS[name].text(answers[name])} ({name})")
         equal = f"{result.outputs_compared} output words compared with the reference, all equal"
         say((equal, "green"), f" ({result.simulator})")
     else:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pleach.cli.common import EngineFile, EngineSet, Json, Pes, engine_config
+from pleach.cli.common import EngineFile, EngineSet, Json, ModelOption, Pes, engine_for
 from pleach.cli.output import print_json, print_table, progress, say
 
 
@@ -18,27 +18,30 @@ def command(
     seed: Annotated[int, typer.Option(help="Of the placer.")] = 1,
     engine: EngineFile = None,
     set_: EngineSet = None,
+    model: ModelOption = None,
     json: Json = False,
 ) -> None:
     """Synthesise, place and route the engine for a board's chip with the open tools.
 
     Takes minutes; the result is cached by content. Parameters that are not given are those of the
-    board's own engine, which fits it.
+    board's own engine, which fits it; with --model its capacities grow to hold that network.
 
     Example: [bold]pleach synth --board ulx3s-85f --pes 16[/bold]
     """
-    from dataclasses import asdict
-
+    from pleach.format import load
     from pleach_hw.boards import board as find
     from pleach_hw.estimate import RESOURCES
     from pleach_hw.synth import synth
 
     chip = find(board)
-    config = engine_config(pes, engine, set_, default=chip.engine)
+    chosen = engine_for(pes, engine, set_, model and load(model), model, chip.engine)
+    config = chosen.config
+    if not json:
+        say(chosen.describe())
     with progress("synthesising") as update:
         result = synth(config, board, seed=seed, progress=update)
     if json:
-        print_json(result.as_json() | {"engine": asdict(config)})
+        print_json(result.as_json() | chosen.as_json())
         return
     device = f"{chip.device}-{chip.speed}".rstrip("-")
     rows = [

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from pleach.cli.common import Json, output_option
+from pleach.cli.common import DATA, Json, line_of, output_option
 from pleach.cli.output import print_json, progress, say
 
 
 def command(
     output: Annotated[Path, output_option("Checkpoint to write.")] = Path("dense.safetensors"),
-    dataset: Annotated[str, typer.Option(help="mnist, digits or an .npz file.")] = "mnist",
+    dataset: Annotated[str, typer.Option(help=DATA)] = "mnist",
     hidden: Annotated[
         str, typer.Option(help="Widths of the hidden layers, with commas between.")
     ] = "300,100",
@@ -27,8 +27,10 @@ def command(
     Example: [bold]pleach train --dataset digits --hidden 48,32 -o digits.safetensors[/bold]
     """
     from pleach import data
-    from pleach.compression import TrainConfig, error_percent, train
+    from pleach.compression import TrainConfig, train
+    from pleach.compression.train import predict
     from pleach.errors import ConfigError
+    from pleach.metrics import for_targets
     from pleach.models import mlp, save_checkpoint
 
     try:
@@ -39,8 +41,8 @@ def command(
         raise ConfigError(f"--hidden takes widths like 300,100, not {hidden!r}")
     config = TrainConfig(epochs=epochs, dropout=dropout)
     found = data.load(dataset)
-    classes = int(max(found.train_labels.max(), found.test_labels.max())) + 1
-    model = mlp([found.train_images.shape[1], *widths, classes], seed=seed)
+    outputs = found.targets or max(2, found.classes)
+    model = mlp([found.train_images.shape[1], *widths, outputs], seed=seed)
     with progress("training") as update:
         train(
             model, found.train_images, found.train_labels, config, seed=seed,
@@ -48,9 +50,24 @@ def command(
                 "training", epoch, total, f"loss {loss:.4f}"
             ),
         )  # fmt: skip
-    error = error_percent(model, found.test_images, found.test_labels)
+    metric = for_targets(found.test_labels, outputs)
+    error = metric(predict(model, found.test_images).numpy(), found.test_labels)
     save_checkpoint(model, output)
+    network = line_of(model, found)
     if json:
-        print_json({"checkpoint": str(output), "error_pct": error, "epochs": epochs, "seed": seed})
-    else:
-        say((output, "bold"), f": {error:.2f} % error on the test images of {dataset}")
+        print_json(
+            {
+                "checkpoint": str(output),
+                "network": network,
+                "data": found.as_json(),
+                "metric": metric.name,
+                metric.name: error,
+                "epochs": epochs,
+                "seed": seed,
+            }
+        )
+        return
+    say(f"network: {network}")
+    say(f"data: {found.describe()}")
+    said = f"{error:.2f} % error" if metric.unit else f"{metric.name} {metric.text(error)}"
+    say((output, "bold"), f": {said} on the test inputs of {dataset}")
