@@ -336,6 +336,7 @@ def test_without_labels_and_with_float_inputs(dense, digits):
     assert epochs[0] == ("pruned", 1, 16) and epochs[-1] == ("shared", 3, 3)
 
 
+@pytest.mark.filterwarnings("ignore::pleach.errors.PleachWarning")  # nobody has trained it
 def test_a_network_of_ones_own_in_nested_form(digits):
     # Double precision and frozen: a copy is trained all the same.
     inner = nn.Sequential(nn.Linear(64, 16, bias=False), nn.ReLU(), nn.Dropout(0.1))

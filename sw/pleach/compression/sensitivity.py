@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from pleach.compression.config import PruneConfig
 from pleach.compression.prune import prune_
+from pleach.compression.taken import taken
 from pleach.compression.train import error_percent
 from pleach.errors import ConfigError
 from pleach.files import check_figure, write_figure
@@ -47,8 +47,8 @@ class Sensitivity:
 
 def sensitivity(
     model: nn.Module,
-    inputs: np.ndarray,
-    labels: np.ndarray,
+    inputs: np.ndarray | Tensor,
+    labels: np.ndarray | Tensor,
     densities: Sequence[float] = DENSITIES,
     *,
     progress: Callable[[str, float, float], None] | None = None,
@@ -64,7 +64,8 @@ def sensitivity(
 
     Raises:
         ConfigError: no densities, or one outside 0 to 1.
-        ModelError: a layer that is not supported.
+        DataError: inputs or labels that do not match.
+        ModelError: a layer that is not supported, or whose weights are not finite.
 
     >>> from pleach.models import mlp
     >>> inputs, labels = np.eye(4, dtype=np.float32), np.arange(4)
@@ -75,17 +76,18 @@ def sensitivity(
     if not densities:
         raise ConfigError("a sensitivity scan needs one density at least")
     curves = []
-    for layer in layers_of(model):
+    names = [layer.name for layer in layers_of(taken(model))]
+    for name in names:
         errors = []
         for density in densities:
-            pruned = copy.deepcopy(model)
+            pruned = taken(model)
             # Only this layer is masked at all: the others are kept whole.
-            others = {other.name: 1.0 for other in layers_of(model)}
-            prune_(pruned, PruneConfig(density=density, layers=others | {layer.name: density}))
+            others = dict.fromkeys(names, 1.0)
+            prune_(pruned, PruneConfig(density=density, layers=others | {name: density}))
             errors.append(error_percent(pruned, inputs, labels))
             if progress is not None:
-                progress(layer.name, density, errors[-1])
-        curves.append(Sensitivity(layer.name, densities, tuple(errors)))
+                progress(name, density, errors[-1])
+        curves.append(Sensitivity(name, densities, tuple(errors)))
     return curves
 
 

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize, prune, spectral_norm, weight_norm
 from pleach.compression.prune import Mask, mask_
 from pleach.compression.share import Shared
 from pleach.errors import ModelError
+from pleach.models import layers_of
 
 # Hooks of torch that compute a weight before each run, by the module that they are defined in.
 NORMS = {
@@ -27,7 +28,7 @@ def taken(model: nn.Module) -> nn.Module:
     and the copy has the plain weights that they amount to.
 
     Raises:
-        ModelError: a module that cannot be copied.
+        ModelError: a network that is not supported; names the layer.
 
     >>> model = nn.Sequential(nn.Linear(2, 1))
     >>> _ = prune.l1_unstructured(model[0], "weight", amount=1)
@@ -47,12 +48,18 @@ def taken(model: nn.Module) -> nn.Module:
         student = copy.deepcopy(model, memo)
     except (RuntimeError, TypeError) as error:
         raise ModelError(f"the network cannot be copied: {error}") from error
-    student.requires_grad_(True)  # or torch makes a buffer of what it takes a parametrization off
-    for module in list(student.modules()):
-        masks = _plain(module)
-        for part, mask in masks.items():
-            mask_(module, part).mask.copy_(mask)
-    return student.to("cpu", torch.float32)
+    masks = []
+    for module in student.modules():
+        if parametrize.is_parametrized(module):
+            # deepcopy leaves both with one class, and the parametrizations are its properties.
+            kind = type(module)
+            module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
+        masks += [(module, part, mask) for part, mask in _plain(module).items()]
+    layers_of(student)  # refuses what cannot be moved
+    student = student.to("cpu", torch.float32).requires_grad_(True)
+    for module, part, mask in masks:
+        mask_(module, part).mask.copy_(mask)
+    return student
 
 
 def _plain(module: nn.Module) -> dict[str, Tensor]:
@@ -69,4 +76,6 @@ def _plain(module: nn.Module) -> dict[str, Tensor]:
         for name, functions in list(module.parametrizations.items()):
             if len(functions) > 1 or not isinstance(functions[0], Mask | Shared):
                 parametrize.remove_parametrizations(module, name)
+                if name in module._buffers:  # what of it was frozen
+                    module.register_parameter(name, nn.Parameter(module._buffers.pop(name)))
     return masks

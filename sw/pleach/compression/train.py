@@ -19,6 +19,7 @@ from pleach.compression.prune import check_weights, per_layer
 from pleach.errors import ConfigError, DataError, TrainingError
 from pleach.metrics import as_numbers, as_targets, check_finite, wrong_percent
 from pleach.models import channels_last, layers_of, ours, sample_shape
+from pleach.models.layers import IGNORED
 
 UINT8_FRACTION = 8
 # The order of a float sum, and so its last bit, may depend on the count of threads: it is part of
@@ -26,6 +27,8 @@ UINT8_FRACTION = 8
 # the time on an idle machine, and on a busy one the two wait for each other, ten times as long.
 THREADS = 1
 EVALUATION_BATCH = 4096
+DROPOUTS = tuple(kind for kind in IGNORED if kind is not nn.Identity)
+ALPHA = 1.7580993408473766  # of alpha dropout: SELU's scale times its alpha
 _TURN = threading.RLock()
 
 # epoch (from 1), epochs, mean loss
@@ -165,9 +168,8 @@ def train(
             exclusive(),
             channels_last(model),
             _dropout(model, config, generator),
-            torch.random.fork_rng(devices=[]),
+            _own_dropout(model, torch.Generator().manual_seed(seed)),
         ):
-            torch.default_generator.manual_seed(seed)  # for Dropout modules of the model's own
             for epoch in range(config.epochs):
                 order = torch.randperm(len(inputs), generator=generator)
                 total = 0.0
@@ -364,6 +366,40 @@ def _dropout(model: nn.Module, config: TrainConfig, generator: torch.Generator) 
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def _own_dropout(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
+    """Let the model's own Dropout modules draw from `generator`, as they would from torch's: that
+    one belongs to the whole process."""
+    hooks = []
+    for module in model.modules():
+        if isinstance(module, DROPOUTS):
+            module.eval()  # it passes on what the hook has dropped
+
+            def drop(module, args):
+                return (_dropped(module, args[0], generator),)
+
+            hooks.append(module.register_forward_pre_hook(ours(drop)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _dropped(module: nn.Module, values: Tensor, generator: torch.Generator) -> Tensor:
+    """What a Dropout module makes of `values` in training, bit by bit."""
+    if not module.p:
+        return values
+    noise = torch.empty_like(values, device=generator.device)
+    if not isinstance(module, nn.Dropout | nn.AlphaDropout):  # whole channels
+        noise = noise.new_empty(*values.shape[:2], *[1] * (values.ndim - 2))
+    noise = noise.bernoulli_(1 - module.p, generator=generator).to(values.device)
+    if not isinstance(module, nn.AlphaDropout | nn.FeatureAlphaDropout):
+        return values * (noise.div_(1 - module.p) if module.p < 1 else noise)
+    scale = 1 / math.sqrt((ALPHA * ALPHA * module.p + 1) * (1 - module.p)) if module.p < 1 else 0
+    return values * (noise * scale) + ((noise - 1) * (ALPHA * scale) + ALPHA * scale * module.p)
 
 
 def _drop(values: Tensor, share: float, generator: torch.Generator) -> Tensor:
