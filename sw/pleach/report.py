@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pleach.format import LayerSizes
-from pleach.format.gaps import relative_index
 from pleach.model import CompressedLayer, CompressedModel
 
 #: width of a relative index in the paper's tables of LeNet and VGG-16
@@ -80,17 +79,13 @@ def _row(layer: CompressedLayer, size: LayerSizes) -> LayerReport:
     dense_bits = 32 * layer.size
     kept = max(layer.kept, 1)
     code_bits = max(1, (max(len(layer.codebook), 1) - 1).bit_length())
-    mask = np.zeros(layer.size, np.uint8)
-    mask[layer.positions] = 1
-    entries = len(relative_index(mask, PAPER_INDEX_BITS)[0])
+    # A filler for each whole run of as many zeros as an index has values.
+    zeros = np.diff(layer.positions, prepend=-1) - 1
+    entries = layer.kept + int((zeros >> PAPER_INDEX_BITS).sum())
     fixed_bits = entries * (code_bits + PAPER_INDEX_BITS) + 32 * len(layer.codebook)
-    shape, conv = (layer.outputs, layer.inputs), layer.convolution
-    if conv is not None:
-        channels = conv.channels // conv.groups
-        shape = (layer.outputs, channels, conv.kernel_height, conv.kernel_width)
     return LayerReport(
         name=layer.name,
-        shape=shape,
+        shape=layer.shape,
         kept=layer.kept,
         density=layer.density,
         codebook_size=len(layer.codebook),

@@ -70,7 +70,7 @@ def command(
     model.check_runs()
     found = dataset_for(dataset, model, labels=False)
     chosen = model.quantise(found.test_images[:images])
-    activations = [trace.inputs for trace in Reference(model).trace(chosen)]
+    activations = Reference(model).activations(chosen)
     given = {"pes": pes, "groups": groups, "lanes": lanes, "queue_depth": queue_depth}
     swept = {name: _integers(name, text) for name, text in (*given.items(), ("block", block))}
     configs = engines(model, **swept)

@@ -34,7 +34,7 @@ def balanced(
         outputs: whether the rows of the last layer move, too. That changes the order of the
             network's outputs: for a layer that stands for a part of a larger network.
     """
-    activations = [trace.inputs for trace in Reference(model).trace(inputs)]
+    activations = Reference(model).activations(inputs)
     cycles = _cycles(model, activations, config)
     last = len(model.layers) - 1
     for index in range(last + outputs):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pleach.compiled import njit
-from pleach.model import CompressedModel
+from pleach.model import CompressedLayer, CompressedModel
 from pleach.reference.config import EngineConfig
 from pleach.reference.engine import Reference
 
@@ -62,14 +62,13 @@ class CycleModel:
         model.check_runs()
         self.model = model
         self.config = config
-        shapes = [(x.inputs, x.outputs, x.bias, x.columns * config.row_pes) for x in model.layers]
+        shapes = [(x.inputs, x.outputs, x.bias, x.columns) for x in model.layers]
         self._shapes = np.array(shapes, np.int64)
-        counts = [pe_counts(layer, config).ravel() for layer in model.layers]
-        self._counts = np.concatenate(counts).astype(np.int32)
+        self._columns, self._counts = pe_counts(model.layers, config)
 
     def run(self, inputs: np.ndarray) -> Cycles:
         """For network inputs of the model's type, ``[n, inputs]``."""
-        return self.cycles([trace.inputs for trace in Reference(self.model).trace(inputs)])
+        return self.cycles(Reference(self.model).activations(inputs))
 
     def cycles(self, activations: Sequence[np.ndarray]) -> Cycles:
         """For the inputs of each layer, ``[n, inputs]``; only which are zero matters."""
@@ -80,8 +79,8 @@ class CycleModel:
         breakdown = np.zeros((n, layers, len(BREAKDOWN)), np.int64)
         for image in range(n):
             latency[image] = _simulate(
-                *stages(self.config), self.model.input_type.per_word, self._shapes, self._counts,
-                active[image], compute[image], breakdown[image],
+                *stages(self.config), self.model.input_type.per_word, self._shapes,
+                self._columns, self._counts, active[image], compute[image], breakdown[image],
             )  # fmt: skip
         breakdown[..., -1] = compute - breakdown.sum(axis=2)
         return Cycles(latency, compute, breakdown)
@@ -101,11 +100,25 @@ def stages(config: EngineConfig) -> tuple[int, ...]:
     )  # fmt: skip
 
 
-def pe_counts(layer, config: EngineConfig) -> np.ndarray:
-    """Weights of each column in each PE of its group, int64 ``[columns, row_pes]``."""
-    width = config.row_pes
-    places = layer.column_of * width + layer.row_of % width
-    return np.bincount(places, minlength=layer.columns * width).reshape(layer.columns, width)
+def pe_counts(
+    layers: Sequence[CompressedLayer], config: EngineConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of each column in each PE of its group, layer after layer.
+
+    Returns:
+        int64 ``[columns]``, where in the counts a column's begin; and the counts, int32: a column's
+        are ``row_pes`` one after the other, and those without a weight share the first.
+    """
+    width, found, places = config.row_pes, 1, []
+    counts = [np.zeros(width, np.int32)]
+    for layer in layers:
+        columns, column = np.unique(layer.column_of, return_inverse=True)
+        at = column * width + layer.row_of % width
+        counts.append(np.bincount(at, minlength=len(columns) * width).astype(np.int32))
+        places.append(np.zeros(layer.columns, np.int64))
+        places[-1][columns] = (found + np.arange(len(columns))) * width
+        found += len(columns)
+    return np.concatenate(places), np.concatenate(counts)
 
 
 _BIAS, _ACTIVATIONS, _WAIT, _LAST = range(4)  # states of the control unit
@@ -115,7 +128,7 @@ _COMPUTING, _ANSWER, _OUTPUTS = range(3)  # and of the host link
 @njit()
 def _simulate(
     groups, width, lanes, depth, pointer_latency, queued_at, drain_places, vectors, per_word,
-    shapes, counts, active, compute, breakdown,
+    shapes, columns, counts, active, compute, breakdown,
 ):  # fmt: skip
     """One run; the first input word is accepted in cycle 0. Returns the latency.
 
@@ -152,7 +165,7 @@ def _simulate(
     # Control
     state = _BIAS
     index = drain_index = 0
-    base = active_base = 0  # of the layer, in `counts` and in `active`
+    base = active_base = 0  # of the layer, in `columns` and in `active`
     next_column = np.zeros(groups, np.int64)  # in which the group's next non-zero is looked for
     sent = np.zeros(groups, np.bool_)  # a column is broadcast, …
     sent_at = np.zeros(groups, np.int64)  # … this one, in `counts`
@@ -326,7 +339,7 @@ def _simulate(
                 next_column[group] = group
             group = shapes[index, 0] % groups
             sent[group] = shapes[index, 2] != 0
-            sent_at[group] = base + shapes[index, 0] * width
+            sent_at[group] = columns[base + shapes[index, 0]]
             state = _ACTIVATIONS
         elif state == _ACTIVATIONS:
             for group in range(groups):
@@ -338,7 +351,7 @@ def _simulate(
                             column += groups
                         next_column[group] = column + groups
                         sent[group] = True
-                        sent_at[group] = base + column * width
+                        sent_at[group] = columns[base + column]
             if all_ended:
                 rows = shapes[index, 1]
                 final = index + 1 == layers

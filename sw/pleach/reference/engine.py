@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from pleach.arrays import as_array
 from pleach.errors import ModelError
 from pleach.model import CompressedLayer, CompressedModel
-from pleach.reference.maps import batch_size, max_pool, reach, weighted_sums
+from pleach.reference import maps
 from pleach.reference.requantizer import Requantizer
 
-SPARSE = 1 / 5  # density of a fully connected layer below which a sparse product is the faster
+SPARSE = 1 / 5  # density of a matrix below which a sparse product is the faster
+#: of a layer and one input: values given, sums over weights; and values that a kernel meets
+MOST_VALUES, MOST_PATCHES = 1 << 26, 1 << 28
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class LayerTrace:
 class Reference:
     """Bit-exact numpy model of the engine (docs/numerics.md).
 
+    Rows and columns without a weight cost no time and no memory, but for their inputs and outputs.
+
+    Raises:
+        ModelError: a layer of a map too large to be evaluated; names it.
+
     >>> import numpy as np
     >>> from pleach.model import Activation, CompressedLayer, CompressedModel
     >>> layer = CompressedLayer("fc1", inputs=2, outputs=1, bias=True, positions=[0, 2],
@@ -51,7 +59,8 @@ class Reference:
     def __init__(self, model: CompressedModel):
         self.model = model
         self._layers = [_Layer(layer) for layer in model.layers]
-        self._batch = batch_size(((x.outputs, x.convolution) for x in model.layers), self.BATCH)
+        largest = max(layer.values for layer in self._layers)
+        self._batch = max(1, min(self.BATCH, maps.VALUES // largest))
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """Outputs, int16 ``[n, outputs]``, for inputs of the model's type, ``[n, inputs]``.
@@ -62,9 +71,19 @@ class Reference:
         outputs = []
         for activations in self._batches(inputs):
             for layer in self._layers:
-                activations = layer.outputs(layer.accumulators(activations))
+                activations = layer.outputs(layer.sums(activations))
             outputs.append(activations.T)
         return np.concatenate(outputs)
+
+    def activations(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """What each layer takes, ``[n, values_in]``: as `trace` has it, and no more."""
+        batches = []
+        for activations in self._batches(inputs):
+            batches.append([activations.T])
+            for layer in self._layers[:-1]:
+                activations = layer.outputs(layer.sums(activations))
+                batches[-1].append(activations.T)
+        return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
     def trace(self, inputs: np.ndarray) -> list[LayerTrace]:
         """Every layer's inputs, accumulators, outputs and MAC counts."""
@@ -72,8 +91,8 @@ class Reference:
         for activations in self._batches(inputs):
             batches.append([])
             for layer in self._layers:
-                accumulators = layer.accumulators(activations)
-                outputs = layer.outputs(accumulators)
+                sums = layer.sums(activations)
+                accumulators, outputs = layer.every_row(sums), layer.outputs(sums)
                 macs = layer.macs(activations)
                 batches[-1].append(LayerTrace(activations.T, accumulators.T, outputs.T, macs))
                 activations = outputs
@@ -84,7 +103,7 @@ class Reference:
 
     def _batches(self, inputs: np.ndarray) -> Iterator[np.ndarray]:
         """The inputs as ``[inputs, n]``, one batch at least."""
-        dtype = self.model.input_type.dtype
+        inputs, dtype = as_array(inputs), self.model.input_type.dtype
         if inputs.ndim != 2 or inputs.shape[1] != self.model.inputs or inputs.dtype != dtype:
             raise ModelError(
                 f"inputs are {inputs.dtype} of shape {inputs.shape}; "
@@ -97,43 +116,90 @@ class Reference:
 class _Layer:
     """A layer made ready to run; activations are ``[values, n]``.
 
-    Products run in float64 and are exact: a weight and an activation are 2^15 at most and a row has
-    65535 of them at most, so that no partial sum, in whatever order, passes 2^46 of float64's 2^53.
+    Only rows and columns with weights are here, the bias column apart. Products run in float64 and
+    are exact: a weight and an activation are 2^15 at most and a row has 65535 of them at most, so
+    that no partial sum, in whatever order, passes 2^46 of float64's 2^53.
     """
 
     def __init__(self, layer: CompressedLayer):
         conv = layer.convolution
-        entries = (layer.values.astype(np.float64), (layer.row_of, layer.column_of))
-        weights = sparse.csr_array(entries, shape=(layer.outputs, layer.columns))
-        dense = conv is not None or layer.density >= SPARSE
-        counts = np.zeros((conv.groups if conv else 1, layer.columns), np.int64)
-        group = layer.row_of * len(counts) // layer.outputs
-        np.add.at(counts, (group, layer.column_of), 1)
         self._layer = layer
-        self._weights = (
-            weights[:, : layer.inputs].toarray() if dense else weights[:, : layer.inputs]
-        )
-        self._bias = weights[:, layer.inputs :].sum(axis=1) * 2.0**layer.bias_exponent
-        self._reach = reach(conv, counts[:, : layer.inputs]) if conv else counts[0, : layer.inputs]
-        pixels = math.prod(conv.map) if conv else 1
-        self._sums = pixels * layer.outputs
-        self._bias_macs = pixels * int(counts[:, layer.inputs :].sum())
+        self._pixels = math.prod(conv.map) if conv else 1
+        column, values = layer.column_of, layer.values.astype(np.float64)
+        self._rows, row = _present(layer.row_of, layer.outputs)
+        bias = column == layer.inputs
+        self._bias = np.zeros(len(self._rows))
+        self._bias[row[bias]] = values[bias] * 2.0**layer.bias_exponent
+        self._bias_macs = self._pixels * int(bias.sum())
+        row, column, values = row[~bias], column[~bias], values[~bias]
+        groups = conv.groups if conv else 1
+        if groups > 1:
+            column += self._rows[row] * groups // layer.outputs * layer.inputs
+        # Columns are numbered across groups: together they make one matrix.
+        self._columns, column = _present(column, groups * layer.inputs)
+        self._counts = np.bincount(column, minlength=len(self._columns))
+        shape = (len(self._rows), len(self._columns))
+        self._weights = sparse.csr_array((values, (row, column)), shape=shape)
+        if len(values) >= SPARSE * math.prod(shape):
+            self._weights = self._weights.toarray()
         self._requantize = Requantizer(shift=layer.shift, activation=layer.activation)
+        sums, met = (size * self._pixels for size in shape)
+        if max(sums, layer.values_out) > MOST_VALUES or met > MOST_PATCHES:
+            raise ModelError(
+                f"layer {layer.name!r} has {layer.values_out:,} outputs, {sums:,} sums and kernels "
+                f"that meet {met:,} values for each input: the reference evaluates "
+                f"{MOST_VALUES:,} of the first two and {MOST_PATCHES:,} of the last at most"
+            )
+        #: the most values that it handles of an input
+        self.values = max(1, sums, met, layer.values_in, layer.values_out)
 
-    def accumulators(self, activations: np.ndarray) -> np.ndarray:
-        """int64 ``[outputs, n]``, of a convolution ``[outputs · height · width, n]``."""
-        sums = weighted_sums(self._weights, activations, self._layer.convolution)
+    def sums(self, activations: np.ndarray) -> np.ndarray:
+        """The accumulators of the rows with weights, int64 ``[rows, height · width, n]``."""
+        conv, count = self._layer.convolution, activations.shape[1]
+        if conv is not None:
+            activations = maps.patches(activations, conv, np.float64, self._columns)
+        elif len(self._columns) < len(activations):
+            activations = activations[self._columns]
+        sums = self._weights @ activations
         sums += self._bias[:, None]
-        return sums.astype(np.int64).reshape(self._sums, activations.shape[1])
+        return sums.astype(np.int64).reshape(len(self._rows), self._pixels, count)
 
-    def outputs(self, accumulators: np.ndarray) -> np.ndarray:
-        """int16 ``[values_out, n]``."""
-        values, conv = self._requantize(accumulators), self._layer.convolution
-        if conv is None or (conv.pool == 1 and conv.pool_stride == 1):
-            return values
-        maps = values.reshape(self._layer.outputs, *conv.map, -1)
-        return max_pool(maps, conv).reshape(self._layer.values_out, -1)
+    def every_row(self, rows: np.ndarray) -> np.ndarray:
+        """``[rows, pixels, n]`` of the rows with weights as ``[outputs · pixels, n]``: the others
+        are 0, and stay it."""
+        if len(self._rows) < self._layer.outputs:
+            some, rows = rows, np.zeros((self._layer.outputs, *rows.shape[1:]), rows.dtype)
+            rows[self._rows] = some
+        return rows.reshape(rows.shape[0] * rows.shape[1], rows.shape[2])
+
+    def outputs(self, sums: np.ndarray) -> np.ndarray:
+        """int16 ``[values_out, n]``, of what `sums` gives."""
+        values, conv = self._requantize(sums), self._layer.convolution
+        if conv is not None and (conv.pool, conv.pool_stride) != (1, 1):
+            rows, _, count = values.shape
+            pooled = maps.max_pool(values.reshape(rows, *conv.map, count), conv)
+            values = pooled.reshape(rows, math.prod(conv.pooled), count)
+        return self.every_row(values)
 
     def macs(self, activations: np.ndarray) -> np.ndarray:
         """int64 ``[n]``."""
-        return self._reach @ (activations != 0) + self._bias_macs
+        conv = self._layer.convolution
+        if conv is None:
+            active = self._counts @ (activations[self._columns] != 0)
+        else:
+            channels = maps.touched(conv, self._columns)[0]
+            each = maps.reach(conv, self._columns, self._counts)
+            shape = (conv.channels, conv.height * conv.width, activations.shape[1])
+            met = activations.reshape(shape)[channels] != 0
+            active = each.ravel() @ met.reshape(each.size, shape[2])
+        return active + self._bias_macs
+
+
+def _present(numbers: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Those of 0 … ``size - 1`` that are among `numbers`, ascending, and the place of each number
+    among them; time in proportion to the numbers."""
+    if size > 8 * len(numbers):
+        return np.unique(numbers, return_inverse=True)
+    there = np.zeros(size, bool)
+    there[numbers] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[numbers]
