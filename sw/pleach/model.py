@@ -22,8 +22,8 @@ from pleach.text import encodable, printable
 
 #: range of a fraction, a signed byte in the file
 FRACTIONS = (-128, 127)
-#: elements of a matrix with its zeros; a file of a few bytes can claim sixteen times as many
-LARGEST_DENSE = 1 << 28
+#: elements of matrices written out with their zeros: so many at most, and for each weight kept
+DENSE, DENSE_EACH = 1 << 24, 1 << 16
 
 
 class Activation(IntEnum):
@@ -305,13 +305,9 @@ class CompressedLayer:
         """The integer weight matrix, int16, ``(outputs, columns)``.
 
         Raises:
-            ModelError: it has more than `LARGEST_DENSE` elements.
+            ModelError: hardly a weight is kept and the matrix is huge.
         """
-        if self.size > LARGEST_DENSE:
-            raise ModelError(
-                f"layer {self.name!r}: a matrix of {self.outputs} × {self.columns} is not written "
-                f"out, {LARGEST_DENSE:,} elements are the most"
-            )
+        _check_dense([self])
         out = np.zeros((self.columns, self.outputs), np.int16)
         out.ravel()[self.positions] = self.values
         return out.T
@@ -471,8 +467,9 @@ class CompressedModel:
         kernel_height, kernel_width)``, biases ``(outputs,)``; None where there are none.
 
         Raises:
-            ModelError: a layer too large to be written out; names it.
+            ModelError: hardly a weight is kept and the matrices are huge.
         """
+        _check_dense(self.layers)
         found = []
         for index, fraction in enumerate(self.input_fractions()):
             layer = self.layers[index]
@@ -531,6 +528,17 @@ def accumulator_bits(layer: CompressedLayer, magnitude: int) -> int:
     # As float64: exact, as no row passes 2^46.
     worst = np.bincount(layer.row_of, products)
     return int(worst.max(initial=0)).bit_length() + 1
+
+
+def _check_dense(layers: Sequence[CompressedLayer]) -> None:
+    """Matrices that a few bytes of a file claim are not written out."""
+    size, kept = (sum(getattr(layer, of) for layer in layers) for of in ("size", "kept"))
+    if size > DENSE + DENSE_EACH * kept:
+        largest = max(layers, key=lambda layer: layer.size)
+        raise ModelError(
+            f"layer {largest.name!r} is a matrix of {largest.outputs} × {largest.columns}: "
+            f"{size:,} elements for {kept:,} weights kept are not written out"
+        )
 
 
 def network_line(inputs: int, layers: Sequence[Any]) -> str:

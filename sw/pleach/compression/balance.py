@@ -89,7 +89,9 @@ def _deal(work, pes, exchanges):
     load = np.zeros((pes, groups))
     room = np.array([(rows - pe + pes - 1) // pes for pe in range(pes)])
     owner = np.zeros(rows, np.int64)
-    for row in np.argsort(-work.sum(axis=1)):
+    others = np.zeros(rows, np.int64)
+    total = work.sum(axis=1)
+    for row in np.argsort(-total):
         best, chosen = np.inf, -1
         for pe in range(pes):
             if room[pe]:
@@ -107,8 +109,16 @@ def _deal(work, pes, exchanges):
             if load[pe].max() > worst:
                 worst, busiest = load[pe].max(), pe
         best, first, second = worst * (1 - 1e-9), -1, -1
-        for mine in np.flatnonzero(owner == busiest):
-            for other in range(rows):
+        # Rows without work are alike: the first of each PE stands for all; none is worth moving.
+        seen = np.zeros(pes, np.bool_)
+        count = 0
+        for row in range(rows):
+            if total[row] or not seen[owner[row]]:
+                seen[owner[row]] |= not total[row]
+                others[count] = row
+                count += 1
+        for mine in np.flatnonzero((owner == busiest) & (total > 0)):
+            for other in others[:count]:
                 pe = owner[other]
                 if pe != busiest:
                     most = 0.0

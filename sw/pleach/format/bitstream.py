@@ -54,8 +54,10 @@ def default_names(layers: Sequence[CompressedLayer]) -> list[str]:
 def dumps(model: CompressedModel) -> bytes:
     """The bitstream of a model. The same model gives the same bytes.
 
+    Each layer's `accumulator_bits` are the least that it needs, whatever a file claimed.
+
     Raises:
-        ModelError: a layer needs accumulators of more than 63 bits.
+        ModelError: a layer, or the layers' names, that a section does not hold.
     """
     sections = [
         _section(
@@ -124,9 +126,10 @@ class Coding:
             ),
         )
         codes, lengths = _by_symbol(code_table, code_order, 256)
+        size = int(gap_counts @ (gap_lengths + gaps.EXTRA_BITS) + code_counts @ lengths)
+        _check_payload(layer, -(-size // 8))
         data = interleave.encode(
-            layer.positions, layer.codes,
-            int(gap_counts @ (gap_lengths + gaps.EXTRA_BITS) + code_counts @ lengths),
+            layer.positions, layer.codes, size,
             gap_codes, gap_lengths, gap_table.length, codes, lengths, code_table.length,
         )  # fmt: skip
         return cls(gap_table, gap_order, code_table, code_order, data)
@@ -137,9 +140,15 @@ def _limits(counts: np.ndarray) -> range:
     return range((int(np.count_nonzero(counts)) - 1).bit_length() or 1, words.MAX_CODE_LENGTH + 1)
 
 
+def _check_payload(layer: CompressedLayer, size: int) -> None:
+    if size > words.MAX_PAYLOAD:
+        raise ModelError(
+            f"layer {layer.name!r}: its {layer.kept:,} weights take {size:,} bytes, the file holds "
+            f"{words.MAX_PAYLOAD:,} of a layer: prune more of it, or share fewer values"
+        )
+
+
 def _layer_payload(layer: CompressedLayer, accumulator_bits: int) -> bytes:
-    if accumulator_bits > 63:
-        raise ModelError(f"layer {layer.name!r} needs accumulators of {accumulator_bits} bits")
     tables = dict.fromkeys(words.LAYER_WORDS[3].fields, 0)
     if layer.kept:
         coding = Coding.of(layer)
@@ -181,7 +190,9 @@ def _layer_payload(layer: CompressedLayer, accumulator_bits: int) -> bytes:
     )
     payload += stored + b"\0" * (-len(stored) % 4) + coding.data.astype(_WORD).tobytes()
     # So that a reader can bound the entries by the section's length before it believes them.
-    return payload.ljust(4 * -(-layer.kept // 32), b"\0")
+    payload = payload.ljust(4 * -(-layer.kept // 32), b"\0")
+    _check_payload(layer, len(payload))
+    return payload
 
 
 def _by_symbol(table: HuffmanTable, order: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -387,11 +398,19 @@ def _read_layer(
         "output_fraction": words.signed8(fields["output_fraction"]),
         "convolution": convolution,
     }
+
+    def claimed(layer: CompressedLayer) -> CompressedLayer:
+        claim, need = fields["accumulator_bits"], accumulator_bits(layer, magnitude)
+        if claim < need:
+            refuse(f"claims accumulators of {claim} bits, it needs {need}", 8)
+        return replace(layer, claimed_bits=claim) if claim > need else layer
+
     if not entries:
         if any(table_sizes) or len(payload) != 4 * count:
             refuse("an empty layer with tables or data", 12)
         nothing = np.zeros(0, np.int64)
-        return CompressedLayer(positions=nothing, codes=nothing, codebook=nothing, **shape), 0, 0
+        empty = CompressedLayer(positions=nothing, codes=nothing, codebook=nothing, **shape)
+        return claimed(empty), 0, 0
 
     codebook_size, code_length, gap_classes, gap_length, narrow = table_sizes
     if not 1 <= codebook_size <= 256 or not 1 <= gap_classes <= gaps.CLASSES:
@@ -425,7 +444,4 @@ def _read_layer(
         refuse("an entry outside the layer")
     values = np.frombuffer(codebook, "i1" if narrow else "<i2")
     layer = CompressedLayer(positions=positions, codes=codes, codebook=values, **shape)
-    need = accumulator_bits(layer, magnitude)
-    if fields["accumulator_bits"] < need:
-        refuse(f"claims accumulators of {fields['accumulator_bits']} bits, it needs {need}", 8)
-    return layer, code_bits, gap_bits
+    return claimed(layer), code_bits, gap_bits

@@ -12,7 +12,7 @@ import numpy as np
 
 from pleach.errors import ConfigError, FormatError, ModelError
 from pleach.format.gaps import from_relative_index, relative_index
-from pleach.model import CompressedLayer, CompressedModel
+from pleach.model import CompressedModel
 
 GAP_BITS = 4
 BITS = (4, 8)  # of a code
@@ -150,26 +150,12 @@ def published_layers(model: CompressedModel) -> list[PublishedLayer]:
     scale is one that float32 has.
 
     Raises:
-        ModelError: a layer of more than 255 distinct weights.
+        ModelError: a layer of more than 255 distinct weights, or see `CompressedModel.weights`.
     """
     return [
-        _real(layer, fraction)
-        for layer, fraction in zip(model.layers, model.input_fractions(), strict=True)
+        PublishedLayer.of(layer.name, weights, bias)
+        for layer, (weights, bias) in zip(model.layers, model.weights(), strict=True)
     ]
-
-
-def _real(layer: CompressedLayer, input_fraction: int) -> PublishedLayer:
-    sum_fraction = layer.shift + layer.output_fraction  # fraction bits of the accumulator
-    matrix = layer.dense()
-    weights = np.ldexp(matrix[:, : layer.inputs], input_fraction - sum_fraction, dtype=np.float32)
-    bias = None
-    if layer.bias:
-        bias = np.ldexp(matrix[:, -1].astype(np.float64), layer.bias_exponent - sum_fraction)
-    conv = layer.convolution
-    if conv is not None:
-        kernel = (conv.channels // conv.groups, conv.kernel_height, conv.kernel_width)
-        weights = weights.reshape(layer.outputs, *kernel)
-    return PublishedLayer.of(layer.name, weights, bias)
 
 
 def write_published(layers: Sequence[PublishedLayer]) -> bytes:

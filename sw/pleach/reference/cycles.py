@@ -48,6 +48,7 @@ class CycleModel:
 
     Raises:
         ModelError: a network that the engine does not run.
+        CapacityError: one that this engine does not hold.
 
     >>> from pleach.model import Activation, CompressedLayer
     >>> layer = CompressedLayer("fc1", inputs=2, outputs=1, bias=True, positions=[0, 2],
@@ -60,6 +61,7 @@ class CycleModel:
 
     def __init__(self, model: CompressedModel, config: EngineConfig):
         model.check_runs()
+        config.check(model)
         self.model = model
         self.config = config
         shapes = [(x.inputs, x.outputs, x.bias, x.columns) for x in model.layers]
