@@ -42,7 +42,7 @@ def measure(model, found) -> dict[str, float]:
     cycles = CycleModel(model, config).cycles([layer.inputs for layer in trace])
     macs = sum(layer.macs.mean() for layer in trace)
     return {
-        "error": wrong_percent(trace[-1].outputs, found.test_labels),
+        "error": wrong_percent(model.dequantise(trace[-1].outputs), found.test_labels),
         "compute_cycles": float(cycles.compute.sum(axis=1).mean()),
         "utilisation": float(macs / PES / cycles.compute.sum(axis=1).mean()),
     }

@@ -158,7 +158,9 @@ def measure(path: Path, recipe: Recipe, inputs, answers) -> dict:
         "recipe": path.stem,
         "network": recipe.network,
         "error_of": TEST,
-        "error_pct": wrong_percent(Reference(loaded).run(loaded.quantise(inputs)), answers),
+        "error_pct": wrong_percent(
+            loaded.dequantise(Reference(loaded).run(loaded.quantise(inputs))), answers
+        ),
         "most_error_pct": recipe.most_error,
         "bytes": len(file),
         "ratio": loaded.dense_bytes / len(file),

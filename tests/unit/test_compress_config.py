@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pleach.compression import CompressConfig, PruneConfig, ShareConfig, TrainConfig
@@ -64,6 +65,25 @@ def test_toml_reaches_every_level(tmp_path):
         ("[prune]\ncriterion = 'saliency'\nramp = 0", "needs a ramp"),
         ("[prune]\ncriterion = 'saliency'\nquality = 1", "it needs criterion magnitude"),
         ("codebook_bits = 7", "codebook_bits must be an integer from 8 to 16, not 7"),
+        ("accumulator_bits = 'wide'", "accumulator_bits must be one of auto, a number of bits"),
+        ("accumulator_bits = 65", "accumulator_bits must be an integer from 16 to 64, not 65"),
+        ("output_scale = 1", "output_scale must be one of auto, shared, each, not 1"),
+        ("order = 1", "order must be true or false, not 1"),
+        ("share = 3", "share must be a table, not 3"),
+        ("prune = 'x'", "prune must be a table or a list of tables, not 'x'"),
+        ("prune = ['x']", "prune must be a table or a list of tables"),
+        ("[prune]\ntrain = 3", "prune.train must be a table, not 3"),
+        ("[prune]\nlayers = ['fc1']", "prune.layers must be a table"),
+        ("[prune.layers]\nfc1 = 'small'", r"layers\['fc1'\] must be a number from 0 to 1"),
+        ("[prune.layers]\na.b = 0.1", r"layers\['a'\] must be a number from 0 to 1, not {'b'"),
+        ("[prune]\nsplice = 'no'", "splice must be true or false, not 'no'"),
+        ("[prune]\ncriterion = 3", "criterion must be one of magnitude, saliency, not 3"),
+        ("[prune]\nquality = 'high'", "quality must be a number from 0 to 100, not 'high'"),
+        ("[prune.train]\nfreeze = 'fc1'", r"freeze must be a list of layer names, like ..fc1..,"),
+        ("[prune.train]\nfreeze = [1]", r"freeze must be a list of layer names.*, not \[1\]"),
+        ("[prune.train]\nlearning_rate = '1e-3'", "learning_rate must be a number"),
+        ("[prune.train]\nepochs = 1.5", "epochs must be an integer, not 1.5"),
+        ("[prune.train]\nrescale_dropout = 1", "rescale_dropout must be true or false"),
     ],
 )
 def test_what_is_refused(tmp_path, text, words):
@@ -72,6 +92,77 @@ def test_what_is_refused(tmp_path, text, words):
     with pytest.raises(ConfigError, match=words) as caught:
         CompressConfig.from_toml(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "words"),
+    [
+        (TrainConfig, {"freeze": "fc1"}, r"TrainConfig.freeze must be a list .*, not 'fc1'"),
+        (TrainConfig, {"freeze": [b"fc1"]}, "TrainConfig.freeze must be a list of layer names"),
+        (TrainConfig, {"freeze": 3}, "TrainConfig.freeze must be a list of layer names"),
+        (TrainConfig, {"rescale_dropout": "yes"}, "rescale_dropout must be true or false"),
+        (TrainConfig, {"epochs": True}, "epochs must be an integer"),
+        (TrainConfig, {"learning_rate": float("nan")}, "learning_rate must be a number"),
+        (TrainConfig, {"optimizer": ["adam"]}, "optimizer must be one of adam, sgd"),
+        (PruneConfig, {"layers": ["fc1"]}, "PruneConfig.layers must be a table of layer names"),
+        (PruneConfig, {"layers": {1: 0.1}}, "PruneConfig.layers takes names, not 1"),
+        (PruneConfig, {"layers": {"a": None}}, r"PruneConfig.layers\['a'\] must be a number"),
+        (PruneConfig, {"splice": 1}, "PruneConfig.splice must be true or false, not 1"),
+        (PruneConfig, {"remove": None}, "PruneConfig.remove must be true or false"),
+        (PruneConfig, {"train": {"epochs": 3}}, "PruneConfig.train must be a TrainConfig"),
+        (ShareConfig, {"layers": 3}, "ShareConfig.layers must be a table of layer names"),
+        (ShareConfig, {"train": 10}, "ShareConfig.train must be a TrainConfig, not 10"),
+        (CompressConfig, {"share": 3}, "CompressConfig.share must be a ShareConfig, not 3"),
+        (CompressConfig, {"prune": "x"}, "CompressConfig.prune must be a PruneConfig or several"),
+        (CompressConfig, {"prune": [PruneConfig(), 3]}, "must be a PruneConfig or several of"),
+        (CompressConfig, {"order": "yes"}, "CompressConfig.order must be true or false"),
+        (CompressConfig, {"seed": 1.0}, "CompressConfig.seed must be an integer"),
+        (CompressConfig, {"accumulator_bits": None}, "accumulator_bits must be an integer"),
+    ],
+)
+def test_every_field_has_a_kind(kind, settings, words):
+    with pytest.raises(ConfigError, match=words):
+        kind(**settings)
+
+
+def test_numbers_of_numpys_are_numbers():
+    config = TrainConfig(epochs=np.int64(3), learning_rate=np.float32(0.5))
+    assert (config.epochs, config.learning_rate) == (3, 0.5)
+
+
+def test_the_caller_keeps_the_table():
+    layers = {"fc1": 0.5}
+    config = PruneConfig(layers=layers)
+    layers["fc2"] = "not looked at"
+    assert config.layers == {"fc1": 0.5}
+
+
+def test_a_density_alone_agrees_with_the_rest():
+    config = CompressConfig(
+        prune=(
+            PruneConfig(density=0.1, ramp=10, train=TrainConfig(epochs=20)),
+            PruneConfig(layers={"fc1": 0.02}, ramp=5, train=TrainConfig(epochs=10)),
+        ),
+        share=ShareConfig(layers={"fc1": 3}, train=TrainConfig(epochs=5)),
+        codebook_bits=8,
+        seed=4,
+    )
+    assert config.with_() == config
+    short = config.with_(epochs=6)
+    assert [stage.train.epochs for stage in short.prune] == [4, 2]
+    assert [stage.ramp for stage in short.prune] == [2, 1] and short.share.train.epochs == 1
+    other = config.with_(density=0.3, clusters=32)
+    assert [stage.density for stage in other.prune] == [0.3, 0.3]
+    assert not other.prune[1].layers and not other.share.layers
+    assert (other.share.clusters, other.codebook_bits, other.seed) == (32, 8, 4)
+
+    none = CompressConfig().with_(density=1, clusters=256, epochs=0)
+    assert (none.prune[0].train.epochs, none.prune[0].ramp, none.share.train.epochs) == (0, 0, 0)
+    again = none.with_(density=0.25, clusters=16, epochs=60)
+    assert again == CompressConfig()
+    for wrong in ({"density": 2}, {"clusters": 0}, {"epochs": -1}, {"epochs": 1.5}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            CompressConfig().with_(**wrong)
 
 
 def test_missing_file(tmp_path):
