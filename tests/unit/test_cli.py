@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pleach import data
 from pleach.format import load, loads, save
 from pleach.reference import EngineConfig, Reference
 from pleach_hw.boards import boards
@@ -126,6 +127,29 @@ def test_demo_without_a_download(tmp_path, pleach, monkeypatch):
     written = (tmp_path / "build/demo/digits.pleach").stat()
     assert json.loads(pleach(*call)[0]) == first
     assert (tmp_path / "build/demo/digits.pleach").stat().st_mtime_ns == written.st_mtime_ns
+    # The same file, by its own command: the same engine and answers.
+    file = "build/demo/digits.pleach"
+    run = ("simulate", file, "--images", 2, "--pes", 16)
+    alone = json.loads(pleach(*run, "--json")[0])
+    assert alone == {**first["simulation"], "network": alone["network"], "data": first["data"]}
+    labels = data.load("digits").test_labels[:2]
+    wrong = np.mean(np.array(alone["predictions"]) != labels)
+    assert alone["error_pct"] == 100 * wrong and alone["metric"] == "error_pct"
+    text, log = pleach(*run)
+    assert f"classes: {', '.join(map(str, alone['predictions']))}\n" in text
+    assert "\nengine: pes=16 groups=1 lanes=4 " in text
+    assert "building and running 16 PEs in verilator" in log and "s] done" in log
+    assert "mnist or digits" in pleach("demo", "--dataset", "own.npz", code=2)[1]
+
+
+def test_a_description_that_was_damaged_is_none(tmp_path):
+    from pleach.cli.demo import _described
+
+    file = tmp_path / "digits.json"
+    for text in ("{", "[" * 100_000, "[]", "{}", '{"summary": 3}', "\xff"):
+        file.write_text(text, "latin-1")
+        assert _described(file) == {}
+    assert _described(tmp_path / "none.json") == {}
 
 
 def test_export(tmp_path, pleach):

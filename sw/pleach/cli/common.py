@@ -14,6 +14,7 @@ import typer
 from pleach.cli.output import print_table
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
     from pleach.data import Dataset
@@ -301,6 +302,11 @@ def network_for(
     if given:
         model = fold_inputs(model, kind=found.train_images.dtype, **given)
     return model, found
+
+
+def shaped(found: Dataset, inputs: np.ndarray) -> np.ndarray:
+    """Rows of a data set in the shape in which it has them."""
+    return inputs.reshape(len(inputs), *found.shape)
 
 
 def line_of(model: nn.Module, found: Dataset) -> str:

@@ -23,6 +23,7 @@ from pleach.cli.common import (
     line_of,
     network_for,
     output_option,
+    shaped,
 )
 from pleach.cli.output import print_json, print_table, progress, say
 
@@ -235,11 +236,6 @@ def _check_shared(layers) -> None:
                 f"layer {layer.name!r} has {distinct:,} distinct weights and biases, a file holds "
                 "256: --clusters 256 shares them, without --as-is they are retrained too"
             )
-
-
-def shaped(found, images):
-    """Inputs in the shape of the file that they come from."""
-    return images.reshape(len(images), *found.shape)
 
 
 def describe(compressed, output: Path, stages) -> dict:

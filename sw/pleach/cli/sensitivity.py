@@ -18,6 +18,7 @@ from pleach.cli.common import (
     Std,
     line_of,
     network_for,
+    shaped,
 )
 from pleach.cli.output import print_json, print_table, progress, say
 
@@ -32,45 +33,51 @@ def command(
     std: Std = None,
     images: Annotated[
         int,
-        typer.Option(min=1, help="Training images that the error is measured on, the last ones."),
+        typer.Option(min=1, help="Training inputs that the error is measured on, the last ones."),
     ] = 10_000,
     plot: Plot = None,
     json: Json = False,
 ) -> None:
     """Prune each layer alone, by magnitude and without retraining, and show the error.
 
-    It is measured on training images, so that the test images are left for the final figure.
+    It is measured on training inputs, so that the test inputs are left for the final figure.
 
     Example: [bold]pleach sensitivity digits.safetensors --dataset digits[/bold]
     """
     from dataclasses import asdict
 
-    from pleach.compression import error_percent
     from pleach.compression import sensitivity as scan
     from pleach.compression.sensitivity import plot as draw
+    from pleach.compression.train import predict
+    from pleach.metrics import for_targets
 
     model, found = network_for(checkpoint, order, activation, dataset, scale, mean, std)
     network = line_of(model, found)
-    inputs, labels = found.train_images[-images:], found.train_labels[-images:]
-    dense = error_percent(model, inputs, labels)
+    inputs, labels = shaped(found, found.train_images[-images:]), found.train_labels[-images:]
+    outputs = predict(model, inputs).numpy()
+    metric = for_targets(labels, outputs.shape[1])
+    dense = metric(outputs, labels)
     with progress("pruning") as update:
         curves = scan(model, inputs, labels, progress=lambda layer, *_: update(layer))
     if plot is not None:
-        draw(curves, plot, dense=dense)
+        draw(curves, plot, dense=dense, metric="error, %" if metric.unit else metric.name)
     if json:
         print_json(
             {
                 "network": network,
                 "data": found.as_json(),
-                "dense_error_pct": dense,
+                "metric": metric.name,
+                f"dense_{metric.name}": dense,
                 "layers": [asdict(curve) for curve in curves],
             }
         )
         return
     say(f"network: {network}")
     say(f"data: {found.describe()}")
+    shown = "{:.2f}".format if metric.unit else "{:.4g}".format
     print_table(
-        f"Error in % of {len(inputs):,} training images, dense {dense:.2f}, at % kept",
+        f"{'Error in %' if metric.unit else metric.name} of {len(inputs):,} training inputs, "
+        f"dense {shown(dense)}, at % kept",
         ("layer", *(f"{100 * density:g}" for density in curves[0].densities)),
-        [(curve.layer, *(f"{error:.2f}" for error in curve.errors)) for curve in curves],
+        [(curve.layer, *map(shown, curve.errors)) for curve in curves],
     )

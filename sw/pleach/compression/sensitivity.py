@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from pleach.compression.config import PruneConfig
 from pleach.compression.prune import prune_
 from pleach.compression.taken import taken
-from pleach.compression.train import error_percent
+from pleach.compression.train import predict
 from pleach.errors import ConfigError
 from pleach.files import check_figure, write_figure
+from pleach.metrics import for_targets
 from pleach.models import layers_of
 
 DENSITIES = (0.8, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02)
@@ -27,7 +28,7 @@ class Sensitivity:
     Args:
         layer: qualified name.
         densities: shares kept of this layer alone.
-        errors: per cent wrong at each, without retraining.
+        errors: at each without retraining: per cent wrong, or the RMSE of a regression.
     """
 
     layer: str
@@ -58,7 +59,7 @@ def sensitivity(
     Choose inputs that are neither trained on nor kept for the final figure.
 
     Args:
-        inputs, labels: what the error is measured on.
+        inputs, labels: what the error is measured on (`pleach.metrics.as_targets`).
         densities: shares of a layer's weights and biases to keep.
         progress: called with layer, density and error as each is measured.
 
@@ -84,18 +85,26 @@ def sensitivity(
             # Only this layer is masked at all: the others are kept whole.
             others = dict.fromkeys(names, 1.0)
             prune_(pruned, PruneConfig(density=density, layers=others | {name: density}))
-            errors.append(error_percent(pruned, inputs, labels))
+            outputs = predict(pruned, inputs).numpy()
+            errors.append(for_targets(labels, outputs.shape[1])(outputs, labels))
             if progress is not None:
                 progress(name, density, errors[-1])
         curves.append(Sensitivity(name, densities, tuple(errors)))
     return curves
 
 
-def plot(curves: Sequence[Sensitivity], path: str | Path, *, dense: float | None = None) -> None:
+def plot(
+    curves: Sequence[Sensitivity],
+    path: str | Path,
+    *,
+    dense: float | None = None,
+    metric: str = "error, %",
+) -> None:
     """Draw the curves into a .png, .svg or .pdf file; wants matplotlib.
 
     Args:
         dense: error of the network as it was, drawn as a line.
+        metric: what the errors are.
 
     Raises:
         ConfigError: another suffix, or matplotlib is not installed.
@@ -109,6 +118,6 @@ def plot(curves: Sequence[Sensitivity], path: str | Path, *, dense: float | None
         axes.plot([100 * d for d in curve.densities], curve.errors, marker="o", label=curve.layer)
     if dense is not None:
         axes.axhline(dense, color="grey", linestyle=":", label="dense")
-    axes.set(xscale="log", yscale="log", xlabel="kept, %", ylabel="error, %")
+    axes.set(xscale="log", yscale="log", xlabel="kept, %", ylabel=metric)
     axes.legend()
     write_figure(figure, path)

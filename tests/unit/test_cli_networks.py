@@ -1,0 +1,273 @@
+"""Networks and data of one's own on the command line: what is asked for, what is refused in time,
+regressions, and files without any training."""
+
+import json
+import re
+import shlex
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from pleach.compression import PruneConfig, ShareConfig, prune_, share_
+from pleach.data import load as load_data
+from pleach.format import load
+from pleach.models import load_checkpoint, save_checkpoint
+from pleach.reference import EngineConfig, Reference
+
+QUICK = ("--epochs", 2, "--dataset")
+
+
+def test_the_data_set_is_given_and_named(digits, pleach):
+    folder, trained, summary = digits
+    network = folder / "net.safetensors"
+    for command in (("compress", network, "-o", folder / "no.pleach"), ("sensitivity", network)):
+        assert "give --dataset: mnist, digits or" in pleach(*command, code=2)[1]
+    assert summary["data"]["name"] == trained["data"]["name"] == "digits"
+    assert summary["data"]["train"] == 1437 and "shuffled once" in summary["data"]["split"]
+    assert summary["network"] == trained["network"] == "64 → fc1 24 ReLU → fc2 20 ReLU → fc3 10"
+    file = folder / "net.pleach"
+    small = "--pes 2 --groups 1 --lanes 1 --queue-depth 16 --block 1".split()
+    for command in (("evaluate", file), ("explore", file, *small)):
+        found = json.loads(pleach(*command, "--json")[0])
+        assert found["data"] == summary["data"] and found["network"] == load(file).line
+        assert "\ndata: digits: 1,437 training and 360 test" in pleach(*command)[0]
+
+
+def test_what_a_checkpoint_does_not_tell_is_asked_for(digits, pleach, tmp_path):
+    """Names that sort in another order than they run, and no word of functions."""
+    state = load_checkpoint(digits[0] / "net.safetensors")
+    square = {"hidden.weight": torch.eye(20), "hidden.bias": torch.zeros(20)}
+    renamed = {"fc1": "input", "fc2": "deep", "fc3": "a_last"}
+    state = {f"{renamed[key[:3]]}{key[3:]}": tensor for key, tensor in state.items()} | square
+    safetensors.torch.save_file(state, tmp_path / "own.safetensors")
+    command = ("compress", tmp_path / "own.safetensors", "-o", tmp_path / "o.pleach",
+               "--dataset", "digits", "--as-is", "--clusters", 256)  # fmt: skip
+    said = pleach(*command, code=1)[1]
+    assert "--activation relu" in said
+    told = (*command, "--activation", "relu", "--order", "input, deep,hidden,a_last")
+    found = json.loads(pleach(*told, "--json")[0])
+    assert found["network"].startswith("64 → input 24 ReLU → deep 20 ReLU → hidden 20 ReLU → a_la")
+    dense = digits[1]["error_pct"]
+    assert found["stages"][0]["error"] == pytest.approx(dense)
+    # The error that a person knows, and one that it is not.
+    pleach(*told, "--expect", dense + 0.4)
+    said = pleach(*told, "--expect", dense + 0.6, code=2)[1]
+    assert f"is {dense:.2f} %, {dense + 0.6:.2f} % was expected" in said and "--order" in said
+    assert "relu or none" in pleach(*command, "--activation", "tanh", code=2)[1]
+
+
+def test_a_guess_is_not_trained(digits, pleach, tmp_path):
+    """Classes that are mixed up are refused before any epoch, or trained if one insists."""
+    state = load_checkpoint(digits[0] / "net.safetensors")
+    state = {key: tensor.flip(0) if "fc3" in key else tensor for key, tensor in state.items()}
+    safetensors.torch.save_file(state, tmp_path / "mixed.safetensors")
+    command = ("compress", tmp_path / "mixed.safetensors", "--activation", "relu", *QUICK, "digits",
+               "--order", "fc1,fc2,fc3", "-o", tmp_path / "mixed.pleach")  # fmt: skip
+    said = pleach(*command, code=2)[1]
+    assert "always saying the same" in said and "--anyway" in said and "pruned" not in said
+    assert not (tmp_path / "mixed.pleach").exists()
+    said = pleach(*command, "--anyway")[1]
+    assert "pleach: warning: the network is wrong" in said and (tmp_path / "mixed.pleach").exists()
+
+
+def test_scaled_inputs(digits, pleach, tmp_path):
+    """A network that was trained on (x/255 − 0.3) / 0.5 is fed the stored bytes."""
+    from pleach.models import read_network
+
+    model = read_network(digits[0] / "net.safetensors")
+    with torch.no_grad():  # of value / 256: the same network of the other inputs
+        first = model.fc1.weight
+        model.fc1.bias += (0.3 * 255 / 256 * first).sum(1)
+        first *= 0.5 * 255 / 256
+    save_checkpoint(model, tmp_path / "scaled.safetensors")
+    command = ("compress", tmp_path / "scaled.safetensors", "--dataset", "digits", "--as-is", "-o",
+               tmp_path / "s.pleach", "--clusters", 256, "--json", "--scale", "1/255")  # fmt: skip
+    found = json.loads(pleach(*command, "--mean", 0.3, "--std", 0.5)[0])
+    assert found["stages"][0]["error"] == pytest.approx(digits[1]["error_pct"], abs=0.3)
+    assert load(tmp_path / "s.pleach").input_type.name == "UINT8"
+    assert "numbers like 0.5 or 1/255" in pleach(*command, "--std", "1/0", code=2)[1]
+    assert "mean and std of uint8" in pleach(*command[:-2], "--mean", "0.3", code=2)[1]
+
+
+@pytest.fixture(scope="module")
+def regression(tmp_path_factory):
+    """Rows of six features with two targets of different size; without labels too."""
+    folder = tmp_path_factory.mktemp("regression")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 6)).astype(np.float32)
+    y = np.tanh(x @ rng.normal(size=(6, 2))) * [0.01, 2]
+    arrays = {"train_images": x[:300], "test_images": x[300:]}
+    labels = {"train_labels": y[:300], "test_labels": y[300:]}
+    np.savez(folder / "own.npz", **arrays, **labels)
+    np.savez(folder / "bare.npz", **arrays)
+    return folder
+
+
+def test_a_regression_from_training_to_the_engine(regression, pleach):
+    data, network, file = (regression / name for name in ("own.npz", "n.safetensors", "n.pleach"))
+    trained = json.loads(
+        pleach("train", "--dataset", data, "--hidden", 16, "--epochs", 300, "--dropout", 0, "-o",
+               network, "--json")[0]
+    )  # fmt: skip
+    assert trained["metric"] == "rmse" and trained["rmse"] < 1
+    made = json.loads(
+        pleach("compress", network, "--dataset", data, "--density", 0.9, "--clusters", 64,
+               "--epochs", 6, "--expect", trained["rmse"], "-o", file, "--json")[0]
+    )  # fmt: skip
+    assert made["stages"][0]["metric"] == "rmse" and made["data"]["targets"] == 2
+    info = json.loads(pleach("info", file, "--json")[0])
+    small, large = info["output_fractions"]
+    assert small > large  # each output has a fraction of its own
+    assert "outputs each its own" in pleach("info", file)[0]
+    found = json.loads(pleach("evaluate", file, "--dataset", data, "--json")[0])
+    assert found["rmse"] == pytest.approx(made["stages"][-1]["error"])
+    assert "rmse" in pleach("evaluate", file, "--dataset", data)[0]
+    shared = ("--output-scale", "shared", "-o", regression / "shared.pleach")
+    pleach("compress", network, "--dataset", data, "--as-is", "--clusters", 256, *shared)
+    assert len(set(load(regression / "shared.pleach").output_fractions)) == 1
+    scan = json.loads(pleach("sensitivity", network, "--dataset", data, "--json")[0])
+    assert scan["metric"] == "rmse" and scan["layers"][0]["errors"][-1] > scan["dense_rmse"]
+    assert (
+        "half" not in pleach("compress", network, "--dataset", data, "--expect", 0.001, code=2)[1]
+    )
+    # What needs no labels does not ask for them.
+    small = "--pes 1 --groups 1 --lanes 1 --queue-depth 16 --block 1".split()
+    bare = ("--dataset", regression / "bare.npz")
+    pleach("explore", file, *small, *bare)
+    pleach("balance", file, "--pes", 2, *bare, "-o", regression / "even.pleach")
+    assert "train_labels" in pleach("evaluate", file, *bare, code=1)[1]
+
+
+def test_fractions_make_real_numbers_of_integers(digits, pleach):
+    folder, _, _ = digits
+    info = json.loads(pleach("info", folder / "net.pleach", "--json")[0])
+    model = load(folder / "net.pleach")
+    assert info["input_fraction"] == 8 and info["network"] == model.line
+    x = load_data("digits").test_images[:5]
+    words = Reference(model).run(x)
+    real = words / 2.0 ** np.array(info["output_fractions"])
+    assert np.array_equal(real, model.dequantise(words))
+    # The sum of a row of the first layer, by the fractions alone.
+    layer = model.layers[0]
+    matrix = layer.dense()[:, :-1] / 2.0 ** info["weight_fractions"][0]
+    bias = layer.dense()[:, -1] / 2.0 ** (
+        info["weight_fractions"][0] + info["input_fraction"] - layer.bias_exponent
+    )
+    sums = (x / 2.0 ** info["input_fraction"]) @ matrix.T + bias
+    traced = next(iter(Reference(model).trace(x))).outputs / 2.0 ** info["layer_fractions"][0]
+    assert np.abs(np.maximum(sums, 0) - traced).max() <= 2.0 ** -info["layer_fractions"][0]
+    assert re.search(
+        r"inputs 8; weights \S+, \S+, \d+; between", pleach("info", folder / "net.pleach")[0]
+    )
+
+
+def test_as_it_is(pleach, tmp_path):
+    """A network that is pruned and shared is quantised and not trained; one that is not is refused
+    by its layer, or shared on the way."""
+    model = nn.Sequential(nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10))
+    dense = save_checkpoint(model, tmp_path / "dense.safetensors")
+    prune_(model, PruneConfig(density=0.5))
+    share_(model, ShareConfig(clusters=8))
+    ready = save_checkpoint(model, tmp_path / "ready.safetensors")
+    out = tmp_path / "n.pleach"
+    made = json.loads(
+        pleach("compress", ready, "--dataset", "digits", "--as-is", "-o", out, "--json")[0]
+    )
+    assert [stage["name"] for stage in made["stages"]] == ["dense", "fixed point"]
+    assert made["stages"][0]["kept"] == pytest.approx(0.5, abs=0.01)
+    fixed = load(out)
+    for layer, module in zip(fixed.layers, (model[0], model[2]), strict=True):
+        assert layer.kept == int(module.weight.count_nonzero() + module.bias.count_nonzero())
+    command = ("compress", dense, "--dataset", "digits", "--as-is", "-o", out)
+    assert "layer '0' has 780 distinct weights" in pleach(*command, code=2)[1]
+    assert "--density" in pleach(*command, "--density", 0.5, code=2)[1]
+    made = json.loads(pleach(*command, "--clusters", 12, "--json")[0])
+    assert [layer["codebook_size"] for layer in made["layers"]] == [12, 12]
+    assert [layer["density"] for layer in made["layers"]] == [1.0, 1.0]
+
+
+def test_density_epochs_and_clusters(digits, pleach, tmp_path):
+    """Over the settings: shares kept, and a schedule that is as long in proportion."""
+    command = ("compress", digits[0] / "net.safetensors", "--dataset", "digits", "-o",
+               tmp_path / "n.pleach", "--density", 0.2, "--clusters", 5)  # fmt: skip
+    out, log = pleach(*command, "--epochs", 6, "--json")
+    made = json.loads(out)
+    assert "pruned, 1 of 6" in log and "shared, 1 of 1" in log
+    assert made["stages"][1]["kept"] == pytest.approx(0.2, abs=0.02)
+    assert {layer["codebook_size"] for layer in made["layers"]} <= {4, 5}
+    _, log = pleach(*command, "--epochs", 0)
+    assert "loss" not in log
+    assert "'--density'" in pleach(*command, "--density", 1.5, code=2)[1]
+
+
+def test_a_convolution_from_a_checkpoint(pleach, tmp_path):
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 10)
+    )
+    save_checkpoint(model, tmp_path / "conv.safetensors")
+    command = ("--dataset", "digits", "-o", tmp_path / "conv.pleach", "--json")
+    made = json.loads(
+        pleach("compress", tmp_path / "conv.safetensors", "--as-is", "--clusters", 64, *command)[0]
+    )
+    assert made["network"] == "1×8×8 → 0 3×3×3 ReLU, pool 2 → 4 10"
+    assert json.loads(pleach("evaluate", tmp_path / "conv.pleach", "--json")[0])["images"] == 360
+
+
+def test_what_was_trained_is_kept(digits, pleach, tmp_path):
+    """Accumulators too narrow for what training made: the way on is printed and goes on."""
+    settings = tmp_path / "narrow.toml"
+    settings.write_text("accumulator_bits = 16\n")
+    command = ("compress", digits[0] / "net.safetensors", "--config", settings, *QUICK, "digits",
+               "-o", tmp_path / "n.pleach")  # fmt: skip
+    said = pleach(*command, code=1)[1]
+    assert "accumulator" in said and "Traceback" not in said
+    kept = tmp_path / "n.unfinished.safetensors"
+    assert str(kept) in said and not (tmp_path / "n.pleach").exists()
+    assert all((tensor == 0).any() for key, tensor in load_checkpoint(kept).items() if "w" in key)
+    settings.write_text("")
+    go_on = shlex.split(said.splitlines()[-1])
+    assert go_on[0] == "pleach" and "--as-is" in go_on
+    pleach(*go_on[1:])
+    assert (tmp_path / "n.pleach").exists()
+    settings.write_text("accumulator_bits = 16\n")
+    assert "n.unfinished-2.safetensors" in pleach(*command, code=1)[1]
+
+
+def test_one_engine_through_the_flow(digits, pleach, tmp_path):
+    """The same options and model give the same engine, and what explore writes is taken."""
+    file, out = digits[0] / "net.pleach", tmp_path / "engine.v"
+    options = ("--pes", 1, "--set", "columns=2048", "--set", "queue_depth=8")
+    exported = json.loads(pleach("export", *options, "--model", file, "-o", out, "--json")[0])
+    even = ("balance", file, *options, "-o", tmp_path / "even.pleach")
+    moved = json.loads(pleach(*even, "--dataset", "digits", "--json")[0])
+    assert exported["engine"] == moved["engine"]
+    assert exported["engine_derived"] == moved["engine_derived"] == {"accumulators": 64}
+    EngineConfig(**exported["engine"]).check(load(file))
+    line = pleach(*even, "--dataset", "digits")[0]
+    assert f"; accumulators 64 for {file}, 32 by default\n" in line
+    for command in (("export", "--model", file, "-o", out), ("simulate", file), even):
+        said = pleach(*command, "--pes", 1, "--set", "accumulators=32", code=1)[1]
+        assert re.search(r"accumulators \d\d of 32.*give accumulators=64", said), command
+    small = "--pes 1,2 --groups 1 --lanes 1,2 --queue-depth 8,16 --block 1".split()
+    toml = tmp_path / "engine.toml"
+    found = json.loads(
+        pleach("explore", file, *small, "--board", "ulx3s-25f", "-o", toml, "--json")[0]
+    )
+    least = min(row["latency_cycles"] for row in found["engines"])
+    assert found["best"]["latency_cycles"] == least
+    even = ("balance", file, "--engine", toml, "-o", tmp_path / "even.pleach", "--json")
+    again = json.loads(pleach(*even)[0])
+    assert again["engine"] == found["best"]["engine"] and again["engine_derived"] == {}
+    toml.write_text("pes = 1\n")  # what follows from it is not stored
+    assert json.loads(pleach(*even, "--pes", 16)[0])["engine"] == asdict(EngineConfig(pes=16))
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 3000, "pes = " + "9" * 5000, "pes = 1\xff"])
+def test_settings_that_no_reader_likes(text, in_process, tmp_path):
+    (tmp_path / "bad.toml").write_text(text, "latin-1")
+    code, _, said = in_process("export", "--engine", tmp_path / "bad.toml", "-o", tmp_path / "e.v")
+    assert code == 2 and str(tmp_path / "bad.toml") in said
