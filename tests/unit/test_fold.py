@@ -50,6 +50,14 @@ def test_nothing_to_fold_changes_nothing():
         assert torch.equal(fold_inputs(ROWS, kind=kind)[0].weight, ROWS[0].weight)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_other_floats(dtype):
+    model = copy.deepcopy(ROWS).to(dtype)
+    folded = fold_inputs(model, kind="float", scale=1 / 3)
+    assert folded[0].weight.dtype == torch.promote_types(dtype, torch.float32)
+    assert torch.allclose(folded[0].weight, model[0].weight.to(folded[0].weight) / 3)
+
+
 def test_padding_and_means():
     padded = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU())
     folded = fold_inputs(padded, kind="uint8", scale=1 / 255, std=[0.2, 0.3])

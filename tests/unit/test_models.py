@@ -9,11 +9,24 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from pleach.compression import TrainConfig, train
+from pleach.compression import (
+    CompressConfig,
+    PruneConfig,
+    ShareConfig,
+    TrainConfig,
+    compress,
+    finish,
+    prune_,
+    remove_neurons_,
+    sensitivity,
+    share_,
+    train,
+)
 from pleach.errors import DataError, ModelError
 from pleach.model import Activation, Convolution
 from pleach.models import (
     channels_last,
+    fold_inputs,
     from_state_dict,
     layers_of,
     lenet_5,
@@ -116,8 +129,6 @@ def test_shape_of_the_images():
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_channels_last_holds_with_parametrized_weights(shared):
-    from pleach.compression import PruneConfig, ShareConfig, prune_, share_
-
     model = lenet_5()
     prune_(model, PruneConfig(density=0.5))
     if shared:
@@ -328,6 +339,38 @@ def test_masks_of_torchs_pruning(tmp_path, part):
     assert torch.equal(again[f"fc1.{part}"], getattr(model.fc1, part))
 
 
+def half_pruned():
+    model = mlp([4, 3, 2])
+    prune.l1_unstructured(model.fc1, "weight", amount=6)
+    model(torch.ones(1, 4))
+    return model
+
+
+def test_masks_of_torchs_pruning_stay_in_all_that_is_done():
+    inputs = np.eye(4, dtype=np.float32)
+    pruned = tensor_of(half_pruned().fc1, "weight") == 0
+    none = TrainConfig(epochs=0)
+    settings = CompressConfig(
+        prune=PruneConfig(density=1.0, ramp=0, train=none), share=ShareConfig(train=none)
+    )
+    shared, fewer, removed = half_pruned(), half_pruned(), half_pruned()
+    share_(shared)
+    prune_(fewer, PruneConfig(density=0.4))
+    remove_neurons_(removed)
+    assert bool((shared.fc1.weight[pruned] == 0).all() and (fewer.fc1.weight[pruned] == 0).all())
+    assert len(removed.fc1.weight) <= 3
+    for network in (shared, fewer):
+        assert all(layer.module.weight.requires_grad for layer in layers_of(network))
+    kept = 4 * 3 + 3 - int(pruned.sum())
+    assert finish(half_pruned(), inputs, order=False).layers[0].kept == kept
+    assert compress(half_pruned(), inputs, config=settings).layers[0].kept <= kept
+    curves = sensitivity(half_pruned(), inputs, np.array([0, 1, 0, 1]), [0.5])
+    assert [curve.layer for curve in curves] == ["fc1", "fc2"]
+    assert torch.equal(fold_inputs(half_pruned(), kind="float").fc1.weight == 0, pruned)
+    with pytest.raises(ModelError, match="'fc1' is pruned or shared"):
+        fold_inputs(half_pruned(), kind="float", scale=2)
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize(
     ("normalise", "words"),
@@ -386,12 +429,24 @@ def sparse(layout):
         (nn.Sequential(nn.Linear(2, 2, dtype=torch.complex64)), "'0': its weight is .*complex64"),
         (nn.Sequential(nn.LazyLinear(2)), "'0' is a LazyLinear that has no shape yet: run the net"),
         (nn.Sequential(nn.LazyConv2d(2, 3)), "'0' is a LazyConv2d that has no shape yet"),
-        (tied("weight"), "'2' shares its weight"),
+        (
+            nn.Sequential(nn.Linear(2, 0)),
+            r"'0' has a weight of the shape \(0, 2\), which holds noth",
+        ),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
 def test_tensors_that_are_no_plain_reals(model, words):
-    with pytest.raises(ModelError, match=words):
-        layers_of(model)
+    inputs = np.ones((1, 4), np.float32)
+    for take in (
+        layers_of,
+        lambda model: compress(model, inputs),
+        lambda model: finish(model, inputs),
+        lambda model: prune_(model),
+        lambda model: fold_inputs(model, kind="float", scale=2),
+    ):
+        with pytest.raises(ModelError, match=words):
+            take(model)
 
 
 def test_a_lazy_layer_that_has_run():
@@ -418,8 +473,9 @@ def test_wrapped_and_compiled_networks():
         (nn.Sequential(scripted), "'0' is a .*, which TorchScript compiled"),
         (model.state_dict(), "a network is a torch module, not OrderedDict"),
     ):
-        with pytest.raises(ModelError, match=words):
-            layers_of(network)
+        for take in (layers_of, lambda model: compress(model, np.ones((1, 4), np.float32))):
+            with pytest.raises(ModelError, match=words):
+                take(network)
 
 
 @pytest.mark.parametrize(

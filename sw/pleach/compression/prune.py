@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 
 from pleach.compression.config import PruneConfig
 from pleach.errors import ConfigError, ModelError
@@ -59,10 +59,10 @@ def prune_(
 ) -> None:
     """Mask the weights and biases of least importance in each Linear and Conv2d layer of `model`.
 
-    Weights that survive keep their values. One that is masked stays masked, its gradient is zero,
-    so the user's training loop needs no change; with ``config.splice`` it goes on learning behind
-    its mask and may come back. The bias is one more input column: it is ranked with the weights of
-    its layer.
+    Weights that survive keep their values. One that is masked, by torch.nn.utils.prune too, stays
+    masked, its gradient is zero, so the user's training loop needs no change; with
+    ``config.splice`` it goes on learning behind its mask and may come back. The bias is one more
+    input column: it is ranked with the weights of its layer.
 
     Args:
         progress: 0 to 1, how far the schedule has come; 1 is the target. At `t` the density is
@@ -228,6 +228,16 @@ def mask_(layer: nn.Module, part: str) -> Mask:
     return mask
 
 
+def own_masks_(layer: nn.Module) -> None:
+    """Make masks of ours of those of torch.nn.utils.prune: what they have pruned stays pruned."""
+    for hook in list(layer._forward_pre_hooks.values()):
+        if isinstance(hook, prune.BasePruningMethod):
+            part = hook._tensor_name
+            mask = getattr(layer, f"{part}_mask").detach().clone()
+            prune.remove(layer, part)
+            mask_(layer, part).mask.copy_(mask)
+
+
 def size_of(layer: nn.Module, part: str) -> int:
     """Elements of a weight or bias before neurons were removed, as its parametrization has it."""
     if parametrize.is_parametrized(layer, part):
@@ -237,6 +247,7 @@ def size_of(layer: nn.Module, part: str) -> int:
 
 def _masks(name: str, layer: nn.Module, *, splice: bool) -> dict[str, Mask]:
     """The masks of a layer; they are put on at the first call."""
+    own_masks_(layer)
     for part in parts_of(layer):
         if not parametrize.is_parametrized(layer, part):
             mask_(layer, part)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pleach.compression.prune import masks_of, parts_of
+from pleach.compression.prune import masks_of, own_masks_, parts_of
 from pleach.errors import ModelError
 from pleach.model import Activation
 from pleach.models import layers_of
@@ -38,6 +38,7 @@ def remove_neurons_(model: nn.Module) -> int:
     """
     layers = layers_of(model)
     for layer in layers:
+        own_masks_(layer.module)
         if parametrize.is_parametrized(layer.module) and not masks_of(layer.module):
             raise ModelError(f"layer {layer.name!r} is shared: remove neurons before that")
     removed = 0

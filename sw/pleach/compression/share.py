@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 from pleach.compression.config import ShareConfig
 from pleach.compression.kmeans import kmeans
-from pleach.compression.prune import check_weights, masks_of, parts_of, per_layer
+from pleach.compression.prune import check_weights, masks_of, own_masks_, parts_of, per_layer
 from pleach.errors import ModelError
 from pleach.models import Parametrization, layers_of
 
@@ -83,6 +83,7 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
     check_weights(layers)
     clusters = per_layer([layer.name for layer in layers], config.clusters, config.layers)
     for name, layer in ((layer.name, layer.module) for layer in layers):
+        own_masks_(layer)
         tensors = {part: getattr(layer, part).detach().clone() for part in parts_of(layer)}
         flat = {part: tensor.flatten() for part, tensor in tensors.items()}
         kept = {part: values.nonzero().flatten() for part, values in flat.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from pleach.errors import ConfigError, ModelError
-from pleach.models.layers import layers_of
+from pleach.models.layers import copied, layers_of
 
 UINT8_SCALE = 1 / 256  # how a stored byte is seen
 
@@ -66,8 +65,11 @@ def fold_inputs(
         if factor == 0:
             raise ConfigError("scale must not be 0")
     first = layers_of(model)[0]
-    folded = copy.deepcopy(model)
+    folded = copied(model)
+    if factor == 1 and not mean.any() and (std == 1).all():
+        return folded
     module = folded.get_submodule(first.name)
+    folded.to(torch.promote_types(module.weight.dtype, torch.float32))
     if getattr(module, "parametrizations", None) or module._forward_pre_hooks:
         raise ModelError(f"layer {first.name!r} is pruned or shared: fold the inputs before that")
     columns = module.weight.detach().double().flatten(1).numpy(force=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 
@@ -184,6 +184,37 @@ def layers_of(model: nn.Module, shape: Sequence[int] | None = None) -> list[Laye
     return layers
 
 
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a network, also of one that torch.nn.utils.prune, weight_norm or the like work on.
+
+    Raises:
+        ModelError: a network without plain real values, or one that cannot be copied.
+    """
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"a network is a torch module, not {type(model).__name__}")
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ModelError(f"{_place(name)} is a {_class(module)}{_why_not(module)}")
+        _check_tensors(name, module)
+    # What hooks compute is no leaf of autograd, which deepcopy refuses: a stand-in is copied.
+    memo = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and value.grad_fn is not None
+    }
+    try:
+        twin = copy.deepcopy(model, memo)
+    except (RuntimeError, TypeError) as error:
+        raise ModelError(f"the network cannot be copied: {error}") from error
+    for module in twin.modules():
+        if parametrize.is_parametrized(module):
+            # deepcopy leaves both with one class, and the parametrizations are its properties.
+            kind = type(module)
+            module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
+    return twin
+
+
 def tensor_of(module: nn.Module, part: str) -> Tensor | None:
     """The ``weight`` or ``bias`` with which `module` computes; None where it has no bias.
 
@@ -248,19 +279,11 @@ def _kind(name: str, module: nn.Module) -> type[nn.Module]:
     Raises:
         ModelError: there is none, or its tensors are no plain reals; names the layer.
     """
-    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
-        raise ModelError(
-            f"layer {name!r} is a {type(module).__name__} that has no shape yet: run the network "
-            "on an input once"
-        )
+    _check_tensors(name, module)
     kind = next((kind for kind in KINDS if isinstance(module, kind)), None)
     if kind is None:
         raise ModelError(f"layer {name!r} is a {_class(module)}{_why_not(module)}")
     _check_own(f"layer {name!r}", module, kind)
-    for tensor_name, tensor in module.named_parameters():
-        why = _no_real(tensor)
-        if why:
-            raise ModelError(f"layer {name!r}: its {_part(tensor_name)} is {why}")
     if kind is nn.Linear:
         _check_shape(name, module, (module.out_features, module.in_features))
     elif kind is nn.Conv2d:
@@ -278,10 +301,13 @@ def _check_own(where: str, module: nn.Module, kind: type[nn.Module]) -> None:
     other = any(
         getattr(type(module), part, None) is not getattr(kind, part, None) for part in COMPUTING
     )
-    if other or vars(module).keys() & set(COMPUTING):
-        what = _class(module) if other else f"{kind.__name__} with a forward of its own"
+    if other:
         raise ModelError(
-            f"{where} is a {what}, whose forward is not that of torch's {kind.__name__}"
+            f"{where} is a {_class(module)}, whose forward is not that of torch's {kind.__name__}"
+        )
+    if vars(module).keys() & set(COMPUTING):
+        raise ModelError(
+            f"{where} is a {_class(module)} with a forward of its own, not that of its class"
         )
     for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
         if getattr(hook, "of_pleach", False) or isinstance(hook, BasePruningMethod):
@@ -302,21 +328,29 @@ def _check_own(where: str, module: nn.Module, kind: type[nn.Module]) -> None:
                 )
 
 
-def _no_real(tensor: Tensor) -> str | None:
-    """What keeps a parameter from being a dense tensor of reals."""
-    if is_lazy(tensor):
-        return "without a shape yet: run the network on an input once"
-    if tensor.is_meta:
-        return "on the meta device, which holds no values"
-    if not tensor.is_floating_point():
-        return f"{tensor.dtype}: only reals are supported"
-    if tensor.layout is not torch.strided:
-        return f"of layout {tensor.layout}: make it dense, nn.Parameter(tensor.to_dense())"
-    return None
+def _check_tensors(name: str, module: nn.Module) -> None:
+    """Refuse parameters of a module's own that are no dense tensors of reals."""
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        raise ModelError(
+            f"{_place(name)} is a {type(module).__name__} that has no shape yet: run the network "
+            "on an input once"
+        )
+    for part, tensor in module.named_parameters(recurse=isinstance(module, KINDS)):
+        if tensor.is_meta:
+            why = "on the meta device, which holds no values"
+        elif not tensor.is_floating_point():
+            why = f"{tensor.dtype}: only reals are supported"
+        elif tensor.layout is not torch.strided:
+            why = f"of layout {tensor.layout}: make it dense, nn.Parameter(tensor.to_dense())"
+        else:
+            continue
+        raise ModelError(f"{_place(name)}: its {_part(part)} is {why}")
 
 
 def _check_shape(name: str, module: nn.Module, shape: tuple[int, ...]) -> None:
     """Refuse a weight or bias that was replaced by one of another size than the module says."""
+    if not math.prod(shape):
+        raise ModelError(f"layer {name!r} has a weight of the shape {shape}, which holds nothing")
     if parametrize.is_parametrized(module):
         return
     for part, wanted in (("weight", shape), ("bias", shape[:1])):
@@ -326,6 +360,10 @@ def _check_shape(name: str, module: nn.Module, shape: tuple[int, ...]) -> None:
                 f"layer {name!r}: its {part} has the shape {tuple(tensor.shape)}, the module says "
                 f"{wanted}"
             )
+
+
+def _place(name: str) -> str:
+    return f"layer {name!r}" if name else "the network"
 
 
 def _class(module: nn.Module) -> str:
@@ -481,7 +519,7 @@ def leaves(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]
             raise ModelError(f"the network is a {_class(module)}{_unwrap(module)}")
         yield name, module
         return
-    _check_own(f"layer {name!r}" if name else "the network", module, nn.Sequential)
+    _check_own(_place(name), module, nn.Sequential)
     for child, inner in module._modules.items():
         yield from leaves(inner, f"{name}.{child}" if name else child)
 
