@@ -8,7 +8,7 @@ value. A test holds the files equal to what LOAD of the whole model writes into 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,7 @@ endmodule
 """
 
 
+@dataclass(frozen=True)
 class BulkPlatform:
     """Builds block RAMs of `bulk_memory`, all other memories as they are."""
 

@@ -14,8 +14,8 @@ import numpy as np
 from pleach.format import dumps
 from pleach.model import CompressedModel, InputType
 from pleach.reference import Reference
-from pleach.reference.protocol import RESPONSE_WORD, Command, EngineError
-from pleach_sim.host import load_packet, run_packet
+from pleach.reference.protocol import Command, EngineError
+from pleach_sim.host import answer_words, hex_lines, load_packet, run_packet
 from tests.strategies import random_inputs, random_model
 
 HERE = Path(__file__).parent
@@ -36,35 +36,25 @@ def vectors() -> dict[str, bytes]:
     inputs = random_inputs(np.random.default_rng(12), model, 4)
     outputs = Reference(model).run(inputs)
 
-    def answer(command, error=EngineError.OK, words=()):
-        return [RESPONSE_WORD.pack(command=command, error=error, detail=0), *words]
-
     first = run_packet(inputs[0], model.input_type)
-    exchange = [(first, answer(Command.RUN, EngineError.NO_MODEL))]
-    exchange.append(([0x12345678, 1, 2], answer(0, EngineError.BAD_COMMAND)))
-    exchange.append((load_packet(data), answer(Command.LOAD)))
+    exchange = [(first, answer_words(Command.RUN, EngineError.NO_MODEL))]
+    exchange.append(([0x12345678, 1, 2], answer_words(0, EngineError.BAD_COMMAND)))
+    exchange.append((load_packet(data), answer_words(Command.LOAD)))
     for values, wanted in zip(inputs, outputs, strict=True):
-        words = np.append(wanted, [0] * (len(wanted) % 2)).astype("<i2").view("<u4").tolist()
-        exchange.append((run_packet(values, model.input_type), answer(Command.RUN, words=words)))
-    exchange.append((first[:-1], answer(Command.RUN, EngineError.INPUT_LENGTH)))
+        answer = answer_words(Command.RUN, outputs=wanted)
+        exchange.append((run_packet(values, model.input_type), answer))
+    exchange.append((first[:-1], answer_words(Command.RUN, EngineError.INPUT_LENGTH)))
     return {
         "model.pleach": data,
         "inputs.txt": _rows(inputs),
         "outputs.txt": _rows(outputs),
-        "sent.hex": _hex(packet for packet, _ in exchange),
-        "answers.hex": _hex(packet for _, packet in exchange),
+        "sent.hex": hex_lines(packet for packet, _ in exchange).encode(),
+        "answers.hex": hex_lines(packet for _, packet in exchange).encode(),
     }
 
 
 def _rows(values: np.ndarray) -> bytes:
     return "".join(" ".join(map(str, row)) + "\n" for row in values.tolist()).encode()
-
-
-def _hex(packets) -> bytes:
-    lines = []
-    for packet in packets:
-        lines += [f"{word:09x}" for word in packet[:-1]] + [f"{packet[-1] | 1 << 32:09x}"]
-    return "".join(line + "\n" for line in lines).encode()
 
 
 if __name__ == "__main__":

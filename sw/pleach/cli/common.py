@@ -177,13 +177,18 @@ class ChosenEngine:
         before = asdict(self.given)
         return {name: new for name, new in asdict(self.config).items() if new != before[name]}
 
+    @property
+    def reasons(self) -> list[str]:
+        """What was derived, each value with the model and the default."""
+        return [
+            f"{name} {new} for {self.model}, {getattr(self.given, name)} by default"
+            for name, new in self.derived.items()
+        ]
+
     def describe(self) -> str:
         """The engine on one line, in the words of --set, and what was derived."""
         values = " ".join(f"{name}={str(v).lower()}" for name, v in asdict(self.config).items())
-        grown = ", ".join(
-            f"{name} {new} for {self.model}, {getattr(self.given, name)} by default"
-            for name, new in self.derived.items()
-        )
+        grown = ", ".join(self.reasons)
         return f"engine: {values}{'; ' if grown else ''}{grown}"
 
     def as_json(self) -> dict[str, Any]:

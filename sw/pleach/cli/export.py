@@ -35,12 +35,11 @@ def command(
     Example: [bold]pleach export --pes 16 --model net.pleach -o engine.v[/bold]
     """
     from pleach.format import load
-    from pleach_hw.engine import Engine
-    from pleach_hw.export import write_verilog
+    from pleach_hw.export import write_engine
 
     chosen = engine_for(pes, engine, set_, model and load(model), model)
     with progress(f"writing an engine of {chosen.config.pes} PEs"):
-        write_verilog(Engine(chosen.config), output, "engine")
+        write_engine(chosen.config, output, notes=chosen.reasons)
     if json:
         print_json({"file": str(output), "module": "engine"} | chosen.as_json())
         return

