@@ -3,12 +3,15 @@
 The same under AXI4-Stream models, on Verilator and at size is in tests/cocotb.
 """
 
+import zlib
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pleach.format import dumps
+from pleach.errors import CapacityError
+from pleach.format import dumps, loads
 from pleach.model import CompressedModel, Convolution, InputType
 from pleach.reference import EngineConfig, Reference
 from pleach.reference.cycles import CycleModel
@@ -182,3 +185,18 @@ def test_status():
     (_, (first, held, _), (accepted, _, taken), _) = stamps
     assert after.load_cycles == held - first
     assert after.latency_cycles == taken - accepted + 1
+
+
+def test_an_engine_and_its_check_go_by_what_a_file_claims():
+    config = EngineConfig(pes=1, **SMALL)
+    data = dumps(random_model(np.random.default_rng(0), [3, 2]))
+    for bits, error in ((config.accumulator_bits, EngineError.OK), (33, EngineError.CAPACITY)):
+        words = np.frombuffer(data, "<u4").copy()
+        words[8] = words[8] & ~np.uint32(63 << 13) | np.uint32(bits << 13)
+        words[-1] = zlib.crc32(words[5:-1].tobytes())
+        claimed = loads(words.tobytes())
+        assert claimed.layers[0].claimed_bits == bits > claimed.accumulator_bits()[0]
+        (answer,) = exchange(config, [load_packet(words.tobytes())])
+        assert answer.error == error
+        with nullcontext() if error == EngineError.OK else pytest.raises(CapacityError):
+            config.check(claimed)

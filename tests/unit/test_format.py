@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleach.errors import FormatError, ModelError, PleachError
+from pleach.errors import CapacityError, FormatError, ModelError, PleachError
 from pleach.format import HuffmanTable, dumps, gaps, load, loads, parse, save
 from pleach.format.huffman import package_merge
 from pleach.format.words import HEADER_WORDS
-from pleach.model import Activation, CompressedLayer, CompressedModel, InputType
-from tests.strategies import models, random_layer, random_model
+from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution, InputType
+from pleach.reference import EngineConfig, Reference
+from tests.strategies import models, random_inputs, random_layer, random_model
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -105,11 +106,15 @@ def test_longest_code_is_reached():
     assert np.array_equal(loads(dumps(CompressedModel((layer,)))).layers[0].values, layer.values)
 
 
-def test_worked_example():
-    """docs/bitstream.md shows this model in hex, and the hex is what we write."""
+def worked_example() -> bytes:
     text = (DOCS / "bitstream.md").read_text()
     block = re.search(r"```hex\n(.*?)```", text, re.S).group(1)
-    data = bytes.fromhex("".join(line.split("|")[0] for line in block.splitlines()))
+    return bytes.fromhex("".join(line.split("|")[0] for line in block.splitlines()))
+
+
+def test_worked_example():
+    """docs/bitstream.md shows this model in hex, and the hex is what we write."""
+    data = worked_example()
     assert loads(data).layers[0].dense().tolist() == [
         [0, 0, 100, 0, 0],
         [0, 0, 100, 0, -7],
@@ -224,6 +229,167 @@ def test_accumulator_claim_is_checked():
     lie = word & ~(63 << 13) | (need - 1) << 13
     with pytest.raises(FormatError, match=f"it needs {need}"):
         loads(patched(data, 8, lie))
+
+
+def test_a_claim_beyond_the_need_is_kept_and_checked_as_the_engine_does():
+    model = random_model(np.random.default_rng(3), [20, 12])
+    data = dumps(model)
+    assert model.accumulator_bits()[0] < 32
+    word = int.from_bytes(data[32:36], "little") & ~(63 << 13)
+    wide = loads(patched(data, 8, word | 40 << 13))
+    assert (wide.layers[0].claimed_bits, wide.accumulator_bits()) == (40, model.accumulator_bits())
+    config = EngineConfig(pes=4)
+    config.check(model)
+    with pytest.raises(CapacityError, match="accumulator_bits 40 of 32: give accumulator_bits=40"):
+        config.check(wide)
+    assert config.grown(wide).accumulator_bits == 40
+    with pytest.raises(CapacityError, match="no engine has more than 48 accumulator_bits"):
+        config.grown(loads(patched(data, 8, word | 63 << 13)))
+    # What is written claims what is needed; a claim that is just that is none.
+    assert dumps(wide) == data and loads(data).layers[0].claimed_bits == 0
+
+
+def test_a_layer_without_weights_needs_a_bit():
+    data = dumps(random_model(np.random.default_rng(3), [20, 12], density=0.0))
+    word = int.from_bytes(data[32:36], "little")
+    assert word >> 13 & 63 == 1
+    with pytest.raises(FormatError, match="claims accumulators of 0 bits, it needs 1"):
+        loads(patched(data, 8, word & ~(63 << 13)))
+
+
+def test_the_last_gap_class_occurs():
+    data = worked_example()
+    word = int.from_bytes(data[36:40], "little")
+    assert word >> 13 & 31 == 5  # so that a sixth has a place in the table already
+    with pytest.raises(FormatError, match="gap table is not of the size that it claims"):
+        loads(patched(data, 9, word + (1 << 13)))
+
+
+def test_a_payload_pays_for_32_entries_a_word():
+    """No gap and no code takes a bit: the words alone bound the entries."""
+    data = dumps(CompressedModel((one_code(32 * 6),)))
+    assert len(data) == 4 * (5 + 1 + 6 + 1)
+    assert loads(data).layers[0].kept == 192
+    with pytest.raises(FormatError, match="193 entries in a payload of 24 bytes"):
+        loads(patched(data, 7, 193))
+
+
+def one_code(kept: int) -> CompressedLayer:
+    """The first `kept` positions of a large layer, all of one weight."""
+    return CompressedLayer(
+        "fc1", 1000, 1000, False, np.arange(kept), np.zeros(kept, np.uint8), [7], 0,
+        Activation.NONE, 0, 0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "bits"),
+    [(11, 0x00000100), (11, 0xFF000000), (12, 1), (13, 1), (14, 1), (14, 0x20000000)],
+)
+def test_what_a_reader_need_not_look_at(word, bits):
+    """Padding after the tables, and the bits left over of each of the three readers."""
+    data = worked_example()
+    at = int.from_bytes(data[4 * word : 4 * word + 4], "little")
+    assert not at & bits
+    again = loads(patched(data, word, at | bits))
+    assert again == loads(data) and dumps(again) == data
+
+
+def test_padding_words_are_not_looked_at():
+    data = dumps(CompressedModel((one_code(192),)))
+    assert dumps(loads(patched(data, 11, 0xDEADBEEF))) == data
+
+
+def test_the_same_weights_in_other_words():
+    """A bias_exponent where there is no bias, a codebook in int16 that would fit int8, a value
+    twice in it: all of it is read, the writer makes the least of the last two."""
+    data = dumps(CompressedModel((replace(one_code(192), bias_exponent=3),)))
+    assert loads(data).layers[0].bias_exponent == 3
+    narrow = int.from_bytes(data[36:40], "little")
+    assert narrow >> 22 == 1
+    wide = bytearray(patched(data, 9, narrow & ~(1 << 22)))
+    assert wide[40:44] == b"\x01\x07\0\0"  # the gap table's byte, then the value
+    assert dumps(loads(bytes(wide))) == data
+    twice = replace(one_code(192), codes=np.arange(192) % 2, codebook=[7, 7])
+    assert loads(dumps(CompressedModel((twice,)))).layers[0].codebook.tolist() == [7, 7]
+
+
+def with_section(data: bytes, kind: int, text: bytes) -> bytes:
+    """The file with one section more."""
+    text += b" " * (-len(text) % 4)
+    head = (len(text) // 4 << 8 | kind).to_bytes(4, "little")
+    words = np.frombuffer(data + head + text + b"\0" * 4, "<u4")
+    return patched(words.tobytes(), 2, len(words))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"[1]", "no JSON object with `layers`"),
+        (b"{}", "no JSON object with `layers`"),
+        (b'"layers"', "no JSON object with `layers`"),
+        (b"\xff", "no JSON object with `layers`"),
+        (b"[" * 4000, "no JSON object with `layers`"),
+        (b'{"layers": "ab"}', "no list of names"),
+        (b'{"layers": ["a"]}', "META names 1 layers of 2"),
+        (b'{"layers": ["a", "\\udfff"]}', "'.udfff' is no text that UTF-8 can write"),
+        (b'{"layers": ["a", "b"], "output_exponents": 1}', "no list of whole numbers"),
+        (b'{"layers": ["a", "b"], "output_exponents": [true]}', "no list of whole numbers"),
+        (b'{"layers": ["a", "b"], "output_exponents": [1]}', "1 output_exponents for the 5 rows"),
+        (b'{"layers": ["a", "b"], "output_exponents": [0, 0, 0, 0, 1' + b"0" * 30 + b"]}", "META:"),
+    ],
+)  # fmt: skip
+def test_meta_is_refused_with_its_byte(data, text, says):
+    with pytest.raises(FormatError, match=says) as refused:
+        loads(with_section(data, 128, text))
+    assert refused.value.offset in (len(data), len(data) + 4)
+
+
+def test_the_last_meta_counts_and_unknown_sections_are_skipped(data):
+    more = with_section(data, 128, b'{"layers": ["a", "b"], "other": [1]}')
+    more = with_section(more, 200, b"whatever")
+    more = with_section(more, 128, '{"layers": ["ä", "b"]}'.encode())
+    assert [layer.name for layer in loads(more).layers] == ["ä", "b"]
+
+
+def test_a_map_is_a_row_of_values_between_layers():
+    """A convolution may see what the layer before gives as another map of as many values."""
+    rng = np.random.default_rng(0)
+    first = replace(random_layer(rng, 4, 8), convolution=Convolution(1, 5, 5, 2, 2))
+    last = replace(random_layer(rng, 8, 3), convolution=Convolution(2, 8, 8, 2, 2))
+    model = loads(dumps(CompressedModel((first, last))))
+    assert model.layers[1].values_in == 128
+    inputs = random_inputs(rng, model, 2)
+    assert Reference(model).run(inputs).shape == (2, 3 * 49)
+    with pytest.raises(ModelError, match="takes 64 inputs, .* gives 128"):
+        CompressedModel((first, replace(last, convolution=Convolution(2, 4, 8, 2, 2))))
+
+
+def test_the_padded_map_is_not_smaller_than_the_kernel():
+    assert Convolution(1, 2, 2, 4, 4, padding=1).map == (1, 1)
+    for small in ({"padding": 0}, {"padding": 1, "pool": 2}):
+        with pytest.raises(ModelError, match="smaller than its kernel or its pooling window"):
+            Convolution(1, 2, 2, 4, 4, **small)
+
+
+def test_a_layer_too_long_for_its_section_is_refused_before_it_is_written(monkeypatch):
+    model = random_model(np.random.default_rng(5), [60, 40], density=0.9)
+    size = len(dumps(model)) - 4 * (HEADER_WORDS + 2)
+    monkeypatch.setattr("pleach.format.words.MAX_PAYLOAD", size)
+    dumps(model)
+    # A word less is found when the data are there, as it hangs on their order, half before.
+    monkeypatch.setattr("pleach.format.words.MAX_PAYLOAD", size - 1)
+    with pytest.raises(ModelError, match=f"layer 'fc1': its .* weights take {size:,} bytes"):
+        dumps(model)
+    monkeypatch.setattr("pleach.format.interleave.encode", None)
+    monkeypatch.setattr("pleach.format.words.MAX_PAYLOAD", size // 2)
+    with pytest.raises(ModelError, match="layer 'fc1': its .* weights take .* prune more"):
+        dumps(model)
+    named = replace(model, layers=(replace(model.layers[0], name="n" * 200, positions=[], codes=[],
+                                           codebook=[]),))  # fmt: skip
+    monkeypatch.setattr("pleach.format.words.MAX_PAYLOAD", 100)
+    with pytest.raises(ModelError, match="the layers' names take 215 bytes"):
+        dumps(named)
 
 
 def test_entries_without_bits_are_paid_for():

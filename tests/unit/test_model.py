@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pleach.errors import CapacityError, DataError, FormatError, ModelError
+from pleach.errors import CapacityError, DataError, ModelError
 from pleach.format import dumps, loads
 from pleach.model import (
     Activation,
@@ -199,7 +199,9 @@ def test_lanes_are_kept_as_asked():
 def test_growing_names_what_to_give():
     model = random_model(np.random.default_rng(5), [6, 600, 2])
     config = EngineConfig(pes=16, accumulator_bits=48)
-    with pytest.raises(CapacityError, match=r"accumulators 39 of 32; give accumulators=64, or"):
+    with pytest.raises(
+        CapacityError, match=r"accumulators 39 of 32: give accumulators=64; more PEs"
+    ):
         config.check(model)
     with pytest.raises(CapacityError, match="give accumulators=64"):
         config.grown(model, fixed=("accumulators",))
@@ -211,33 +213,9 @@ def test_growing_names_what_to_give():
 def test_what_no_engine_holds_is_still_counted():
     model = random_model(np.random.default_rng(5), [20, 5000, 10], density=0.01)
     assert EngineConfig(pes=1).needs(model)["accumulators"] == 5010
-    with pytest.raises(CapacityError, match="no engine has more than 4096 accumulators: take more"):
+    with pytest.raises(CapacityError, match="no engine has more than 4096 accumulators; more PEs"):
         EngineConfig(pes=1).grown(model)
     EngineConfig(pes=2).grown(model).check(model)
     deep = CompressedModel((random_layer(np.random.default_rng(1), 3, 3),) * 65)
     with pytest.raises(CapacityError, match="no engine has more than 64 layers"):
         EngineConfig().grown(deep)
-
-
-def test_a_name_in_meta_that_is_no_text():
-    import json
-
-    from pleach.format import words
-    from pleach.format.bitstream import _section
-
-    model = random_model(np.random.default_rng(5), [6, 4])
-    plain = dumps(model)
-    text = json.dumps({"layers": ["\ud800"]}).encode()
-    meta = _section(words.SECTION_META, text + b" " * (-len(text) % 4))
-    data = _with_section(plain, meta)
-    with pytest.raises(FormatError, match=f"byte {len(plain) + 4}: META: '.ud800' is no text"):
-        loads(data)
-
-
-def _with_section(data: bytes, section: bytes) -> bytes:
-    import zlib
-
-    words = np.frombuffer(data + section, "<u4").copy()
-    words[2] = len(words)
-    words[4] = zlib.crc32(words[:4].tobytes())
-    return words.tobytes()

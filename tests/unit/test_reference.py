@@ -1,15 +1,22 @@
 """The reference against loops that follow docs/numerics.md word by word."""
 
+import time
+import tracemalloc
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pleach.errors import ModelError
+from pleach.errors import CapacityError, ModelError
+from pleach.format import dumps, loads, parse, published_layers
 from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution, InputType
-from pleach.reference import Reference
+from pleach.reference import EngineConfig, Reference
+from pleach.reference.cycles import CycleModel
+from pleach.report import layer_reports
 from tests.strategies import models, random_inputs, random_layer
 
 
@@ -167,3 +174,89 @@ def test_inputs_of_the_wrong_kind():
     for inputs in (np.zeros((1, 2), np.uint8), np.zeros((1, 1), np.int16), np.zeros(1, np.uint8)):
         with pytest.raises(ModelError, match=r"the model takes uint8 of shape \(n, 1\)"):
             reference.run(inputs)
+
+
+def test_inputs_may_be_tensors():
+    reference = Reference(CompressedModel((layer(),)))
+    assert reference.run(torch.ones(1, 1, dtype=torch.uint8)).tolist() == [[-32768]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(convolutional_models(), st.integers(0, 2**32 - 1))
+def test_activations_are_what_a_trace_has(model, seed):
+    inputs = random_inputs(np.random.default_rng(seed), model, 3)
+    traces = Reference(model).trace(inputs)
+    for found, trace in zip(Reference(model).activations(inputs), traces, strict=True):
+        assert np.array_equal(found, trace.inputs)
+
+
+# --- time and memory by the weights kept -----------------------------------------------------
+
+HUGE = 65535
+CONVOLVED = Convolution(HUGE, 1, 1, 1, 1)
+
+
+def claims(layers: int, **changes) -> CompressedModel:
+    """A file of a few bytes: the largest layers that there are, of a weight each."""
+    changes = {"inputs": HUGE, "outputs": HUGE, "positions": [HUGE * 3]} | changes
+    return loads(dumps(CompressedModel((layer(codebook=[1], **changes),) * layers)))
+
+
+@contextmanager
+def little(seconds: float, megabytes: float):
+    tracemalloc.start()
+    begun = time.process_time()
+    yield
+    took, (_, peak) = time.process_time() - begun, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert took < seconds and peak < 1e6 * megabytes, (took, peak)
+
+
+@pytest.mark.parametrize("convolution", [None, CONVOLVED])
+def test_what_a_file_claims_costs_nothing(convolution):
+    inputs = np.zeros((2, HUGE), np.uint8)
+    inputs[:, 3] = 1, 7
+    claims(2)  # compiled now, not within the time
+    with little(1, 60):
+        model = claims(20, convolution=convolution)
+        data = dumps(model)
+        assert len(data) < 1500 and dumps(loads(data)) == data
+        rows = layer_reports(model, parse(data)[1])
+        assert [row.kept for row in rows] == [1] * 20
+        reference = Reference(model)
+        outputs = reference.run(inputs)
+    assert (outputs.shape, outputs.any()) == ((2, HUGE), False)  # of row 0 only, which is column 3
+    trace = Reference(claims(1, convolution=convolution)).trace(inputs)[0]
+    assert trace.accumulators[:, 0].tolist() == [1, 7] and trace.macs.tolist() == [1, 1]
+    assert trace.accumulators.shape == (2, HUGE) and trace.outputs[:, 0].tolist() == [1, 7]
+
+
+def test_engines_of_what_a_file_claims():
+    size = 30_000  # a PE holds no more rows of two layers
+    model = claims(4, inputs=size, outputs=size, positions=[size * 3])
+    config = EngineConfig(pes=64, groups=4).grown(model)
+    inputs = np.zeros((1, size), np.uint8)
+    CycleModel(CompressedModel((layer(),)), EngineConfig()).run(np.ones((1, 1), np.uint8))
+    with little(1, 60):
+        assert config.needs(model)["entries"] == 4
+        assert CycleModel(model, config).run(inputs).latency[0] > size // 4
+    with pytest.raises(CapacityError, match="layers 4 of 2"):
+        CycleModel(model, replace(config, layers=2))
+
+
+def test_matrices_are_written_out_where_enough_is_kept():
+    for write in (
+        lambda: claims(1).layers[0].dense(),
+        lambda: claims(20).weights(),
+        lambda: published_layers(claims(1)),
+    ):
+        with pytest.raises(ModelError, match="layer .* is a matrix of 65535 × 65535: .* 1|20 "):
+            write()
+    # None is kept of a layer of ordinary size.
+    assert not claims(1, inputs=784, outputs=300, positions=[], codes=[]).layers[0].dense().any()
+
+
+def test_maps_beyond_all_bounds_are_refused_by_name():
+    wide = layer(name="wide", outputs=HUGE, convolution=Convolution(1, HUGE, HUGE, 1, 1))
+    with little(1, 10), pytest.raises(ModelError, match="layer 'wide' has 281,462,092,005,375 out"):
+        Reference(CompressedModel((wide,)))

@@ -170,16 +170,17 @@ class EngineConfig:
         """Say what is short of what, and what to give."""
         if not short:
             return
-        bounds = self._bounds()
-        lacks = [f"{name} {need} of {getattr(self, name)}" for name, (need, _) in short.items()]
+        bounds, advice = self._bounds(), []
         give = [f"{name}={least}" for name, (_, least) in short.items() if least <= bounds[name][1]]
-        most = [f"{bounds[name][1]} {name}" for name, (_, least) in short.items()
-                if least > bounds[name][1]]  # fmt: skip
-        advice = f"give {' '.join(give)}" if give else ""
+        most = [f"{bounds[name][1]} {name}" for name in short if short[name][1] > bounds[name][1]]
+        if give:
+            advice.append(f"give {' '.join(give)}")
         if most:
-            advice += f"{'; ' * bool(give)}no engine has more than {', '.join(most)}"
-        if set(short) & {"accumulators", "entries"}:
-            advice += ", or more PEs" if give and not most else ": take more PEs" if most else ""
+            advice.append(f"no engine has more than {', '.join(most)}")
+        if set(short) & {"accumulators", "entries"} and self.pes < 64:
+            advice.append("more PEs need less")
+        lacks = [f"{name} {need} of {getattr(self, name)}" for name, (need, _) in short.items()]
         raise CapacityError(
-            f"the model does not fit an engine of {self.pes} PEs: {', '.join(lacks)}; {advice}"
+            f"the model does not fit an engine of {self.pes} PEs: {', '.join(lacks)}: "
+            f"{'; '.join(advice)}"
         )
