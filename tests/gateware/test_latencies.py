@@ -20,6 +20,7 @@ def test_latencies_are_the_gateware_s():
     for config in (
         EngineConfig(),
         EngineConfig(ram_latency=1),
+        EngineConfig(ram_latency=1, groups=4),
         EngineConfig(pes=64, groups=4, lanes=16, block=8, outputs=4096),
     ):
         *_, pointer, queued, places, _ = cycles.stages(config)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleach.compression.order import clustered, ordered, position_bits
+from pleach.compression.order import clustered, moved, ordered, position_bits
 from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution
 from pleach.reference import Reference
 
@@ -70,3 +70,21 @@ def test_every_row_is_there_once():
         mask = uniform(rng, rows, 30, 0.1)
         mask[rows // 2] = False
         assert sorted(clustered(mask)) == list(range(rows))
+
+
+def test_an_order_that_codes_worse_is_not_taken():
+    worse = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        pair = (
+            layer(rng, "fc1", 6, 5, uniform(rng, 5, 7, 0.5)),
+            layer(rng, "fc2", 5, 4, uniform(rng, 4, 6, 0.5)),
+        )
+        before = sum(map(position_bits, pair))
+        mask = np.zeros(pair[0].size, bool)
+        mask[pair[0].positions] = True
+        tried = moved(*pair, clustered(mask.reshape(7, 5).T))
+        worse += sum(map(position_bits, tried)) > before
+        after = ordered(CompressedModel(pair)).layers
+        assert sum(map(position_bits, after)) == min(before, sum(map(position_bits, tried)))
+    assert worse > 5

@@ -115,6 +115,14 @@ def test_the_bias_counts_with_its_own_magnitude():
     assert accumulator_bits(alone, 255) == (30 * 2**14).bit_length() + 1 == 20
 
 
+def test_magnitudes_are_those_that_the_formats_hold():
+    """-32768 is one, unless a ReLU is before it."""
+    layers = [replace(layer(), inputs=4 if n else 3, outputs=4, activation=n % 2) for n in range(4)]
+    model = CompressedModel((layer(inputs=3, outputs=4), *layers[2:]))
+    assert model.magnitudes() == [255, 32767, 32768]
+    assert replace(model, input_type=InputType.INT16).magnitudes()[0] == 32768
+
+
 def test_floats_that_are_not_finite_are_no_inputs():
     model = CompressedModel((layer(inputs=2),), InputType.INT16, 8)
     for bad in (np.nan, np.inf, -np.inf):

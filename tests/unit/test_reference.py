@@ -161,6 +161,8 @@ def test_batches_make_no_difference(monkeypatch):
     monkeypatch.setattr("pleach.reference.maps.VALUES", 18 * 49 * 3)
     parts = Reference(model)
     assert (whole._batch, parts._batch) == (1000, 3)
+    monkeypatch.setattr("pleach.reference.maps.VALUES", 1)
+    assert Reference(model)._batch == 1  # one input at least, however large
     assert np.array_equal(whole.run(inputs), parts.run(inputs))
     for one, other in zip(whole.trace(inputs), parts.trace(inputs), strict=True):
         assert np.array_equal(one.accumulators, other.accumulators)

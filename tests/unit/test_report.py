@@ -45,3 +45,15 @@ def test_no_file_is_below_the_bound():
         rows = layer_reports(parsed, sizes)
         assert all(row.bound_bytes < row.bytes < 1.4 * row.bound_bytes + 100 for row in rows)
         assert sum(row.bound_bytes for row in rows) == pytest.approx(entropy_bound(model))
+
+
+def test_codes_of_fixed_width():
+    for size, bits in ((1, 1), (2, 1), (3, 2), (16, 4), (17, 5), (256, 8)):
+        layer = CompressedLayer(
+            name="a", inputs=20, outputs=20, bias=False, positions=np.arange(size),
+            codes=np.arange(size), codebook=np.arange(1, size + 1), shift=0,
+            activation=Activation.NONE, bias_exponent=0, output_fraction=0,
+        )  # fmt: skip
+        (row,) = layer_reports(CompressedModel((layer,)), [LayerSizes(400, 800, 900)])
+        assert row.fixed_weight_bits == bits
+        assert row.fixed_rate == 100 * (size * (bits + 5) + 32 * size) / (32 * 400)
