@@ -15,7 +15,7 @@ from pleach.compression.taken import taken
 from pleach.compression.train import predict
 from pleach.errors import ConfigError
 from pleach.files import check_figure, write_figure
-from pleach.metrics import for_targets
+from pleach.metrics import as_targets, for_targets
 from pleach.models import layers_of
 
 DENSITIES = (0.8, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02)
@@ -86,7 +86,8 @@ def sensitivity(
             others = dict.fromkeys(names, 1.0)
             prune_(pruned, PruneConfig(density=density, layers=others | {name: density}))
             outputs = predict(pruned, inputs).numpy()
-            errors.append(for_targets(labels, outputs.shape[1])(outputs, labels))
+            targets = as_targets(labels, *outputs.shape)
+            errors.append(for_targets(targets, outputs.shape[1])(outputs, targets))
             if progress is not None:
                 progress(name, density, errors[-1])
         curves.append(Sensitivity(name, densities, tuple(errors)))
