@@ -262,3 +262,19 @@ def test_convert(tmp_path, in_process):
     assert code == 1 and "'conv1'" in error
     code, _, error = in_process("convert", checkpoint, "-o", file)
     assert code == 2 and "write a .net or .safetensors file" in error
+
+
+def test_convert_asks_for_an_order_that_is_not_told(tmp_path, in_process):
+    import torch
+    from safetensors.torch import save_file
+
+    path, net = tmp_path / "a.safetensors", tmp_path / "b.net"
+    save_file({f"{name}.weight": torch.eye(4) for name in ("out", "in")}, path)
+    code, _, error = in_process("convert", path, "-o", net)
+    assert code == 1 and "give --order" in error and not net.exists()
+    code, out, _ = in_process("convert", path, "--order", "in,out", "-o", net)
+    assert code == 0 and "--layers in:4x4:4,out:4x4:4" in out
+    code, _, error = in_process(
+        "convert", net, "--layers", "a:4x4:4,a:4x4:4", "-o", tmp_path / "c.safetensors"
+    )
+    assert code == 1 and "two layers are called 'a'" in error

@@ -15,6 +15,7 @@ from pleach.models import (
     layers_of,
     lenet_5,
     mlp,
+    read_layers,
     read_network,
     save_checkpoint,
 )
@@ -54,6 +55,24 @@ def test_one_order_that_fits_is_taken(tmp_path, name):
     # By name, or in the order in which they stand, these would not run.
     save(tmp_path / name, c=(9, 3), b=(5, 9), a=(9, 9))
     assert names(read_network(tmp_path / name, activation="relu")) == ["b", "a", "c"]
+
+
+def test_layers_of_any_shape_as_they_run(tmp_path):
+    path = tmp_path / "net.pt"
+    save(path, b=(3, 2), a=(4, 3))
+    assert list(read_layers(path)) == ["a", "b"]
+    save(path, b=(3, 3), a=(3, 3))
+    with pytest.raises(ModelError, match="more than one fits: b,a or a,b"):
+        read_layers(path)
+    assert list(read_layers(path, order=["b", "a"])) == ["b", "a"]
+    for order in ("ba", ["b"], ["a", "b", "b"]):
+        with pytest.raises(ModelError, match="must name each layer once, there are b, a"):
+            read_layers(path, order=order)
+    state = {"conv.weight": torch.zeros(2, 1, 3, 3), "fc.weight": torch.zeros(3, 18)}
+    torch.save(state, path)
+    with pytest.raises(ModelError, match="in which order its layers conv, fc run; give --order"):
+        read_layers(path)
+    assert read_layers(path, order=["conv", "fc"])["conv"]["weight"].shape == (2, 1, 3, 3)
 
 
 def test_no_order_that_fits(tmp_path):

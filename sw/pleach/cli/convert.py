@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pleach.cli.common import ActivationOption, GivenDataset, Json, output_option
+from pleach.cli.common import ActivationOption, GivenDataset, Json, Order, output_option
 from pleach.cli.output import print_json, print_table, progress, say
 
 
@@ -28,6 +28,7 @@ def command(
         ),
     ] = None,
     dataset: GivenDataset = None,
+    order: Order = None,
     activation: ActivationOption = None,
     json: Json = False,
 ) -> None:
@@ -50,7 +51,7 @@ def command(
             f"{output}: write a .net or .safetensors file, or, from a .net one, a .pleach file; "
             "pleach compress makes a .pleach file of a checkpoint"
         )
-    published = _read(source, layers)
+    published = _read(source, layers, order)
     about = {}
     if output.suffix == ".net":
         write_whole(output, write_published(published))
@@ -99,7 +100,7 @@ def command(
         say(f"To read it: --layers {','.join(row['layer'] for row in rows)}")
 
 
-def _read(source: Path, layers: str | None) -> list:
+def _read(source: Path, layers: str | None, order: str | None) -> list:
     """The layers of a file of any of the three kinds."""
     from pleach.errors import ConfigError
     from pleach.format import ALEXNET, LayerShape, load, published_layers, read_published
@@ -113,18 +114,18 @@ def _read(source: Path, layers: str | None) -> list:
         raise ConfigError(f"--layers is for .net files, {source} holds its shapes")
     if source.suffix == ".pleach":
         return published_layers(load(source))
-    return _from_checkpoint(source)
+    return _from_checkpoint(source, None if order is None else order.split(","))
 
 
-def _from_checkpoint(source: Path) -> list:
+def _from_checkpoint(source: Path, order: list[str] | None) -> list:
     from pleach.format import PublishedLayer
-    from pleach.models import layer_tensors, load_checkpoint
+    from pleach.models import read_layers
 
     return [
         PublishedLayer.of(
             name, parts["weight"].numpy(), parts["bias"].numpy() if "bias" in parts else None
         )
-        for name, parts in layer_tensors(load_checkpoint(source)).items()
+        for name, parts in read_layers(source, order=order).items()
     ]
 
 

@@ -56,18 +56,32 @@ def read_network(
         model = _rebuilt(Path(path), metadata[MODULES], state)
         _agree(Path(path), model, order, activation)
         return model
-    shapes = {
-        name: tuple(reversed(parts["weight"].shape)) for name, parts in _layers(state).items()
-    }
-    if order is None and not _is_lenet_5(state):
-        order = _order(list(shapes), metadata) or _only_order(Path(path), shapes)
-    if activation is None and len(shapes) > 1:
+    layers = _layers(state)
+    if not _is_lenet_5(state):
+        order = _running_order(Path(path), layers, metadata, order)
+    if activation is None and len(layers) > 1:
         raise ModelError(
             f"{path} does not say which functions stand between its layers: give --activation relu "
             "or none (activation= in Python); make a network with others in Python and write it "
             "with pleach.models.save_checkpoint"
         )
     return from_state_dict(state, order=order, activation=activation or "none")
+
+
+def read_layers(
+    path: str | Path, *, order: Sequence[str] | None = None
+) -> dict[str, dict[str, Tensor]]:
+    """The layers in a checkpoint as `layer_tensors` gives them, whatever their shapes, as they run.
+
+    Args:
+        order: names of the layers as they run, where the file does not tell.
+
+    Raises:
+        DataError, ModelError: as `read_network`.
+    """
+    state, metadata = _read(Path(path))
+    layers = layer_tensors(state)
+    return {name: layers[name] for name in _running_order(Path(path), layers, metadata, order)}
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -141,10 +155,8 @@ def from_state_dict(
     if activation not in ACTIVATIONS:
         raise ConfigError(f"activation is relu or none, not {activation!r}")
     layers = _layers(state)
-    if order is not None and sorted(order) != sorted(layers):
-        raise ModelError(
-            f"the order {', '.join(order)} must name each layer once, there are {', '.join(layers)}"
-        )
+    if order is not None:
+        _check_order(order, layers)
     if _is_lenet_5(state):
         if activation != "relu":
             raise ModelError("LeNet-5 has ReLU between its layers: make another network in Python")
@@ -295,24 +307,36 @@ def _lenet_5_shapes() -> dict[str, torch.Size]:
 # --- networks --------------------------------------------------------------------------------
 
 
-def _order(names: list[str], metadata: Mapping[str, str]) -> list[str] | None:
-    """The layers in the order that the file's metadata says; None where it says none."""
-    said = _list(metadata.get(ORDER))
-    found = dict.fromkeys(key if key in names else key.rpartition(".")[0] for key in said)
-    return list(found) if sorted(found) == sorted(names) else None
-
-
-def _only_order(path: Path, shapes: Mapping[str, tuple[int, int]]) -> list[str]:
-    """The one order in which layers of these inputs and outputs can run.
+def _running_order(
+    path: Path,
+    layers: Mapping[str, Mapping[str, Tensor]],
+    metadata: Mapping[str, str],
+    order: Sequence[str] | None,
+) -> list[str]:
+    """Names of the layers as they run: as given, as the metadata or the names tell, or as shapes
+    leave only one order.
 
     Raises:
-        ModelError: there is none, or more than one.
+        ModelError: none fits, or more than one.
     """
-    if len(runs := numbered(list(shapes))) == 1:
+    if order is not None:
+        _check_order(order, layers)
+        return list(order)
+    said = _list(metadata.get(ORDER))
+    found = dict.fromkeys(key if key in layers else key.rpartition(".")[0] for key in said)
+    if sorted(found) == sorted(layers):
+        return list(found)
+    if len(runs := numbered(list(layers))) == 1:
         return runs[0]
-    orders = fitting_orders(shapes)
+    shapes = {name: tuple(parts["weight"].shape) for name, parts in layers.items()}
+    if any(len(shape) != 2 for shape in shapes.values()):
+        raise ModelError(
+            f"{path} does not say in which order its layers {', '.join(layers)} run; give --order "
+            "with their names in running order (order= in Python)"
+        )
+    orders = fitting_orders({name: (takes, gives) for name, (gives, takes) in shapes.items()})
     if not orders:
-        sizes = ", ".join(f"{name} {takes}→{gives}" for name, (takes, gives) in shapes.items())
+        sizes = ", ".join(f"{name} {takes}→{gives}" for name, (gives, takes) in shapes.items())
         raise ModelError(f"{path}: in no order does each layer take what one before gives: {sizes}")
     if len(orders) > 1:
         fit = " or ".join(",".join(order) for order in orders[:3])
@@ -322,6 +346,14 @@ def _only_order(path: Path, shapes: Mapping[str, tuple[int, int]]) -> list[str]:
             "(order= in Python)"
         )
     return orders[0]
+
+
+def _check_order(order: Sequence[str], layers: Mapping[str, Any]) -> None:
+    if isinstance(order, str) or sorted(order) != sorted(layers):
+        said = order if isinstance(order, str) else ", ".join(order)
+        raise ModelError(
+            f"the order {said} must name each layer once, there are {', '.join(layers)}"
+        )
 
 
 def _agree(
