@@ -1,4 +1,4 @@
-# make test | demo | lint | clean. Each sets up .venv by itself and does so again only when
+# make test | demo | lint | mutants | clean. Each sets up .venv by itself and does so again only when
 # requirements.lock or pyproject.toml changed.
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # The stamp carries the content's checksum: a fresh checkout beside an old .venv stays quick.
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: test demo lint clean
+.PHONY: test demo lint mutants clean
 
 test: $(STAMP)
 	$(BIN)/ruff check .
@@ -20,6 +20,10 @@ demo: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Minutes: a hundred lines broken one at a time, each of which a test must notice.
+mutants: $(STAMP)
+	$(BIN)/python tests/mutants/run.py -j $(JOBS)
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .hypothesis .ruff_cache
