@@ -206,6 +206,8 @@ def test_help_answers_at_once_and_has_examples(pleach):
         (["explore", "odd.pleach", "--plot", "engines.xyz"], 2, ".png, .svg or .pdf"),
         (["train", "--seed", "-1"], 2, "--seed"),
         (["train", "--hidden", "0"], 2, "--hidden takes widths"),
+        (["train", "--hidden", "99999999999"], 2, "--hidden takes widths"),
+        (["train", "--seed", str(1 << 65)], 2, "--seed"),
         (["train", "--hidden", "many"], 2, "--hidden takes widths"),
         (["train", "--dataset", "imagenet"], 1, "no data set is called"),
     ],

@@ -1,5 +1,6 @@
 """The command line: one file a command. Heavy modules are imported inside the commands."""
 
+import inspect
 import signal
 import sys
 from collections.abc import Iterator
@@ -42,7 +43,10 @@ for module in (
     demo, train, sensitivity, compress, balance, info, evaluate, convert,
     explore, simulate, export, synth,
 ):  # fmt: skip
-    app.command(module.__name__.rpartition(".")[2])(careful(module.command))
+    # A terminal breaks the lines of a paragraph where it wants.
+    paragraphs = (inspect.getdoc(module.command) or "").split("\n\n")
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    app.command(module.__name__.rpartition(".")[2], help=text)(careful(module.command))
 
 
 def _version(wanted: bool) -> None:
@@ -66,7 +70,8 @@ def main() -> None:
     """Exit codes: 0 done, 1 it failed, 2 wrong use, 130 interrupted, 143 or 129 ended by SIGTERM or
     SIGHUP."""
     for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show is escaped
-        stream.reconfigure(errors="backslashreplace")
+        if stream is not None:  # closed by who called us
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _unwound_by_signals():
             app()

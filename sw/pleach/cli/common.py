@@ -89,7 +89,7 @@ DatasetOption = Annotated[
 ]
 GivenDataset = Annotated[
     str | None,
-    typer.Option("--dataset", help=f"{DATA} It has to be given.", show_default="none"),
+    typer.Option("--dataset", help=f"{DATA} It has to be given."),
 ]
 Order = Annotated[
     str | None,

@@ -19,7 +19,7 @@ def command(
     ] = "300,100",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 25,
     dropout: Annotated[float, typer.Option(help="Share of hidden activations dropped.")] = 0.3,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=(1 << 63) - 1, help="Of everything random.")] = 0,
     json: Json = False,
 ) -> None:
     """Train a dense network of fully connected layers and write a checkpoint.
@@ -37,8 +37,8 @@ def command(
         widths = [int(width) for width in hidden.split(",") if width]
     except ValueError:
         widths = [0]
-    if min(widths, default=1) < 1:
-        raise ConfigError(f"--hidden takes widths like 300,100, not {hidden!r}")
+    if not all(1 <= width <= 65535 for width in widths):
+        raise ConfigError(f"--hidden takes widths like 300,100, up to 65535, not {hidden!r}")
     config = TrainConfig(epochs=epochs, dropout=dropout)
     found = data.load(dataset)
     outputs = found.targets or max(2, found.classes)
