@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pleach.errors import CapacityError, DataError, ModelError
+from pleach.errors import CapacityError, ConfigError, DataError, ModelError
 from pleach.format import dumps, loads
 from pleach.model import (
     Activation,
@@ -227,3 +227,19 @@ def test_what_no_engine_holds_is_still_counted():
     deep = CompressedModel((random_layer(np.random.default_rng(1), 3, 3),) * 65)
     with pytest.raises(CapacityError, match="no engine has more than 64 layers"):
         EngineConfig().grown(deep)
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"pes": 16.0}, "pes must be a whole number, not 16.0"),
+        ({"lanes": "4"}, "lanes must be a whole number, not '4'"),
+        ({"layers": True}, "layers must be a whole number, not True"),
+        ({"queue_depth": float("nan")}, "queue_depth must be a whole number, not nan"),
+        ({"serial_loader": 1}, "serial_loader must be true or false, not 1"),
+        ({"lanes": 128}, "lanes must be 1 to 64, not 128"),
+    ],
+)
+def test_parameters_of_an_engine_are_whole_numbers(setting, says):
+    with pytest.raises(ConfigError, match=says):
+        EngineConfig(**setting)

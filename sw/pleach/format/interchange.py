@@ -38,7 +38,8 @@ class LayerShape:
 
     def __post_init__(self):
         object.__setattr__(self, "shape", tuple(self.shape))
-        if len(self.shape) not in (2, 4) or min(self.shape) < 1:
+        whole = all(isinstance(size, int | np.integer) for size in self.shape)
+        if not whole or len(self.shape) not in (2, 4) or min(self.shape) < 1:
             raise ConfigError(
                 f"layer {self.name!r}: weights have the shape (outputs, inputs) or (outputs, "
                 f"channels, kernel height, kernel width), not {self.shape}"

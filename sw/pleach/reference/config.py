@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -44,6 +44,13 @@ class EngineConfig:
     serial_loader: bool = False
 
     def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "serial_loader":
+                if not isinstance(value, bool):
+                    raise ConfigError(f"serial_loader must be true or false, not {value!r}")
+            elif isinstance(value, bool) or not hasattr(value, "__index__"):
+                raise ConfigError(f"{field.name} must be a whole number, not {value!r}")
         if not 1 <= self.pes <= 64 or self.pes & (self.pes - 1):
             raise ConfigError(f"PE count must be a power of two from 1 to 64, not {self.pes}")
         if not 1 <= self.groups <= min(8, self.pes):
