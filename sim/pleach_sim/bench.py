@@ -134,7 +134,8 @@ class EngineBench:
 
     async def load(self, data: bytes, limit: int | None = None) -> Answer:
         """LOAD a file; the answer may be an error."""
-        limit = limit or 20_000 + 256 * len(data)
+        # Words of the file, and columns without a weight: a cycle each.
+        limit = limit or 100_000 + 256 * len(data)
         return await self.request(load_packet(data), f"LOAD of {len(data)} bytes", limit)
 
     async def run(self, inputs: np.ndarray, input_type: InputType, limit: int = 200_000) -> Answer:

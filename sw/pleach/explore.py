@@ -24,6 +24,9 @@ def engines(model: CompressedModel, **sweep: Sequence[int]) -> list[EngineConfig
     """Every engine of the parameters' values that there can be, with the capacities that `model`
     needs.
 
+    Raises:
+        CapacityError: there are some, but none can be large enough.
+
     >>> from pleach.model import Activation, CompressedLayer
     >>> layer = CompressedLayer("fc1", inputs=2, outputs=1, bias=True, positions=[0, 2],
     ...     codes=[1, 0], codebook=[-3, 5], shift=1, activation=Activation.NONE,
@@ -32,17 +35,22 @@ def engines(model: CompressedModel, **sweep: Sequence[int]) -> list[EngineConfig
     >>> [(engine.pes, engine.groups) for engine in found]
     [(1, 1), (4, 1), (4, 2)]
     """
-    found = []
+    found, short = [], None
     for values in product(*sweep.values()):
         given = dict(zip(sweep, values, strict=True))
         least = {"columns": 2 * given.get("block", 1), "entries": 2, "codebook": 2}
         try:
             config = EngineConfig(accumulators=2, layers=2, **least, **given).grown(model)
-        except (CapacityError, ConfigError):  # there is none with so many groups, or so large
+        except ConfigError:  # more groups than PEs, or than there can be at all
+            continue
+        except CapacityError as error:
+            short = error
             continue
         # With fewer PEs than lanes it is listed already.
         if config.drained == given.get("lanes", config.drained):
             found.append(config)
+    if short and not found:
+        raise short
     return found
 
 

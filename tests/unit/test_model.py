@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pleach.errors import CapacityError, ConfigError, DataError, ModelError
+from pleach.explore import engines
 from pleach.format import dumps, loads
 from pleach.model import (
     Activation,
@@ -227,6 +228,9 @@ def test_what_no_engine_holds_is_still_counted():
     deep = CompressedModel((random_layer(np.random.default_rng(1), 3, 3),) * 65)
     with pytest.raises(CapacityError, match="no engine has more than 64 layers"):
         EngineConfig().grown(deep)
+    assert [config.pes for config in engines(model, pes=[1, 2])] == [2]
+    with pytest.raises(CapacityError, match="no engine has more than 4096 accumulators"):
+        engines(model, pes=[1])
 
 
 @pytest.mark.parametrize(
