@@ -22,10 +22,10 @@ from pleach.reference import Reference
 FAST = CompressConfig(
     prune=PruneConfig(
         density=0.4,
-        ramp=4,
-        train=TrainConfig(epochs=8, batch_size=32, learning_rate=3e-3, distillation=0.5),
+        ramp=2,
+        train=TrainConfig(epochs=4, batch_size=32, learning_rate=3e-3, distillation=0.5),
     ),
-    share=ShareConfig(train=TrainConfig(epochs=2, batch_size=32, learning_rate=3e-4)),
+    share=ShareConfig(train=TrainConfig(epochs=1, batch_size=32, learning_rate=3e-4)),
 )
 
 
@@ -40,19 +40,25 @@ def network(*first: nn.Module) -> nn.Sequential:
     return nn.Sequential(*first, *layers, nn.ReLU(), nn.Flatten(), nn.Linear(48, 10))
 
 
-@pytest.mark.parametrize("rows", [False, True])
-def test_from_torch_to_the_reference(digits, rows):
-    model = network(*[nn.Unflatten(1, (1, 8, 8))][:rows])
+@pytest.fixture(scope="module")
+def trained(digits):
+    model = network()
     train(
         model, digits.train_images, digits.train_labels,
-        TrainConfig(epochs=12, batch_size=32, learning_rate=3e-3),
+        TrainConfig(epochs=6, batch_size=32, learning_rate=3e-3),
     )  # fmt: skip
+    return model
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_from_torch_to_the_reference(digits, trained, rows):
+    model = nn.Sequential(*[nn.Unflatten(1, (1, 8, 8))][:rows], *trained)
     stages = []
     test = digits.test_images, digits.test_labels
     compressed = compress(
         model, digits.train_images, digits.train_labels, FAST, validation=test, report=stages.append
     )
-    assert all(stage.error < 8 for stage in stages), stages
+    assert all(stage.error < 14 for stage in stages), stages
     first, second, last = compressed.layers
     assert [x.convolution is None for x in compressed.layers] == [False, False, True]
     assert first.convolution.pooled == (4, 4) and second.convolution.columns == 9 * first.outputs

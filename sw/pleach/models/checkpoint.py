@@ -87,6 +87,10 @@ def read_layers(
 def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a ``.safetensors`` file, or in one of torch's without pickled code.
 
+    Its order says nothing of how layers run: safetensors keep none, so that keys are sorted where
+    the metadata have no order, and torch's files have that in which the layers were made.
+    `read_network` and `read_layers` find the running order, or ask for it.
+
     Raises:
         DataError: no such file, a damaged one, or one that holds anything but named tensors.
     """
