@@ -130,7 +130,7 @@ def _compress(
     inputs = as_floats(student, calibration)
     _check(student, inputs.shape[1:], config)
     outputs = layers_of(student, inputs.shape[1:])[-1].values_out
-    original = sum(parameter.numel() for parameter in student.parameters())
+    original = _original(student)
     if labels is not None:
         loss, labels = objective(loss, labels, len(inputs), outputs)
     elif loss is not None:
@@ -157,7 +157,7 @@ def _compress(
             seed=config.seed,
             teacher=teacher,
             loss=loss,
-            unscale=1 / scale.factors if scale.exponents else None,
+            unscale=unscale,
             before_step=before_step,
             progress=progress and (lambda *epoch: progress(stage, *epoch)),
         )
@@ -165,12 +165,17 @@ def _compress(
     done("dense")
     teacher = predict(student, inputs)
     _warn(teacher, labels)
-    targets = labels is not None and labels.dtype.kind == "f"
+    unscale = None
+    targets = labels is not None and labels.dtype.kind == "f" and outputs > 1
     if config.output_scale == "each" or (config.output_scale == "auto" and targets):
         scale.choose(teacher)
-        teacher = teacher * scale.factors
-        if loss == "mse":
-            labels = labels * scale.factors.numpy()
+        unscale = 1 / scale.factors
+        if loss in ("mse", None):  # each output counts alike, whatever its size
+            spread = torch.from_numpy(labels) if loss == "mse" else teacher
+            spread = spread.std(0, correction=0).float()
+            spread[spread == 0] = 1
+            unscale, teacher = unscale / spread, teacher / spread
+            labels = None if labels is None else labels / spread.numpy()
 
     stage = "dense"
     try:
@@ -243,14 +248,18 @@ def finish(
     inputs = as_floats(student, calibration)
     layers = layers_of(student, inputs.shape[1:])
     check_weights(layers)
-    original = sum(
-        size_of(layer.module, part) for layer in layers for part in parts_of(layer.module)
-    )
+    original = _original(student)
     with exclusive():
         scale = _Scale(student, inputs.shape[1:])
         if config.output_scale == "each":
             scale.choose(predict(student, inputs))
         return _fixed(student, calibration, config, original, scale.exponents)
+
+
+def _original(student: nn.Module) -> int:
+    """Weights and biases before neurons were removed."""
+    modules = [layer.module for layer in layers_of(student)]
+    return sum(size_of(module, part) for module in modules for part in parts_of(module))
 
 
 def _fixed(student, calibration, config: CompressConfig, original: int, exponents):
@@ -450,6 +459,17 @@ def _check(student: nn.Module, shape: Sequence[int], config: CompressConfig) -> 
         if len(frozen) == len(names):
             raise ConfigError(f"{place}.train.freeze names every layer: nothing is left to train")
     check_weights(layers)
+    for layer in layers:
+        if (
+            config.prune
+            and parametrize.is_parametrized(layer.module)
+            and not masks_of(layer.module)
+        ):
+            raise ModelError(
+                f"layer {layer.name!r} is shared already, and pruning comes before sharing: "
+                "pleach.finish takes it as it is, or make its tensors plain with "
+                "torch.nn.utils.parametrize.remove_parametrizations"
+            )
     dumps(
         CompressedModel(
             tuple(

@@ -113,11 +113,12 @@ def train(
     Args:
         inputs: uint8 or float, ``(inputs, features)``.
         labels: class of each input, or what each output is to be: `pleach.metrics.as_targets`.
-        teacher: outputs of another network for the same inputs, ``(inputs, outputs)``.
+        teacher: outputs of another network for the same inputs, ``(inputs, outputs)``, as the loss
+            sees them.
         loss: ``cross_entropy``, ``binary`` (of logits), ``mse``, or a function of outputs,
             ``(n, outputs)``, and labels, ``(n, …)``, that gives a scalar tensor. By default the one
             for the labels.
-        unscale: factors of the outputs, ``(outputs,)``, for every loss but ``mse``.
+        unscale: factors of the outputs, ``(outputs,)``: the loss sees outputs times these.
         before_step: called with the epochs done, a fraction, and the optimiser; also after the last
             step.
         progress: called after each epoch.
@@ -310,11 +311,10 @@ def _loss(
     loss: Loss | None,
     unscale: Tensor | None,
 ) -> Tensor:
+    if unscale is not None:
+        outputs = outputs * unscale
     if targets is None:
         return functional.mse_loss(outputs, soft)
-    scaled = outputs
-    if unscale is not None and loss != "mse":
-        outputs = outputs * unscale
     value = (LOSSES[loss] if isinstance(loss, str) else loss)(outputs, targets)
     if not isinstance(value, Tensor) or value.ndim:
         raise ConfigError(f"a loss must give one number as a tensor, not {value!r:.60}")
@@ -322,10 +322,8 @@ def _loss(
         return value
     heat = config.temperature
     if loss not in ("cross_entropy", "binary"):
-        distance = functional.mse_loss(scaled, soft)
+        distance = functional.mse_loss(outputs, soft)
         return (1 - config.distillation) * value + config.distillation * distance
-    if unscale is not None:
-        soft = soft * unscale
     if loss == "binary":
         distance = _binary(outputs / heat, torch.sigmoid(soft / heat))
     else:
