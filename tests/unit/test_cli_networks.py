@@ -247,6 +247,7 @@ def test_one_engine_through_the_flow(digits, pleach, tmp_path):
     assert exported["engine"] == moved["engine"]
     assert exported["engine_derived"] == moved["engine_derived"] == {"accumulators": 64}
     EngineConfig(**exported["engine"]).check(load(file))
+    assert exported["network"] == moved["network"] == load(file).line
     line = pleach(*even, "--dataset", "digits")[0]
     assert f"; accumulators 64 for {file}, 32 by default\n" in line
     for command in (("export", "--model", file, "-o", out), ("simulate", file), even):

@@ -390,7 +390,7 @@ def _saved(error: TrainingError, output: Path, dataset: str, config: Path | None
     from pleach.errors import TrainingError
     from pleach.models import save_checkpoint
 
-    why = error.__cause__ or error
+    why = f"after the stage {error.stages[-1].name}: {error.__cause__ or error}"
     finite = error.network is not None and all(
         bool(tensor.isfinite().all()) for tensor in error.network.state_dict().values()
     )

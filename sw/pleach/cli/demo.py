@@ -47,6 +47,7 @@ def command(
     given = EngineConfig(pes=16)
     chosen = ChosenEngine(given.grown(model), given, compressed)
     if not json:
+        say(f"network: {model.line}")
         say(chosen.describe())
     inputs = model.quantise(found.test_images[:images])
     with progress(f"building the engine, {given.pes} PEs; loading the file; {images} images"):

@@ -37,11 +37,15 @@ def command(
     from pleach.format import load
     from pleach_hw.export import write_engine
 
-    chosen = engine_for(pes, engine, set_, model and load(model), model)
+    network = load(model) if model else None
+    chosen = engine_for(pes, engine, set_, network, model)
     with progress(f"writing an engine of {chosen.config.pes} PEs"):
         write_engine(chosen.config, output, notes=chosen.reasons)
     if json:
-        print_json({"file": str(output), "module": "engine"} | chosen.as_json())
+        about = {"network": network.line} if network else {}
+        print_json({"file": str(output), "module": "engine"} | about | chosen.as_json())
         return
+    if network:
+        say(f"network: {network.line}")
     say(chosen.describe())
     say((output, "bold"), f": module engine, {chosen.config.pes} PEs")

@@ -34,14 +34,18 @@ def command(
     from pleach_hw.synth import synth
 
     chip = find(board)
-    chosen = engine_for(pes, engine, set_, model and load(model), model, chip.engine)
+    network = load(model) if model else None
+    chosen = engine_for(pes, engine, set_, network, model, chip.engine)
     config = chosen.config
+    about = {"network": network.line} if network else {}
     if not json:
+        if network:
+            say(f"network: {network.line}")
         say(chosen.describe())
     with progress("synthesising") as update:
         result = synth(config, board, seed=seed, progress=update)
     if json:
-        print_json(result.as_json() | chosen.as_json())
+        print_json(result.as_json() | about | chosen.as_json())
         return
     device = f"{chip.device}-{chip.speed}".rstrip("-")
     rows = [
