@@ -11,7 +11,7 @@ _LAZY = {
     name: module
     for module, names in {
         "pleach.model": "Activation CompressedLayer CompressedModel InputType",
-        "pleach.errors": "PleachError PleachWarning TrainingError",
+        "pleach.errors": "PleachError PleachWarning GuessWarning TrainingError",
         "pleach.format": "load save",
         "pleach.reference": "EngineConfig Reference",
         "pleach.compression": "CompressConfig PruneConfig ShareConfig TrainConfig compress "

@@ -51,3 +51,7 @@ class ToolError(PleachError):
 
 class PleachWarning(UserWarning):
     """What goes on, but perhaps not as it was meant; says what to do."""
+
+
+class GuessWarning(PleachWarning):
+    """A network that is hardly better than a guess before anything was done to it."""

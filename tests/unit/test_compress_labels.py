@@ -16,8 +16,8 @@ from pleach.compression import (
     sensitivity,
     train,
 )
-from pleach.compression.train import objective
-from pleach.errors import ConfigError, DataError, PleachWarning
+from pleach.compression.train import objective, predict
+from pleach.errors import ConfigError, DataError, GuessWarning, PleachWarning
 from pleach.metrics import as_targets, wrong_percent
 from pleach.models import mlp
 from pleach.reference import Reference
@@ -240,7 +240,26 @@ def test_a_network_no_better_than_a_guess_is_a_warning(plane):
     good = trained(x, side, 2)
     with torch.no_grad():
         good.fc1.weight.copy_(good.fc1.weight.flip(1))
-    with pytest.warns(PleachWarning, match=r"wrong for \d+\.\d % of its inputs, and always"):
+    with pytest.warns(GuessWarning, match=r"wrong for \d+\.\d % of its inputs, and always"):
         compress(good, x, side, NOTHING)
-    with pytest.warns(PleachWarning, match="off its targets in root mean square"):
+    with pytest.warns(GuessWarning, match="off its targets in root mean square"):
         compress(mlp([6, 4, 2]), x, targets, NOTHING)
+
+
+def test_a_network_that_compression_made_a_guess_of_is_a_warning(plane):
+    x, side, _ = plane
+    good = trained(x, side, 2)
+    with pytest.warns(PleachWarning, match="after compression .* keep more of its weights") as seen:
+        compress(good, x, side, NOTHING.with_(density=0.01))
+    assert not any(issubclass(each.category, GuessWarning) for each in seen)
+
+
+def test_the_distance_to_soft_targets_of_one_logit_begins_at_zero(plane):
+    """As that of several outputs does: what a log shows as the loss is comparable."""
+    x, side, _ = plane
+    good, losses = trained(x, side, 1), []
+    still = TrainConfig(epochs=1, learning_rate=0.0, distillation=1.0)
+    train(
+        good, x, side, still, teacher=predict(good, x), progress=lambda *epoch: losses.append(epoch)
+    )
+    assert abs(losses[0][2]) < 1e-6

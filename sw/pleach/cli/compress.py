@@ -369,16 +369,17 @@ def _guesses_refused(anyway: bool) -> Iterator[None]:
     """A network that is hardly better than a guess is an error, or with `anyway` a warning."""
     import warnings
 
-    from pleach.errors import ConfigError, PleachWarning
+    from pleach.errors import ConfigError, GuessWarning, PleachWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always" if anyway else "error", PleachWarning)
+        warnings.simplefilter("always", PleachWarning)
+        warnings.simplefilter("always" if anyway else "error", GuessWarning)
         warnings.showwarning = lambda message, *_: say(
             ("pleach: warning:", "yellow"), f" {message}", stderr=True
         )
         try:
             yield
-        except PleachWarning as warning:
+        except GuessWarning as warning:
             raise ConfigError(
                 f"{warning} --order, --activation, --scale, --mean and --std say so; --anyway "
                 "trains it all the same"

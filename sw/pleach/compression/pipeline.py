@@ -39,6 +39,7 @@ from pleach.compression.train import (
 from pleach.errors import (
     ConfigError,
     DataError,
+    GuessWarning,
     ModelError,
     PleachError,
     PleachWarning,
@@ -112,7 +113,8 @@ def compress(
         TrainingError: what failed later; it has the network as it stood and the stages.
 
     Warns:
-        PleachWarning: the network is hardly better than a guess before anything is done to it.
+        GuessWarning: the network is hardly better than a guess before anything is done to it.
+        PleachWarning: what is left of it in the end is not.
     """
     config = CompressConfig() if config is None else config
     if not isinstance(config, CompressConfig):
@@ -164,7 +166,14 @@ def _compress(
 
     done("dense")
     teacher = predict(student, inputs)
-    _warn(teacher, labels)
+    guessing = _doubt(teacher, labels)
+    if guessing:
+        warnings.warn(
+            f"{guessing}: are its layers, their order and functions, and the scale of its inputs "
+            "those that it was trained with?",
+            GuessWarning,
+            stacklevel=3,
+        )
     unscale = None
     targets = labels is not None and labels.dtype.kind == "f" and outputs > 1
     if config.output_scale == "each" or (config.output_scale == "auto" and targets):
@@ -190,6 +199,15 @@ def _compress(
         share_(student, config.share, seed=config.seed)
         retrain(stage, config.share.train, _reassignment(student, config.share))
         done(stage)
+        left = predict(student, inputs) * (1 if unscale is None else unscale)
+        lost = None if guessing else _doubt(left, labels)
+        if lost:
+            warnings.warn(
+                f"after compression {lost}: keep more of its weights (density), or retrain it "
+                "longer (epochs; of few inputs an epoch is few steps)",
+                PleachWarning,
+                stacklevel=3,
+            )
 
         stage = "fixed point"
         fixed = _fixed(student, calibration, config, original, scale.exponents)
@@ -382,21 +400,14 @@ class _Measured:
         return self._metric(found.astype(np.float64), self._labels)
 
 
-def _warn(outputs: Tensor, labels: np.ndarray | None) -> None:
-    """Say so where the network does not do what the labels say."""
+def _doubt(outputs: Tensor, labels: np.ndarray | None) -> str | None:
+    """What `doubt` says of outputs for the calibration inputs."""
     if not bool(outputs.isfinite().all()):
         raise ModelError("the network's outputs for the calibration inputs are not finite")
     try:
-        said = None if labels is None else doubt(outputs.numpy(), labels)
+        return None if labels is None else doubt(outputs.numpy(), labels)
     except DataError:  # labels for a loss of one's own
-        return
-    if said:
-        warnings.warn(
-            f"{said}: are its layers, their order and functions, and the scale of its inputs those "
-            "that it was trained with?",
-            PleachWarning,
-            stacklevel=4,
-        )
+        return None
 
 
 def _schedule(student: nn.Module, stage: PruneConfig) -> Callable:

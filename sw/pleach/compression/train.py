@@ -325,7 +325,8 @@ def _loss(
         distance = functional.mse_loss(outputs, soft)
         return (1 - config.distillation) * value + config.distillation * distance
     if loss == "binary":
-        distance = _binary(outputs / heat, torch.sigmoid(soft / heat))
+        wanted = torch.sigmoid(soft / heat)
+        distance = _binary(outputs / heat, wanted) - _binary(soft / heat, wanted)
     else:
         distance = functional.kl_div(
             functional.log_softmax(outputs / heat, dim=1),
