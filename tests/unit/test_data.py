@@ -254,6 +254,21 @@ def test_labels_that_nobody_needs(tmp_path):
         pleach.data.load(str(tmp_path / "own.npz"), labels=False)
 
 
+def test_damage_anywhere(tmp_path):
+    path = tmp_path / "own.npz"
+    np.savez_compressed(path, **_own())
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xF5
+        path.write_bytes(damaged)
+        try:
+            pleach.data.load(str(path))
+        except DataError:
+            refused += 1
+    assert refused > 100
+
+
 def test_the_kinds_of_labels(tmp_path):
     np.savez(
         tmp_path / "own.npz",

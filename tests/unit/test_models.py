@@ -559,6 +559,26 @@ def test_damaged_checkpoint(tmp_path, name, content):
         load_checkpoint(tmp_path / name)
 
 
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_damage_anywhere(tmp_path, kind):
+    path = tmp_path / "net.pt"
+    if kind == "safetensors":
+        save_checkpoint(mlp([2, 2, 1]), path)
+    else:
+        state = mlp([2, 2, 1]).state_dict()
+        torch.save(state, path, _use_new_zipfile_serialization=kind == "zip")
+    whole, refused = path.read_bytes(), 0
+    for place in [*range(0, len(whole), 41), *range(len(whole) - 120, len(whole), 7)]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xF5
+        path.write_bytes(damaged)
+        try:
+            read_network(path, activation="relu")
+        except (DataError, ModelError):
+            refused += 1
+    assert refused > 10
+
+
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
 def test_state_dict_within_what_a_training_loop_saves(tmp_path, key):
     state = {"0.weight": torch.ones(2, 3)}

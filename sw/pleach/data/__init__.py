@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,7 +149,9 @@ def _from_file(name: str, wanted: bool) -> Dataset:
             arrays = {part: file[part] if part in file else None for part in images + labels}
     except OSError as error:
         raise DataError(f"{name}: {error.strerror or 'damaged'}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive fails in many ways
         raise DataError(f"{name} is damaged or no .npz file of plain arrays") from error
     for part in images:
         arrays[part] = _inputs(f"{name}: {part}", arrays[part])

@@ -514,18 +514,14 @@ def _what_it_is(path: Path, head: bytes, error: Exception) -> str:
         return f"{path} is an ONNX file: save the network it was exported from, " + save.format(
             "model"
         )
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            inside = {name.partition("/")[2] for name in archive.namelist()}
-        if "constants.pkl" in inside:
-            return f"{path} is a TorchScript archive: " + save.format(
-                f"torch.jit.load({str(path)!r})"
-            )
-        if "archive_format" in inside:
-            return (
-                f"{path} is a torch.export archive: "
-                f"torch.save(torch.export.load({str(path)!r}).state_dict, 'net.pt')"
-            )
+    inside = _names_in_archive(path)
+    if "constants.pkl" in inside:
+        return f"{path} is a TorchScript archive: " + save.format(f"torch.jit.load({str(path)!r})")
+    if "archive_format" in inside:
+        return (
+            f"{path} is a torch.export archive: "
+            f"torch.save(torch.export.load({str(path)!r}).state_dict, 'net.pt')"
+        )
     pickled = head[:2] == b"PK" or head[:1] == b"\x80"
     if isinstance(error, pickle.UnpicklingError) and pickled:
         return (
@@ -536,6 +532,15 @@ def _what_it_is(path: Path, head: bytes, error: Exception) -> str:
         return f"{path} is not a checkpoint"
     why = error if isinstance(error, SafetensorError | OSError) else type(error).__name__
     return f"{path} is not a checkpoint or is damaged: {why}"
+
+
+def _names_in_archive(path: Path) -> set[str]:
+    """The names of the files in a zip archive, below its folder; none of what is no whole one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.partition("/")[2] for name in archive.namelist()}
+    except Exception:  # a damaged directory fails in many ways
+        return set()
 
 
 def _list(text: str | None) -> list[str]:
