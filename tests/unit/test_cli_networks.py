@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from pleach.cli.simulate import answers_of
 from pleach.compression import PruneConfig, ShareConfig, prune_, share_
 from pleach.data import load as load_data
 from pleach.format import load
@@ -140,6 +141,31 @@ def test_a_regression_from_training_to_the_engine(regression, pleach):
     pleach("explore", file, *small, *bare)
     pleach("balance", file, "--pes", 2, *bare, "-o", regression / "even.pleach")
     assert "train_labels" in pleach("evaluate", file, *bare, code=1)[1]
+
+
+def test_one_logit(tmp_path, pleach):
+    """A network of one output tells two classes by its sign, retrained or not."""
+    rng = np.random.default_rng(1)
+    w, x = rng.normal(size=(1, 6)).astype(np.float32), rng.normal(size=(300, 6)).astype(np.float32)
+    y = (x @ w[0] > 0).astype(np.int64)
+    np.savez(tmp_path / "two.npz", train_images=x[:200], train_labels=y[:200],
+             test_images=x[200:], test_labels=y[200:])  # fmt: skip
+    state = {"fc.weight": torch.from_numpy(w), "fc.bias": torch.zeros(1)}
+    safetensors.torch.save_file(state, tmp_path / "n.safetensors")
+    command = ("compress", tmp_path / "n.safetensors", "--dataset", tmp_path / "two.npz", "-o",
+               tmp_path / "n.pleach", "--json")  # fmt: skip
+    for how in (("--as-is", "--expect", 0), ("--density", 1, "--epochs", 2)):
+        made = json.loads(pleach(*command, *how)[0])
+        assert made["stages"][0]["error"] == 0 and made["stages"][-1]["error"] <= 3
+        assert made["stages"][-1]["metric"] == "error_pct"
+    found = json.loads(
+        pleach("evaluate", tmp_path / "n.pleach", "--dataset", tmp_path / "two.npz", "--json")[0]
+    )
+    assert found["error_pct"] == made["stages"][-1]["error"]
+    real = x[200:205] @ w[0]
+    model, data = load(tmp_path / "n.pleach"), load_data(str(tmp_path / "two.npz"))
+    answers = answers_of(model, model.quantise(x[200:205]), data)
+    assert answers["predictions"] == (real > 0).astype(int).tolist()
 
 
 def test_fractions_make_real_numbers_of_integers(digits, pleach):

@@ -31,7 +31,7 @@ def small():
     return random_model(np.random.default_rng(0), [64, 12, 10])
 
 
-def test_names_are_no_markup(tmp_path, pleach, small):
+def test_names_are_no_markup(tmp_path, pleach, small, monkeypatch):
     """Square brackets, emoji codes and backslashes, in tables, lines, errors and the log."""
     folder = tmp_path / "runs[exp1][bold]"
     folder.mkdir()
@@ -50,6 +50,8 @@ def test_names_are_no_markup(tmp_path, pleach, small):
     assert f"pleach: {folder}/no[t].pleach: " in pleach("info", folder / "no[t].pleach", code=1)[1]
     data = folder / "x[y].npz"
     assert f"{data}" in pleach("evaluate", file, "--dataset", data, code=1)[1]
+    monkeypatch.chdir(folder)
+    assert "'no[b].pleach' does not exist" in pleach("info", "no[b].pleach", code=2)[1]
 
 
 def test_a_terminal_is_told_nothing_by_a_name(tmp_path, pleach, small):
@@ -124,6 +126,14 @@ def test_info_prints_what_is_true_where_no_engine_can_be(tmp_path, pleach):
     huge = CompressedModel((layer("wide", 20, 65535),))
     found = json.loads(pleach("info", save(huge, tmp_path / "huge.pleach"), "--json")[0])
     assert [row["pes"] for row in found["engines"]] == [16, 32, 64]
+
+
+def test_a_bar_takes_no_markup(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress("a[/b]") as update:
+        update("c[/d]:dog:", 1, 2, "[bold]")
+    assert "c[/d]:dog:, [bold]" in capsys.readouterr().err
 
 
 def test_a_log_shows_life(capsys, monkeypatch):

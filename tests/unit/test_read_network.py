@@ -262,3 +262,16 @@ def test_numbered():
     assert numbered(["a", "a.0", "a.1"]) == [["a"], ["a.0"], ["a.1"]]
     assert numbered(["1.1", "1.0", "0"]) == [["0", "1.0", "1.1"]]
     assert numbered(["fc2", "fc1"]) == [["fc2"], ["fc1"]]
+
+
+def test_every_length_of_a_header_is_one_of_safetensors(tmp_path):
+    """128, 2176 and 19280 bytes begin as a pickle does, 2056 as ONNX, 19280 as an archive."""
+    path, seen = tmp_path / "net.safetensors", set()
+    state = {"fc.weight": torch.ones(2, 3)}
+    for pad in (*range(0, 200), *range(1800, 2300), *range(19_000, 19_400, 4)):
+        save_file(state, path, metadata={"note": "x" * pad})
+        length = int.from_bytes(path.read_bytes()[:8], "little")
+        if length in (128, 2056, 2176, 19280) and length not in seen:
+            seen.add(length)
+            assert names(read_network(path)) == ["fc"]
+    assert seen == {128, 2056, 2176, 19280}

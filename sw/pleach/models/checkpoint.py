@@ -478,7 +478,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with path.open("rb") as file:
             head = file.read(64)
-        if _is_safetensors(head):
+        if _is_safetensors(path, head):
             with safe_open(path, "pt") as file:
                 # The format sorts its keys; a file of ours has the layers' order in its metadata.
                 metadata = file.metadata() or {}
@@ -502,15 +502,16 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return dict(state), metadata
 
 
-def _is_safetensors(head: bytes) -> bool:
-    """By its first bytes, whatever it is called: a length of eight bytes, then JSON."""
-    return head[8:9] == b"{" and head[:1] != b"\x80" and head[:2] != b"PK"
+def _is_safetensors(path: Path, head: bytes) -> bool:
+    """By its first bytes, whatever it is called: a length of eight bytes, then JSON. Of a pickle or
+    an archive those bytes would be a length that no file has."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
 
 
 def _what_it_is(path: Path, head: bytes, error: Exception) -> str:
     """What a file that cannot be read is, and what to do."""
     save = "torch.save({}.state_dict(), 'net.pt')"
-    if path.suffix == ".onnx" or (head[:1] == b"\x08" and not _is_safetensors(head)):
+    if path.suffix == ".onnx" or (head[:1] == b"\x08" and not _is_safetensors(path, head)):
         return f"{path} is an ONNX file: save the network it was exported from, " + save.format(
             "model"
         )
