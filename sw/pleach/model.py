@@ -24,6 +24,7 @@ from pleach.text import encodable, printable
 FRACTIONS = (-128, 127)
 #: elements of matrices written out with their zeros: so many at most, and for each weight kept
 DENSE, DENSE_EACH = 1 << 24, 1 << 16
+_AT_ONCE = 1 << 18
 
 
 class Activation(IntEnum):
@@ -523,11 +524,15 @@ def accumulator_bits(layer: CompressedLayer, magnitude: int) -> int:
     ``magnitude`` is the largest magnitude of an input. Sum over a row of weight magnitude times
     activation magnitude must not pass ``2**(bits - 1) - 1``.
     """
-    activation = np.where(layer.column_of == layer.inputs, 2**layer.bias_exponent, magnitude)
-    products = np.abs(layer.values.astype(np.int64)) * activation
-    # As float64: exact, as no row passes 2^46.
-    worst = np.bincount(layer.row_of, products)
-    return int(worst.max(initial=0)).bit_length() + 1
+    # As float64: exact, as no row passes 2^46. Some entries at a time, that stay in the cache.
+    magnitudes = np.abs(layer.codebook.astype(np.float64))
+    worst = np.zeros(layer.outputs)
+    for start in range(0, layer.kept, _AT_ONCE):
+        column, row = np.divmod(layer.positions[start : start + _AT_ONCE], layer.outputs)
+        activation = np.where(column == layer.inputs, 2.0**layer.bias_exponent, magnitude)
+        products = magnitudes[layer.codes[start : start + _AT_ONCE]] * activation
+        worst += np.bincount(row, products, layer.outputs)
+    return int(worst.max()).bit_length() + 1
 
 
 def _check_dense(layers: Sequence[CompressedLayer]) -> None:

@@ -124,6 +124,15 @@ def test_magnitudes_are_those_that_the_formats_hold():
     assert replace(model, input_type=InputType.INT16).magnitudes()[0] == 32768
 
 
+def test_widths_of_some_entries_at_a_time(monkeypatch):
+    rows = random_layer(np.random.default_rng(4), 30, 20, density=0.8)
+    needed = accumulator_bits(rows, 255)
+    products = abs(rows.dense().astype(int)) * [*[255] * 30, 2**rows.bias_exponent]
+    assert needed == int(products.sum(axis=1).max()).bit_length() + 1
+    monkeypatch.setattr("pleach.model._AT_ONCE", 7)
+    assert accumulator_bits(rows, 255) == needed
+
+
 def test_floats_that_are_not_finite_are_no_inputs():
     model = CompressedModel((layer(inputs=2),), InputType.INT16, 8)
     for bad in (np.nan, np.inf, -np.inf):
