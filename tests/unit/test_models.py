@@ -601,6 +601,8 @@ def pruned_state():
     ("state", "words"),
     [
         ({}, "holds no Linear weight"),
+        (mlp([3, 2]), "maps names to tensors, this is a Sequential"),
+        ({"a.weight": torch.zeros(0, 2)}, "'a': weight of shape .* holds nothing"),
         ({"c.weight": torch.zeros(2, 1, 3, 3)}, "'c': weight of shape .* load_state_dict"),
         ({"c.weight": torch.zeros(2, 1, 3)}, "'c': weight of shape .* Conv1d is not supported"),
         ({"a.weight": torch.zeros(2)}, "'a': weight of shape .* a normalisation is to be folded"),

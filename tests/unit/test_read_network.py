@@ -75,6 +75,15 @@ def test_layers_of_any_shape_as_they_run(tmp_path):
     assert read_layers(path, order=["conv", "fc"])["conv"]["weight"].shape == (2, 1, 3, 3)
 
 
+def test_an_order_may_be_any_sequence():
+    state = {"a.weight": torch.eye(2), "b.weight": torch.eye(2)}
+    for order in (["b", "a"], ("b", "a"), iter(["b", "a"])):
+        assert names(from_state_dict(state, order=order)) == ["b", "a"]
+    for order in ("ba", [1, 2], []):
+        with pytest.raises(ModelError, match="must name each layer once, there are a, b"):
+            from_state_dict(state, order=order)
+
+
 def test_no_order_that_fits(tmp_path):
     save(tmp_path / "net.pt", a=(4, 3), b=(4, 3))
     with pytest.raises(ModelError, match="in no order does each layer take .* a 4→3, b 4→3"):

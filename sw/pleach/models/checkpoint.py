@@ -160,7 +160,7 @@ def from_state_dict(
         raise ConfigError(f"activation is relu or none, not {activation!r}")
     layers = _layers(state)
     if order is not None:
-        _check_order(order, layers)
+        order = _checked(order, layers)
     if _is_lenet_5(state):
         if activation != "relu":
             raise ModelError("LeNet-5 has ReLU between its layers: make another network in Python")
@@ -198,6 +198,8 @@ def layer_tensors(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     tensor([[1., 0.],
             [0., 1.]])
     """
+    if not isinstance(state, Mapping):
+        raise ModelError(f"a state dict maps names to tensors, this is a {type(state).__name__}")
     for key, tensor in state.items():
         if not isinstance(key, str) or not isinstance(tensor, Tensor):
             raise ModelError(f"{key!r} is no named tensor: a state dict maps names to tensors")
@@ -224,6 +226,8 @@ def _layers(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         raise ModelError("the checkpoint holds no Linear weight")
     for name, parts in layers.items():
         shape = tuple(parts["weight"].shape)
+        if 0 in shape:
+            raise ModelError(f"layer {name!r}: weight of shape {shape} holds nothing")
         if len(shape) != 2 and not _is_lenet_5(state):
             why = {
                 1: ": a normalisation is to be folded into the layer before it "
@@ -324,8 +328,7 @@ def _running_order(
         ModelError: none fits, or more than one.
     """
     if order is not None:
-        _check_order(order, layers)
-        return list(order)
+        return _checked(order, layers)
     said = _list(metadata.get(ORDER))
     found = dict.fromkeys(key if key in layers else key.rpartition(".")[0] for key in said)
     if sorted(found) == sorted(layers):
@@ -352,12 +355,14 @@ def _running_order(
     return orders[0]
 
 
-def _check_order(order: Sequence[str], layers: Mapping[str, Any]) -> None:
-    if isinstance(order, str) or sorted(order) != sorted(layers):
-        said = order if isinstance(order, str) else ", ".join(order)
+def _checked(order: Sequence[str], layers: Mapping[str, Any]) -> list[str]:
+    """An order that was given, which names each layer once."""
+    names = [order] if isinstance(order, str) else list(map(str, order))
+    if sorted(names) != sorted(layers):
         raise ModelError(
-            f"the order {said} must name each layer once, there are {', '.join(layers)}"
+            f"the order {', '.join(names)} must name each layer once, there are {', '.join(layers)}"
         )
+    return names
 
 
 def _agree(
