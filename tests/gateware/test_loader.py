@@ -32,7 +32,7 @@ def assert_refused(files, config):
     """Each file gets its error and leaves no model; before and after them a good one runs."""
     good = [load_packet(dumps(MODEL)), RUN]
     packets = [packet for bad in files for packet in (load_packet(bad.data), RUN)]
-    answers = exchange(config, [*good, *packets, *good], limit=200_000)
+    answers = exchange(config, [*good, *packets, *good], limit=40_000)
     for load, run in (answers[:2], answers[-2:]):
         assert load.error == EngineError.OK
         assert run.outputs(6).tolist() == OUTPUTS
