@@ -354,7 +354,7 @@ def test_an_entry_too_many_is_dropped_and_reported():
     async def bench(ctx):
         await load(ctx, dut, full, range(1, 17))
         assert not ctx.get(dut.overflow)
-        await load(ctx, dut, [*full, [(1, 15)], []], range(1, 17))
+        await load(ctx, dut, [*full, [(1, 15)] * 130, []], range(1, 17))  # as many again, and two
         assert ctx.get(dut.overflow)
         await pause(ctx, 3)
         assert ctx.get(dut.overflow)
