@@ -118,6 +118,24 @@ def test_finish_with_a_fraction_for_each_output():
     assert worst[0] > 0.02  # what a shared fraction costs
 
 
+@pytest.mark.parametrize("scale", [256.0, 1 / 256])
+@pytest.mark.parametrize("initialisation", ["linear", "optimal"])
+def test_biases_far_from_the_weights_spoil_no_codebook(scale, initialisation):
+    """The same function of larger or smaller inputs: shared as well as with inputs about 1."""
+
+    def off(scale):
+        model = mlp([20, 30, 3], seed=1)
+        inputs = np.random.default_rng(1).random((50, 20)).astype(np.float32) * scale
+        with torch.no_grad():
+            model.fc1.weight /= scale
+        before = predict(model, inputs)
+        share_(model, ShareConfig(clusters=16, initialisation=initialisation))
+        assert len(torch.cat([model.fc1.weight.flatten(), model.fc1.bias]).unique()) == 16
+        return float((predict(model, inputs) - before).square().mean() / before.var())
+
+    assert off(scale) < 4 * off(1.0)
+
+
 def test_parametrizations_come_off_one_after_the_other():
     for parts in (("weight", "bias"), ("bias", "weight")):
         model = network()
@@ -299,8 +317,12 @@ def test_training_that_diverges_stops_and_hands_out_what_there_is():
     with pytest.raises(TrainingError, match=r"shared: epoch \d+ of 50: the loss is") as caught:
         compress(mlp([6, 1]), X, targets, settings, report=lambda stage: None)
     assert [stage.name for stage in caught.value.stages] == ["dense", "pruned"]
-    codebook = caught.value.network.fc1.parametrizations.weight.original0
+    network_ = caught.value.network
+    codebook = network_.fc1.parametrizations.weight.original0
     assert len(codebook) == 4  # of six weights and a bias, half is kept
+    # It is as it was before the epoch that went wrong, so a file can be made of it.
+    assert bool(codebook.isfinite().all())
+    assert finish(network_, X).layers[0].kept <= 4
 
 
 def test_a_loss_that_is_not_finite_is_named():

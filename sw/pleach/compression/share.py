@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -13,6 +14,10 @@ from pleach.compression.kmeans import kmeans
 from pleach.compression.prune import check_weights, masks_of, own_masks_, parts_of, per_layer
 from pleach.errors import ModelError
 from pleach.models import Parametrization, layers_of
+
+# Biases have centroids of their own where sharing loses so many times as much of them, or of the
+# weights, as that would, and so large a part of their sum of squares.
+SPOILT, NOTABLE = 8, 0.05
 
 
 class Shared(Parametrization):
@@ -62,9 +67,11 @@ class Shared(Parametrization):
 def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0) -> None:
     """Cluster the non-zero weights and biases of each layer and share one value a cluster.
 
-    A layer's bias shares the codebook of its weights. Zeros stay zeros: pruning is for good. The
-    parameters of the model are the codebooks from here on, so make a new optimiser; any will do.
-    With ``config.reassign`` the weights' own values are parameters too, for `reassign_`.
+    A layer's bias shares the codebook of its weights; where that would spoil either (inputs far
+    from 1 make biases far larger or smaller than weights), an eighth of the codebook is for the
+    biases alone. Zeros stay zeros: pruning is for good. The parameters of the model are the
+    codebooks from here on, so make a new optimiser; any will do. With ``config.reassign`` the
+    weights' own values are parameters too, for `reassign_`.
 
     Args:
         seed: of the initialisation ``random``.
@@ -88,11 +95,8 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
         flat = {part: tensor.flatten() for part, tensor in tensors.items()}
         kept = {part: values.nonzero().flatten() for part, values in flat.items()}
         values = torch.cat([flat[part][kept[part]] for part in flat])
-        centroids, codes = kmeans(
-            values.double().cpu().numpy(),
-            clusters[name],
-            initialisation=config.initialisation,
-            seed=seed,
+        centroids, codes = _clustered(
+            values.double().cpu().numpy(), len(kept["weight"]), clusters[name], config, seed
         )
         codebook = torch.as_tensor(centroids).to(values)
         split = torch.as_tensor(codes).to(values.device).split([len(kept[p]) for p in flat])
@@ -112,6 +116,32 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
             if original is None:
                 original = parameters.original0
             parameters.original0 = original
+
+
+def _clustered(
+    values: np.ndarray, weights: int, clusters: int, config: ShareConfig, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centroids and the index of each value's; the first `weights` values are those of weights."""
+
+    def cluster(values: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
+        return kmeans(values, clusters, initialisation=config.initialisation, seed=seed)
+
+    def lost(values: np.ndarray, centroids: np.ndarray, codes: np.ndarray) -> float:
+        return float(np.sum((values - centroids[codes]) ** 2))
+
+    centroids, codes = cluster(values, clusters)
+    parts, together = np.split(values, [weights]), np.split(codes, [weights])
+    share = max(1, clusters // 8)
+    if clusters < 2 or not all(len(part) for part in parts):
+        return centroids, codes
+    alone = [cluster(parts[0], clusters - share), cluster(parts[1], share)]
+    if not any(
+        lost(part, centroids, joint) > max(SPOILT * lost(part, *own), NOTABLE * np.sum(part**2))
+        for part, joint, own in zip(parts, together, alone, strict=True)
+    ):
+        return centroids, codes
+    (centroids, codes), (others, more) = alone
+    return np.concatenate([centroids, others]), np.concatenate([codes, more + len(centroids)])
 
 
 def reassign_(model: nn.Module) -> None:

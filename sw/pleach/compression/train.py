@@ -127,7 +127,8 @@ def train(
         ConfigError: a name in ``config.freeze`` that is no layer, or no such loss.
         DataError: neither labels nor a teacher, or arrays that do not match.
         ModelError: weights that are not finite.
-        TrainingError: the loss or a weight is not finite any more; it has epoch and loss.
+        TrainingError: the loss or a weight is not finite any more; it says in which epoch, and the
+            network is as it was before that one.
     """
     config = config or TrainConfig()
     frozen = _frozen(model, config.freeze)
@@ -171,6 +172,7 @@ def train(
             _dropout(model, config, generator),
             _own_dropout(model, torch.Generator().manual_seed(seed)),
         ):
+            good = _snapshot(model)
             for epoch in range(config.epochs):
                 order = torch.randperm(len(inputs), generator=generator)
                 total = 0.0
@@ -192,16 +194,16 @@ def train(
                     if config.l1:
                         value = value + config.l1 * sum(p.abs().sum() for p in parameters)
                     if not math.isfinite(value.item()):
-                        _diverged(model, epoch, f"the loss is {value.item()}", config)
+                        _diverged(model, good, epoch, f"the loss is {value.item()}", config)
                     optimizer.zero_grad(set_to_none=True)
                     value.backward()
                     optimizer.step()
                     total += value.item() * len(chosen)
                 mean = total / len(inputs)
                 if not all(bool(p.isfinite().all()) for p in parameters):
-                    _diverged(
-                        model, epoch, f"a weight is not finite, the loss was {mean:.4g}", config
-                    )
+                    what = f"a weight is not finite, the loss was {mean:.4g}"
+                    _diverged(model, good, epoch, what, config)
+                good = _snapshot(model)
                 if progress is not None:
                     progress(epoch + 1, config.epochs, mean)
             if before_step is not None:
@@ -210,10 +212,26 @@ def train(
         model.train(training)
 
 
-def _diverged(model: nn.Module, epoch: int, what: str, config: TrainConfig) -> NoReturn:
+def _snapshot(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Parameters and buffers, each with a copy."""
+    return [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
+
+
+def _diverged(
+    model: nn.Module,
+    good: list[tuple[Tensor, Tensor]],
+    epoch: int,
+    what: str,
+    config: TrainConfig,
+) -> NoReturn:
+    """Put the network back to `good` and say what happened."""
+    with torch.no_grad():
+        for tensor, copy in good:
+            tensor.copy_(copy)
     raise TrainingError(
         f"epoch {epoch + 1} of {config.epochs}: {what}: training diverges with learning_rate "
-        f"{config.learning_rate:g} ({config.optimizer}); a lower one may do",
+        f"{config.learning_rate:g} ({config.optimizer}); a lower one may do. The network is as it "
+        "was before that epoch",
         model,
     )
 
