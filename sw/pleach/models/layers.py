@@ -147,6 +147,7 @@ def layers_of(model: nn.Module, shape: Sequence[int] | None = None) -> list[Laye
             "remove it (handle.remove())"
         )
     layers: list[Layer] = []
+    owners: dict[int, str] = {}
     # What the next module gets: maps or rows (None: either, nothing has said it yet).
     maps: bool | None = None
     pooled = False
@@ -155,13 +156,13 @@ def layers_of(model: nn.Module, shape: Sequence[int] | None = None) -> list[Laye
         if kind is nn.Linear:
             if maps:
                 raise ModelError(f"layer {name!r} takes rows, not maps: put a Flatten before it")
-            _append(layers, Layer(name, module))
+            _append(layers, Layer(name, module), owners)
             maps = False
         elif kind is nn.Conv2d:
             if maps is False:
                 raise ModelError(f"layer {name!r} takes maps, what comes before it gives rows")
             geometry = _geometry(name, module, layers, shape)
-            _append(layers, Layer(name, module, geometry=geometry))
+            _append(layers, Layer(name, module, geometry=geometry), owners)
             maps, pooled = True, False
         elif kind is nn.ReLU:
             if not layers:
@@ -387,18 +388,19 @@ def _part(name: str) -> str:
     return next((part for part in PARTS if part in name.replace("_", ".").split(".")), name)
 
 
-def _append(layers: list[Layer], layer: Layer) -> None:
-    """Add a layer that is not there yet and takes what the one before gives."""
-    for before in layers:
-        if before.module is layer.module:
-            raise ModelError(f"layer {layer.name!r} is layer {before.name!r} again: tie no layers")
-        theirs = set(map(id, before.module.parameters()))
-        for name, parameter in layer.module.named_parameters():
-            if id(parameter) in theirs:
-                raise ModelError(
-                    f"layer {layer.name!r} shares its {_part(name)} with layer {before.name!r}: "
-                    "tie no layers, give it a copy, nn.Parameter(tensor.detach().clone())"
-                )
+def _append(layers: list[Layer], layer: Layer, owners: dict[int, str]) -> None:
+    """Add a layer that takes what the one before gives and shares no module or parameter; `owners`
+    are the layers of those so far, by their ids."""
+    owner = owners.setdefault(id(layer.module), layer.name)
+    if owner != layer.name:
+        raise ModelError(f"layer {layer.name!r} is layer {owner!r} again: tie no layers")
+    for name, parameter in layer.module.named_parameters():
+        owner = owners.setdefault(id(parameter), layer.name)
+        if owner != layer.name:
+            raise ModelError(
+                f"layer {layer.name!r} shares its {_part(name)} with layer {owner!r}: "
+                "tie no layers, give it a copy, nn.Parameter(tensor.detach().clone())"
+            )
     if layers and isinstance(layer.module, nn.Linear):
         before, takes = layers[-1], layer.module.in_features
         known = before.geometry is not None or isinstance(before.module, nn.Linear)
