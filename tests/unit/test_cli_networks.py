@@ -58,6 +58,7 @@ def test_what_a_checkpoint_does_not_tell_is_asked_for(digits, pleach, tmp_path):
     pleach(*told, "--expect", dense + 0.4)
     said = pleach(*told, "--expect", dense + 0.6, code=2)[1]
     assert f"is {dense:.2f} %, {dense + 0.6:.2f} % was expected" in said and "--order" in said
+    assert "--expect" in pleach(*told, "--expect", "nan", code=2)[1]
     assert "relu or none" in pleach(*command, "--activation", "tanh", code=2)[1]
 
 
@@ -201,8 +202,9 @@ def test_as_it_is(pleach, tmp_path):
     ready = save_checkpoint(model, tmp_path / "ready.safetensors")
     out = tmp_path / "n.pleach"
     made = json.loads(
-        pleach("compress", ready, "--dataset", "digits", "--as-is", "-o", out, "--json")[0]
-    )
+        pleach("compress", ready, "--dataset", "digits", "--as-is", "--anyway", "-o", out,
+               "--json")[0]
+    )  # fmt: skip
     assert [stage["name"] for stage in made["stages"]] == ["dense", "fixed point"]
     assert made["stages"][0]["kept"] == pytest.approx(0.5, abs=0.01)
     fixed = load(out)
@@ -211,7 +213,8 @@ def test_as_it_is(pleach, tmp_path):
     command = ("compress", dense, "--dataset", "digits", "--as-is", "-o", out)
     assert "layer '0' has 780 distinct weights" in pleach(*command, code=2)[1]
     assert "--density" in pleach(*command, "--density", 0.5, code=2)[1]
-    made = json.loads(pleach(*command, "--clusters", 12, "--json")[0])
+    assert "always saying the same" in pleach(*command, "--clusters", 12, code=2)[1]
+    made = json.loads(pleach(*command, "--clusters", 12, "--anyway", "--json")[0])
     assert [layer["codebook_size"] for layer in made["layers"]] == [12, 12]
     assert [layer["density"] for layer in made["layers"]] == [1.0, 1.0]
 
@@ -235,7 +238,7 @@ def test_a_convolution_from_a_checkpoint(pleach, tmp_path):
         nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 10)
     )
     save_checkpoint(model, tmp_path / "conv.safetensors")
-    command = ("--dataset", "digits", "-o", tmp_path / "conv.pleach", "--json")
+    command = ("--dataset", "digits", "-o", tmp_path / "conv.pleach", "--json", "--anyway")
     made = json.loads(
         pleach("compress", tmp_path / "conv.safetensors", "--as-is", "--clusters", 64, *command)[0]
     )

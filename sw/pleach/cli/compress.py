@@ -56,7 +56,7 @@ def command(
     ] = None,
     anyway: Annotated[
         bool,
-        typer.Option("--anyway", help="Train a network that is hardly better than a guess, too."),
+        typer.Option("--anyway", help="Take a network that is hardly better than a guess, too."),
     ] = False,
     config: Annotated[
         Path | None,
@@ -133,13 +133,12 @@ def command(
             _check_expected(expect, stage, found.name)
         stages.append(stage)
 
-    with progress("compressing") as update:
+    with progress("compressing") as update, _guesses_refused(anyway):
         if as_is:
             compressed = quantise_on(found, model, settings, update, report, clusters)
         else:
             try:
-                with _guesses_refused(anyway):
-                    compressed = compress_on(found, model, settings, update, report, loss)
+                compressed = compress_on(found, model, settings, update, report, loss)
             except TrainingError as error:
                 raise _saved(error, output, dataset, config) from error
     summary = describe(compressed, output, stages) | about
@@ -179,10 +178,12 @@ def quantise_on(
 ):
     """The network as it is in fixed point, its weights shared where `clusters` says so."""
     import time
+    import warnings
 
     from pleach.compression import ShareConfig, Stage, finish, share_
     from pleach.compression.train import predict
-    from pleach.metrics import for_targets
+    from pleach.errors import GuessWarning
+    from pleach.metrics import doubt, for_targets
     from pleach.models import layers_of
     from pleach.reference import Reference
 
@@ -204,7 +205,10 @@ def quantise_on(
     modules = [layer.module for layer in layers]
     tensors = [t for module in modules for t in (module.weight, module.bias) if t is not None]
     size = sum(tensor.numel() for tensor in tensors)
-    done("dense", sum(int(t.count_nonzero()) for t in tensors), predict(model, tests).numpy())
+    dense = predict(model, tests).numpy()
+    done("dense", sum(int(t.count_nonzero()) for t in tensors), dense)
+    if said := doubt(dense, found.test_labels):
+        warnings.warn(said, GuessWarning, stacklevel=1)
     if clusters is not None:
         update("sharing")
         share_(model, ShareConfig(clusters=clusters, initialisation="optimal"), seed=settings.seed)
@@ -243,11 +247,12 @@ def describe(compressed, output: Path, stages) -> dict:
     from dataclasses import asdict
     from hashlib import sha256
 
-    from pleach.format import parse
+    from pleach.files import write_whole
+    from pleach.format import dumps, parse
     from pleach.report import layer_reports
 
-    compressed.save(output)
-    data = output.read_bytes()
+    data = dumps(compressed)
+    write_whole(output, data)
     reports = layer_reports(*parse(data))
     return {
         "file": str(output),
@@ -351,16 +356,21 @@ def _shortened(train, factor: float):
     return replace(train, epochs=max(least, round(train.epochs * factor)))
 
 
+_ASK = (
+    "are the order of its layers and their functions (--order, --activation), the scale of its "
+    "inputs (--scale, --mean, --std) and the data those of its training?"
+)
+
+
 def _check_expected(expect: float, stage: Stage, data: str) -> None:
     from pleach.errors import ConfigError
 
     close = CLOSE if stage.metric == "error_pct" else CLOSE_SHARE * expect
-    if abs(stage.error - expect) > close:
+    if not abs(stage.error - expect) <= close:
         raise ConfigError(
             f"the dense network's error on the test inputs of {data} is "
             f"{error_text(stage.metric, stage.error)}, {error_text(stage.metric, expect)} was "
-            "expected: are the order of its layers, their functions (--order, --activation), the "
-            "scale of its inputs (--scale, --mean, --std) and the data those of its training?"
+            f"expected: {_ASK}"
         )
 
 
@@ -381,8 +391,7 @@ def _guesses_refused(anyway: bool) -> Iterator[None]:
             yield
         except GuessWarning as warning:
             raise ConfigError(
-                f"{warning} --order, --activation, --scale, --mean and --std say so; --anyway "
-                "trains it all the same"
+                f"{str(warning).partition(':')[0]}: {_ASK}; --anyway takes it all the same"
             ) from warning
 
 
@@ -404,7 +413,7 @@ def _saved(error: TrainingError, output: Path, dataset: str, config: Path | None
     save_checkpoint(error.network, path)
     shared = any(stage.name == "shared" for stage in error.stages)
     words = ["pleach", "compress", path, "--dataset", dataset, "-o", output]
-    words += ["--config", config] * (config is not None) + ["--as-is"] * shared
+    words += ["--config", config] * (config is not None) + ["--as-is", "--anyway"] * shared
     return TrainingError(
         f"{why}\nWhat was trained until then is in {path}; to go on from there:\n"
         + shlex.join(map(str, words)),
