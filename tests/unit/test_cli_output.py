@@ -1,5 +1,6 @@
 """What the commands print, whatever the names are and wherever it goes."""
 
+import inspect
 import json
 import os
 import shutil
@@ -7,10 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from pleach.cli import app
+from pleach.cli.common import OUTPUTS
 from pleach.cli.output import print_table, progress, say, shortened
 from pleach.format import save
 from pleach.model import Activation, CompressedLayer, CompressedModel
@@ -172,13 +176,16 @@ def test_say_takes_styles_and_no_markup(capsys):
         ("export", "--engine", "s.toml", "-o", "s.toml"),
         ("train", "--dataset", "d.npz", "-o", "d.npz"),
         ("explore", "net.pleach", "--plot", "plot.svg"),
+        ("explore", "net.pleach", "-o", "net.pleach"),
+        ("export", "--model", "net.pleach", "-o", "../x/net.pleach"),
         ("sensitivity", "net.safetensors", "--plot", "s.svg"),
     ],
 )
 def test_what_is_read_is_never_written_over(args, tmp_path, in_process, small, monkeypatch):
     """The same file by any path or link; nothing is touched."""
-    monkeypatch.chdir(tmp_path)
-    save(small, tmp_path / "net.pleach")
+    (tmp_path / "x").mkdir()
+    monkeypatch.chdir(tmp_path / "x")
+    save(small, Path("net.pleach"))
     for name in ("net.safetensors", "s.toml", "d.npz"):
         Path(name).write_text("text")
     os.link("s.toml", "hard.toml")
@@ -210,3 +217,25 @@ def test_a_signal_unwinds(number, code, in_process, monkeypatch):
     found, _, err = in_process("evaluate", MODELS / "lenet_300_100_small.pleach")
     assert (found, err, cleared) == (code, f"pleach: ended by {number.name}\n", [True])
     assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_two_results_are_not_one_file(tmp_path, in_process, small, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = save(small, tmp_path / "net.pleach")
+    code, _, err = in_process("explore", file, "-o", "a.svg", "--plot", "./a.svg")
+    assert code == 2 and "a.svg would be written twice" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pleach"]
+
+
+def test_every_path_of_a_command_is_read_or_written():
+    """A new option that is a file to write has to be in the list of those."""
+    seen = []
+    for command in app.registered_commands:
+        for name, parameter in inspect.signature(
+            command.callback, eval_str=True
+        ).parameters.items():
+            kind, info = parameter.annotation.__origin__, parameter.annotation.__metadata__[0]
+            if Path in (kind, *get_args(kind)):
+                assert name in OUTPUTS or info.exists or not info.file_okay, (command.name, name)
+                seen.append((command.name, name))
+    assert {("compress", "config"), ("explore", "output"), ("export", "model")} <= set(seen)
