@@ -96,7 +96,7 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
         kept = {part: values.nonzero().flatten() for part, values in flat.items()}
         values = torch.cat([flat[part][kept[part]] for part in flat])
         centroids, codes = _clustered(
-            values.double().cpu().numpy(), len(kept["weight"]), clusters[name], config, seed
+            values.cpu().double().numpy(), len(kept["weight"]), clusters[name], config, seed
         )
         codebook = torch.as_tensor(centroids).to(values)
         split = torch.as_tensor(codes).to(values.device).split([len(kept[p]) for p in flat])

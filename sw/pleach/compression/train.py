@@ -144,8 +144,7 @@ def train(
         raise ConfigError("every layer is frozen: there is nothing to train")
     like = parameters[0]
     inputs = inputs.to(like)
-    if teacher is not None:
-        teacher = teacher.to(like)
+    teacher, unscale = (None if t is None else t.to(like) for t in (teacher, unscale))
     targets = None
     if labels is not None:
         loss, targets = objective(loss, labels, len(inputs), layers[-1].values_out)
