@@ -142,6 +142,10 @@ def test_a_regression_from_training_to_the_engine(regression, pleach):
     pleach("explore", file, *small, *bare)
     pleach("balance", file, "--pes", 2, *bare, "-o", regression / "even.pleach")
     assert "train_labels" in pleach("evaluate", file, *bare, code=1)[1]
+    model, plain = load(file), load_data(str(bare[1]), labels=False)
+    inputs = model.quantise(plain.test_images[:3])
+    real = model.dequantise(Reference(model).run(inputs))
+    assert answers_of(model, inputs, plain) == {"outputs": real.tolist()}
 
 
 def test_one_logit(tmp_path, pleach):

@@ -85,13 +85,13 @@ def as_json(result) -> dict:
 
 
 def answers_of(model, inputs, found) -> dict:
-    """What the reference answers: classes where the labels are classes, or there are none, else
-    real numbers; and the error where there are labels."""
+    """What the reference answers: classes where the labels are classes, else real numbers; and the
+    error where there are labels."""
     from pleach.metrics import for_targets
     from pleach.reference import Reference
 
     real = model.dequantise(Reference(model).run(inputs))
-    if found.targets is not None:
+    if found.classes is None:
         answers = {"outputs": real.tolist()}
     elif model.outputs == 1:
         answers = {"predictions": (real[:, 0] > 0).astype(int).tolist()}
@@ -134,6 +134,10 @@ def show(result, answers: dict) -> None:
             few = answers["predictions"][:20]
             more = ", …" * (len(few) < result.images)
             say(f"classes: {', '.join(map(str, few))}{more}")
+        else:
+            few = [f"{value:.4g}" for value in answers["outputs"][0][:20]]
+            more = ", …" * (len(few) < len(answers["outputs"][0]))
+            say(f"outputs of the first input: {', '.join(few)}{more}")
         if "metric" in answers:
             name = answers["metric"]
             say(f"error of these images: {METRICS[name].text(answers[name])} ({name})")
