@@ -1,5 +1,6 @@
 """Even loads: rows dealt out to PEs, and pruning that keeps them even."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -118,3 +119,15 @@ def test_an_order_that_is_no_faster_is_not_taken():
     engine = EngineConfig(pes=2)
     assert deal(work(first, inputs, engine), 2).tolist() == [1, 0]
     assert balanced(model, inputs, engine) == model
+
+
+def test_rows_without_work_take_no_time():
+    """As many as a file of a few bytes can claim."""
+    rows = np.zeros((65535, 1))
+    rows[[5, 70]] = 1
+    deal(rows[:8], 2)  # compiled now
+    begun = time.process_time()
+    order = deal(rows, 2)
+    assert time.process_time() - begun < 1
+    assert sorted(order) == list(range(65535))
+    assert {int(np.flatnonzero(order == row)[0]) % 2 for row in (5, 70)} == {0, 1}
