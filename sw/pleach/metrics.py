@@ -100,7 +100,7 @@ def wrong_percent(outputs: Any, labels: Any) -> float:
 
     >>> wrong_percent(np.array([[0, 1], [1, 0]]), np.array([1, 1]))
     50.0
-    >>> wrong_percent(np.array([[0.5], [-0.5]]), np.array([1, 1]))
+    >>> wrong_percent(np.array([[0.5], [0.0]]), np.array([1, 1]))
     50.0
     """
     outputs = _outputs(outputs)
