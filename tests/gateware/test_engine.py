@@ -153,10 +153,11 @@ def test_a_convolution_is_loaded_and_not_run():
 
 
 def test_status():
-    """What the engine says of itself, and cycles where a layer drains while the next one works."""
-    config = EngineConfig(pes=2, **SMALL)
-    model = random_model(np.random.default_rng(1), [9, 100, 20], density=0.5)
-    inputs = np.ones(9, np.uint8)
+    """What the engine says of itself, and cycles: queues are short and fill up, and a layer drains
+    while the next one works."""
+    config = EngineConfig(pes=2, queue_depth=8, **SMALL)
+    model = random_model(np.random.default_rng(1), [60, 100, 20], density=0.1)
+    inputs = np.ones(60, np.uint8)
     data = dumps(model)
     packets = [
         status_packet(),

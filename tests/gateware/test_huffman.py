@@ -55,7 +55,7 @@ def test_symbols(busy):
                 f"{w:0{table.length}b}"[: lengths[w]] if table.length else "" for w in windows
             )
             words = [int(bits[n : n + 32].ljust(32, "0"), 2) for n in range(0, len(bits), 32)]
-            words += [0, 0]
+            words += rng.integers(2**32, size=2).tolist()
             await load_table(ctx, dut, table)
             ctx.set(dut.need, table.length)
             ctx.set(dut.sought, int(numbers[windows[0]]))

@@ -36,6 +36,14 @@ def test_each_pe_has_sites_side_by_side(pes, rams):
     assert {kind for _, kind in rows} == {"EBR"} and len(rows) == -(-pes // (52 // rams))
 
 
+@pytest.mark.parametrize(
+    "pes, rams, rows", [(2, 52, [46, 70]), (15, 7, [46, 70, 82]), (28, 7, [22, 46, 70, 82])]
+)
+def test_rows_in_the_middle_of_the_chip_come_first(pes, rams, rows):
+    found = floorplan(cells(pes, rams), "LFE5U-85F")
+    assert sorted({place(site)[1] for name, site in found.items() if "ram" in name}) == rows
+
+
 @pytest.mark.parametrize("chip", [b for b in boards() if b.family == "ecp5"], ids=lambda b: b.name)
 def test_all_rams_of_a_chip_have_sites(chip):
     found = floorplan({f"pe_{n}.ram": "DP16KD" for n in range(chip.bram)}, chip.device)

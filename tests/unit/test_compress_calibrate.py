@@ -127,8 +127,9 @@ def test_batches_bound_the_memory_of_convolutions(monkeypatch):
     layers = [RealLayer("conv", weight, None, Activation.NONE, conv)]
     inputs = rng.integers(0, 256, (30, 6, 6)).astype(np.uint8)
     whole = calibrate(layers, inputs)
-    monkeypatch.setattr("pleach.reference.maps.VALUES", 9 * 16 * 4)
-    assert calibrate(layers, inputs) == whole
+    for values in (9 * 16 * 4, 1):  # one input at least, however large
+        monkeypatch.setattr("pleach.reference.maps.VALUES", values)
+        assert calibrate(layers, inputs) == whole
     with pytest.raises(DataError, match="calibration inputs of shape .30, 35. do not fit"):
         calibrate(layers, inputs.reshape(30, 36)[:, 1:])
 
