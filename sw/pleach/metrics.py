@@ -71,7 +71,7 @@ def as_targets(labels: Any, count: int, outputs: int) -> np.ndarray:
         return array.astype(np.float64).reshape(count, outputs)
     most = max(outputs, 2) - 1
     if array.min() < 0 or array.max() > most:
-        few = "" if outputs > 1 else ", which tells 0 from 1"
+        few = "" if outputs > 1 else ", which tells 0 from 1; numbers to be met are floats"
         raise DataError(
             f"labels {array.min()} to {array.max()}, {outputs} output{'s' * (outputs > 1)}{few}"
         )

@@ -283,6 +283,14 @@ def test_training_moves_no_generator_of_torchs():
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_whoever_calls_has_gradients_off(mode):
+    alone = compress(network(), X, Y, SHORT)
+    with mode():
+        assert compress(network(), X, Y, SHORT) == alone
+        assert finish(network(), X).layers[0].kept == 70
+
+
 def test_a_network_in_double_precision_or_without_biases():
     for bias in (True, False):
         model = nn.Sequential(nn.Linear(6, 9, bias=bias), nn.ReLU(), nn.Linear(9, 2)).double()

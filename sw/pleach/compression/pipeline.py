@@ -119,7 +119,7 @@ def compress(
     config = CompressConfig() if config is None else config
     if not isinstance(config, CompressConfig):
         raise ConfigError(f"settings are a CompressConfig, not {type(config).__name__}")
-    with exclusive():
+    with exclusive(), torch.inference_mode(False):
         return _compress(
             taken(model), calibration, labels, config, loss, metric, validation, report, progress
         )

@@ -167,6 +167,7 @@ def train(
     try:
         with (
             exclusive(),
+            torch.enable_grad(),
             channels_last(model),
             _dropout(model, config, generator),
             _own_dropout(model, torch.Generator().manual_seed(seed)),
