@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pleach.errors import ConfigError
-from pleach.files import check_figure, check_writable, write_whole
+from pleach.files import check_apart, check_figure, check_writable, write_whole
 
 
 def test_a_file_keeps_its_mode_and_a_link_stays_one(tmp_path):
@@ -51,3 +51,13 @@ def test_figures(tmp_path):
     with pytest.raises(ConfigError, match="png"):
         check_figure(tmp_path / "plot.xyz")
     check_figure(tmp_path / "plot.svg")
+
+
+def test_two_results_in_one_new_file(tmp_path):
+    """However its path is written: the file is not there yet."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    for other in (tmp_path / "folder/../folder/a", tmp_path / "link" / "a"):
+        with pytest.raises(ConfigError, match="would be written twice"):
+            check_apart([tmp_path / "folder" / "a", other], [])
+    check_apart([tmp_path / "a", tmp_path / "b"], [tmp_path / "c"])
