@@ -172,7 +172,7 @@ def test_a_mismatch_names_the_layer_and_leaves_a_waveform(tmp_path, monkeypatch)
         return trace
 
     monkeypatch.setattr(Reference, "trace", falsified)
-    result = simulate(path, inputs, small_engine(4), seed=5)
+    result = simulate(path, inputs, small_engine(1), seed=5)
     found = result.mismatch
     assert not result.bit_exact
     assert (found.image, found.layer, found.row, found.rows) == (1, len(model.layers) - 1, 2, 1)

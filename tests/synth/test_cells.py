@@ -159,10 +159,9 @@ class Comparison(wiring.Component):
         return m
 
 
-def gates(folder, verilog, family, name):
-    """Verilog after synthesis for a chip and the netlist it is of, module `name`: small cells as
-    their models, the others as instances."""
-    (folder / "top.v").write_text(verilog)
+def gates(folder, designs, family):
+    """For each design, Verilog by its name: Verilog of it after synthesis for a chip, small cells
+    as their models and the others as instances, and the netlist that it is of."""
     (folder / "ecp5_cells.v").write_text(ECP5_CELLS)
     models = "read_verilog -DNO_INCLUDES +/ecp5/cells_sim.v\nread_verilog -overwrite ecp5_cells.v"
     if family == "iCE40":
@@ -176,35 +175,44 @@ def gates(folder, verilog, family, name):
             small = small.replace(cell, "")
         (folder / "cells_sim.v").write_text(small)
         models = "read_verilog cells_sim.v\nread_verilog stubs.v"
-    script = f"""{synth_module._FLOWS[family].script}
+    script = f"{models}\ndesign -save models\ndesign -reset\n"
+    for name, verilog in designs.items():
+        (folder / f"{name}.v").write_text(verilog)
+        flow = synth_module._FLOWS[family].script.replace("top.v", f"{name}.v")
+        script += f"""{flow}
 select top
-write_rtlil -selected netlist.il
-design -reset
-{models}
-read_rtlil netlist.il
+write_rtlil -selected {name}.il
+design -load models
+read_rtlil {name}.il
 hierarchy -top top
 proc
 flatten
 opt_clean
 rename top {name}
-write_verilog -noattr mapped.v
+write_verilog -noattr {name}.mapped.v
+design -reset
 """
     (folder / "script.ys").write_text(script)
     arguments = ["-q", "-l", "yosys.log", "-s", "script.ys"]
     synth_module._run(synth_module._YOSYS, arguments, folder, "yosys.log", 300)
-    return (folder / "mapped.v").read_text(), (folder / "netlist.il").read_text()
+    return {
+        name: ((folder / f"{name}.mapped.v").read_text(), (folder / f"{name}.il").read_text())
+        for name in designs
+    }
 
 
 def compare(tmp_path, cases, family, late=False):
     texts = [to_verilog(Comparison(cases, family, late), "comparison")]
     texts += [ECP5_CELLS] if family == "ecp5" else LARGE
+    designs, cells = {}, {}
     for number, (how, make, parameters) in enumerate(cases):
         if how != CELLS:
             chip = CHIPS[family] if how == MAPPED else None
-            verilog = to_verilog(make(**parameters), platform=chip)
-            text, netlist = gates(tmp_path, verilog, family, f"mapped_{number}")
-            assert re.search(rf"cell \\({CELLS_OF[family][make]}) ", netlist)
-            texts.append(text)
+            designs[f"mapped_{number}"] = to_verilog(make(**parameters), platform=chip)
+            cells[f"mapped_{number}"] = CELLS_OF[family][make]
+    for name, (text, netlist) in (gates(tmp_path, designs, family) if designs else {}).items():
+        assert re.search(rf"cell \\({cells[name]}) ", netlist)
+        texts.append(text)
     found = run_cocotb(
         "\n".join(texts), "comparison", "tests.synth.bench_cells", python_path=HERE.parents[1]
     )

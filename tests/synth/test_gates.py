@@ -18,7 +18,7 @@ def test_the_gates_of_a_small_engine(tmp_path, monkeypatch):
     """The iCEBreaker's engine as cells gives the reference's words in the cycle model's cycles."""
     chip = board("icebreaker")
     verilog = to_verilog(Engine(chip.engine), platform=chip)
-    text, _ = gates(tmp_path, verilog, chip.family, simulate.TOP)
+    text, _ = gates(tmp_path, {simulate.TOP: verilog}, chip.family)[simulate.TOP]
     monkeypatch.setattr(simulate, "engine_verilog", lambda *_: "\n".join([text, *LARGE]))
     rng = np.random.default_rng(1)
     model = random_model(rng, [90, 60, 40, 12])
