@@ -116,10 +116,11 @@ def test_a_regression_from_training_to_the_engine(regression, pleach):
                network, "--json")[0]
     )  # fmt: skip
     assert trained["metric"] == "rmse" and trained["rmse"] < 1
-    made = json.loads(
-        pleach("compress", network, "--dataset", data, "--density", 0.9, "--clusters", 64,
-               "--epochs", 6, "--expect", trained["rmse"], "-o", file, "--json")[0]
-    )  # fmt: skip
+    out, log = pleach("compress", network, "--dataset", data, "--density", 0.9, "--clusters", 64,
+                      "--epochs", 6, "--expect", trained["rmse"], "-o", file, "--json")  # fmt: skip
+    made = json.loads(out)
+    # The dense network misses the small target, too: that is nothing that compression did.
+    assert "warning" not in log
     assert made["stages"][0]["metric"] == "rmse" and made["data"]["targets"] == 2
     info = json.loads(pleach("info", file, "--json")[0])
     small, large = info["output_fractions"]

@@ -166,7 +166,8 @@ def _compress(
 
     done("dense")
     teacher = predict(student, inputs)
-    guessing = _doubt(teacher, labels)
+    given = labels
+    guessing = _doubt(teacher, given)
     if guessing:
         warnings.warn(
             f"{guessing}: are its layers, their order and functions, and the scale of its inputs "
@@ -199,8 +200,8 @@ def _compress(
         share_(student, config.share, seed=config.seed)
         retrain(stage, config.share.train, _reassignment(student, config.share))
         done(stage)
-        left = predict(student, inputs) * (1 if unscale is None else unscale)
-        lost = None if guessing else _doubt(left, labels)
+        left = predict(student, inputs) / scale.factors
+        lost = None if guessing else _doubt(left, given)
         if lost:
             warnings.warn(
                 f"after compression {lost}: keep more of its weights (density), or retrain it "
