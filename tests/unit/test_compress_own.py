@@ -406,6 +406,15 @@ def test_a_width_that_is_too_small_loses_no_training():
     assert finish(caught.value.network, X) == compress(network(), X, Y, SHORT)
 
 
+def test_a_layer_that_no_section_holds_loses_no_training(monkeypatch):
+    monkeypatch.setattr("pleach.format.words.MAX_PAYLOAD", 20)
+    with pytest.raises(
+        TrainingError, match=r"fixed point: layer 'fc1': its .* weights take"
+    ) as err:
+        compress(network(), X, Y, SHORT)
+    assert finish(err.value.network, X).layers[0].kept > 10
+
+
 def test_a_training_lost_with_scaled_outputs_gives_real_ones_back():
     targets = np.column_stack([X[:, 0] * 1e-3, X[:, 1]])
     still = CompressConfig(accumulator_bits=16).with_(density=1, clusters=16, epochs=0)

@@ -212,8 +212,9 @@ def _compress(
 
         stage = "fixed point"
         fixed = _fixed(student, calibration, config, original, scale.exponents)
+        dumps(fixed)  # what no file holds is refused while there is a network to hand out
         done(stage, fixed)
-    except (PleachError, MemoryError) as error:
+    except (PleachError, PleachWarning, MemoryError) as error:  # a warning made an error, too
         scale.undo()
         raise TrainingError(
             f"{stage}: {error or type(error).__name__}; what was trained is the error's .network, "
