@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pleach.format import LayerSizes, dumps, parse
+from pleach.format.gaps import relative_index
 from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution
 from pleach.report import entropy_bound, layer_reports
 from tests.strategies import random_layer, random_model
@@ -57,3 +58,14 @@ def test_codes_of_fixed_width():
         (row,) = layer_reports(CompressedModel((layer,)), [LayerSizes(400, 800, 900)])
         assert row.fixed_weight_bits == bits
         assert row.fixed_rate == 100 * (size * (bits + 5) + 32 * size) / (32 * 400)
+
+
+def test_fillers_are_counted_as_the_papers_lay_them_out():
+    for seed, density in enumerate((0.0, 0.001, 0.02, 1.0)):
+        layer = random_layer(np.random.default_rng(seed), 90, 70, density=density)
+        row = layer_reports(CompressedModel((layer,)), [LayerSizes(1, 0, 0)])[0]
+        kept = np.zeros(layer.size, np.uint8)
+        kept[layer.positions] = 1
+        entries = len(relative_index(kept, row.fixed_index_bits)[0])
+        bits = entries * (row.fixed_weight_bits + row.fixed_index_bits) + 32 * row.codebook_size
+        assert row.fixed_rate == pytest.approx(100 * bits / (32 * layer.size))
