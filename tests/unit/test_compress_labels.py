@@ -1,5 +1,6 @@
 """Labels, losses and metrics: what is taken, what is refused, and what they steer."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -235,6 +236,21 @@ def test_a_loss_and_a_metric_of_ones_own(plane):
     assert stages[3].error < 10 and stages[7].error > 1
     with pytest.raises(ConfigError, match="a loss must give one number as a tensor"):
         train(model, x, labels, loss=lambda outputs, labels: outputs)
+
+
+def test_several_yes_or_no_outputs(plane):
+    """Their labels are no logits: how far these are from 0 and 1 says nothing."""
+    x, side, _ = plane
+    both = np.column_stack([side, 1 - side]).astype(float)
+    model, stages = trained(x, both, 2, loss="binary"), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fixed = compress(
+            model, x, both, SHORT, loss="binary", validation=(x, both), report=stages.append
+        )
+    outputs = fixed.dequantise(Reference(fixed).run(fixed.quantise(x)))
+    assert np.mean((outputs > 0) != both) < 0.06
+    assert stages[-1].metric == "loss" and stages[-1].error < 0.3
 
 
 def test_a_network_no_better_than_a_guess_is_a_warning(plane):

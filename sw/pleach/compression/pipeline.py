@@ -166,7 +166,8 @@ def _compress(
 
     done("dense")
     teacher = predict(student, inputs)
-    given = labels
+    # Floats for another loss than the squared error need be nothing that outputs are to be like.
+    given = labels if labels is None or labels.dtype.kind != "f" or loss == "mse" else None
     guessing = _doubt(teacher, given)
     if guessing:
         warnings.warn(
