@@ -339,12 +339,12 @@ def _environment(tool: tuple[str, str]) -> dict[str, str]:
     def compile_it(work: Path) -> None:
         done = processes.run(
             _command(tool, ["-V"]),
-            env=environment | {"YOWASP_CACHE_DIR": str(work)},
+            env=environment | {"YOWASP_CACHE_DIR": str(work), "TMPDIR": str(work)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        if not any(work.iterdir()):
+        if not (work / tool[0]).exists():
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ToolError(f"{tool[0]} could not be compiled: {last}")
 
@@ -365,7 +365,8 @@ def _processor() -> str:
 
 def _run(tool: tuple[str, str], arguments: list[str], work: Path, log: str, timeout: float) -> Path:
     """Run a tool in its folder, by relative paths: it sees a /tmp of its own. Returns its log."""
-    environment = _environment(tool)
+    # What it keeps while it runs goes with its folder, should it be ended.
+    environment = _environment(tool) | {"TMPDIR": str(work)}
     for _ in range(2):
         try:
             done = processes.run(

@@ -270,7 +270,8 @@ def _compile(
         "waves": waves,
         "timescale": TIMESCALE,
     }
-    environment = {}
+    # What the compiler keeps meanwhile goes with the folder, should it be ended.
+    environment = {"TMPDIR": str(build)}
     if simulator == "verilator":
         environment["VERILATOR_ROOT"] = str(tools["verilator"])
         environment["PATH"] = f"{tools['verilator'] / 'bin'}{os.pathsep}{os.environ['PATH']}"
