@@ -28,8 +28,8 @@ from pleach.reference import Reference
 FAST = CompressConfig(
     prune=PruneConfig(
         density=0.25,
-        ramp=8,
-        train=TrainConfig(epochs=16, batch_size=32, learning_rate=5e-3, distillation=0.5),
+        ramp=5,
+        train=TrainConfig(epochs=10, batch_size=32, learning_rate=8e-3, distillation=0.5),
     ),
     share=ShareConfig(clusters=8, train=TrainConfig(epochs=3, batch_size=32, learning_rate=3e-4)),
 )
@@ -43,7 +43,7 @@ def digits():
 @pytest.fixture(scope="module")
 def dense(digits):
     model = mlp([64, 40, 20, 10])
-    config = TrainConfig(epochs=25, batch_size=32, learning_rate=3e-3, dropout=0.1)
+    config = TrainConfig(epochs=15, batch_size=32, learning_rate=4e-3, dropout=0.1)
     train(model, digits.train_images, digits.train_labels, config)
     assert error_percent(model, digits.test_images, digits.test_labels) < 5
     return model
@@ -241,7 +241,7 @@ def test_distillation_follows_the_teacher(dense, digits, with_labels):
     student = mlp([64, 30, 10], seed=3)
     train(
         student, digits.train_images, labels,
-        TrainConfig(epochs=20, batch_size=16, learning_rate=5e-3, distillation=1.0),
+        TrainConfig(epochs=8, batch_size=16, learning_rate=8e-3, distillation=1.0),
         teacher=predict(dense, digits.train_images),
     )  # fmt: skip
     assert error_percent(student, digits.test_images, digits.test_labels) < 10
@@ -333,7 +333,7 @@ def test_without_labels_and_with_float_inputs(dense, digits):
     )  # fmt: skip
     assert model.input_type.name == "INT16" and model.input_fraction == 14
     assert all(stage.error < 8 for stage in stages)
-    assert epochs[0] == ("pruned", 1, 16) and epochs[-1] == ("shared", 3, 3)
+    assert epochs[0] == ("pruned", 1, 10) and epochs[-1] == ("shared", 3, 3)
 
 
 @pytest.mark.filterwarnings("ignore::pleach.errors.PleachWarning")  # nobody has trained it

@@ -22,7 +22,7 @@ def outputs(model, inputs):
 
 
 @given(seed=st.integers(0, 10_000), density=st.sampled_from([0.0, 0.02, 0.05, 0.1, 0.3]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_pruned_network_keeps_its_function(seed, density):
     model = mlp([12, 20, 15, 4], seed=seed)
     prune_(model, PruneConfig(density=density))
@@ -67,7 +67,7 @@ def test_a_constant_goes_into_the_next_biases():
 
 
 @given(seed=st.integers(0, 1000), density=st.sampled_from([0.005, 0.01, 0.03]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_channels_of_convolutions(seed, density):
     model = lenet_5(seed=seed)
     prune_(model, PruneConfig(density=density))
