@@ -33,6 +33,8 @@ def from_dict(default: T, table: Mapping[str, Any], where: str = "") -> T:
     Raises:
         ConfigError: an unknown setting, or what the dataclass itself refuses.
     """
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where or 'settings '}must be a table, not {table!r}")
     known = {f.name: getattr(default, f.name) for f in fields(default)}
     for key, value in table.items():
         if key not in known:

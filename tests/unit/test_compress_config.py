@@ -130,6 +130,12 @@ def test_numbers_of_numpys_are_numbers():
     assert (config.epochs, config.learning_rate) == (3, 0.5)
 
 
+def test_settings_are_a_table():
+    for wrong in (None, 3, ["seed"], "seed"):
+        with pytest.raises(ConfigError, match="settings must be a table, not"):
+            CompressConfig.from_dict(wrong)
+
+
 def test_the_caller_keeps_the_table():
     layers = {"fc1": 0.5}
     config = PruneConfig(layers=layers)

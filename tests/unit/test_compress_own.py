@@ -32,7 +32,7 @@ from pleach.compression.train import DROPOUTS, _drop, _dropped, exclusive, predi
 from pleach.errors import ConfigError, DataError, ModelError, TrainingError
 from pleach.format import dumps
 from pleach.model import Activation
-from pleach.models import mlp
+from pleach.models import lenet_5, mlp
 from pleach.reference import Reference
 
 X = np.random.default_rng(0).random((96, 6)).astype(np.float32)
@@ -256,6 +256,17 @@ def test_threads_give_the_bytes_of_one_alone():
     alone = run(0)
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(run, range(8))) == {alone}
+
+
+def test_networks_are_made_as_torch_makes_them_whatever_other_threads_draw():
+    torch.manual_seed(3)
+    layers = [nn.Conv2d(1, 20, 5), nn.Conv2d(20, 50, 5), nn.Linear(800, 500), nn.Linear(500, 10)]
+    state = torch.random.get_rng_state()
+    model = lenet_5(seed=3)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for name, layer in zip(("conv1", "conv2", "fc1", "fc2"), layers, strict=True):
+        made = getattr(model, name)
+        assert torch.equal(made.weight, layer.weight) and torch.equal(made.bias, layer.bias)
 
 
 def test_one_thread_trains_at_a_time():
