@@ -230,13 +230,16 @@ def test_what_is_assigned_to_a_masked_or_shared_weight():
     mask = model.fc1.parametrizations.weight[0].mask
     with pytest.raises(ModelError, match=r"multiply by its mask, .*mask, first, or take the mask"):
         model.fc1.weight = torch.ones(10, 6)
+    with pytest.raises(ModelError, match="multiply by its mask"):
+        model.fc1.weight = nn.Parameter(torch.ones(10, 6))
     model.fc1.weight = torch.full((10, 6), 3.0) * mask
     assert torch.equal(model.fc1.weight, 3.0 * mask)
     share_(model, ShareConfig(clusters=2))
     before = model.fc1.weight.detach().clone()
     for part in ("weight", "bias"):
-        with pytest.raises(ModelError, match=r"a shared weight or bias: set its codebook, layer\."):
-            setattr(model.fc1, part, torch.ones(10, 6))
+        for value in (torch.ones(10, 6), nn.Parameter(torch.ones(10, 6))):
+            with pytest.raises(ModelError, match=r"a shared weight or bias: set its codebook, la"):
+                setattr(model.fc1, part, value)
     assert torch.equal(model.fc1.weight, before)
 
 

@@ -224,8 +224,21 @@ def masks_of(layer: nn.Module) -> dict[str, Mask]:
 def mask_(layer: nn.Module, part: str) -> Mask:
     """Put a mask of ones on a layer's weight or bias."""
     mask = Mask(getattr(layer, part), float(layer.weight.detach().std()))
-    parametrize.register_parametrization(layer, part, mask)
+    parametrize_(layer, part, mask)
     return mask
+
+
+def parametrize_(layer: nn.Module, part: str, parametrization: Parametrization) -> None:
+    """Register a parametrization of ours; a Parameter assigned to the tensor then says as much as a
+    tensor does, where torch says that the name exists."""
+    parametrize.register_parametrization(layer, part, parametrization)
+
+    def assign(module: nn.Module, name: str, value) -> None:
+        if isinstance(value, nn.Parameter) and name in module.parametrizations:
+            value = value.detach()
+        super(type(module), module).__setattr__(name, value)
+
+    type(layer).__setattr__ = assign
 
 
 def own_masks_(layer: nn.Module) -> None:

@@ -11,7 +11,14 @@ from torch.nn.utils import parametrize
 
 from pleach.compression.config import ShareConfig
 from pleach.compression.kmeans import kmeans
-from pleach.compression.prune import check_weights, masks_of, own_masks_, parts_of, per_layer
+from pleach.compression.prune import (
+    check_weights,
+    masks_of,
+    own_masks_,
+    parametrize_,
+    parts_of,
+    per_layer,
+)
 from pleach.errors import ModelError
 from pleach.models import Parametrization, layers_of
 
@@ -110,7 +117,7 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
             shared = Shared(
                 codebook, kept[part], members, own, shape, sizes.get(part, shape.numel())
             )
-            parametrize.register_parametrization(layer, part, shared)
+            parametrize_(layer, part, shared)
             parameters = layer.parametrizations[part]
             # One parameter in both places: deepcopy, optimisers and state dicts know how to.
             if original is None:
