@@ -125,7 +125,7 @@ def test_outputs_equal_the_reference(number):
 
 
 def test_an_engine_of_one_layer():
-    config = EngineConfig(pes=2, **SMALL | {"layers": 1})
+    config = EngineConfig(pes=1, **SMALL | {"layers": 1})
     rng = np.random.default_rng(3)
     model = random_model(rng, [9, 5])
     inputs = random_inputs(rng, model, 2, 0.7)
@@ -147,7 +147,7 @@ def test_a_convolution_is_loaded_and_not_run():
         load_packet(dumps(model)),
         run_packet(np.ones(9, np.uint8), model.input_type),
     ]
-    answers = exchange(EngineConfig(pes=2, **SMALL), packets)
+    answers = exchange(EngineConfig(pes=1, **SMALL), packets)
     error = EngineError
     assert [a.error for a in answers] == [error.OK, error.UNSUPPORTED, error.OK, error.OK]
 

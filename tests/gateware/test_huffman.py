@@ -50,7 +50,8 @@ def test_symbols(busy):
             table, _ = HuffmanTable.build(np.array([*frequencies]), limit=12)
             lookup = table.lookup(np.arange(table.size))
             numbers, lengths = lookup & 255, lookup >> 8
-            windows = rng.integers(0, len(lookup), 150)
+            # Of long codes many, so that others take words between any two of their own.
+            windows = rng.integers(0, len(lookup), 60 if table.size < 99 else 900)
             bits = "".join(
                 f"{w:0{table.length}b}"[: lengths[w]] if table.length else "" for w in windows
             )
@@ -78,7 +79,7 @@ def test_symbols(busy):
                 for name in strobes:
                     ctx.set(getattr(dut, name), 0)
                 if foreign:
-                    others -= rng.random() < 0.3
+                    others -= rng.random() < 0.5
                     valid = rng.random() >= busy
                 valid = valid or rng.random() >= busy
 
@@ -259,8 +260,15 @@ def assert_decoded(layers, **rates):
 decoders = pytest.mark.parametrize("decoder", [EntryDecoder, SerialDecoder])
 
 
-@decoders
-@pytest.mark.parametrize(("idle", "stall"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+@pytest.mark.parametrize(
+    ("decoder", "idle", "stall"),
+    [
+        (EntryDecoder, 0.0, 0.0),
+        (EntryDecoder, 0.5, 0.0),
+        (EntryDecoder, 0.0, 0.5),
+        (SerialDecoder, 0.5, 0.5),
+    ],
+)
 def test_entries(decoder, idle, stall):
     """Layers from one entry to all, with codes of no bits and of many."""
     rng = np.random.default_rng(5)
@@ -282,7 +290,7 @@ def test_skips_and_longest_codes(decoder):
     counts = [1, 1]
     while len(counts) < 16:
         counts.append(counts[-1] + counts[-2])
-    codes = rng.permutation(np.repeat(np.arange(16), counts))[:600]
+    codes = rng.permutation(np.repeat(np.arange(16), counts))[:400]
     jumps = rng.choice(
         [1, 2, 600, 40_000, 65_536, 65_537, 200_000],
         len(codes),

@@ -157,8 +157,9 @@ def main() -> int:
     if len(lines) < len(mutants):
         return 1
 
+    keys = {mutant: mutant.key(ROOT) for mutant in mutants}
     caught = json.loads(RESULTS.read_text("utf-8")) if given.resume and RESULTS.exists() else {}
-    to_do = [m for m in mutants if not m.equivalent and m.key(ROOT) not in caught]
+    to_do = [m for m in mutants if not m.equivalent and keys[m] not in caught]
     RESULTS.parent.mkdir(exist_ok=True)
     jobs = max(1, given.j)
     with tempfile.TemporaryDirectory(prefix="pleach-mutants-") as folder:
@@ -178,7 +179,7 @@ def main() -> int:
             by = on_a_tree(lambda tree: tree.notice(mutant))
             with writing:
                 if by != SURVIVED:
-                    caught[mutant.key(ROOT)] = by
+                    caught[keys[mutant]] = by
                     RESULTS.write_text(json.dumps(caught, indent=1), "utf-8")
                 print(f"{mutant.file}:{lines[mutant]}: {by}", file=sys.stderr, flush=True)
             return by
@@ -196,7 +197,7 @@ def main() -> int:
     survived = [mutant for mutant in to_do if found[mutant] == SURVIVED]
     equivalent = [mutant for mutant in mutants if mutant.equivalent]
     for mutant in mutants:
-        by = found.get(mutant) or caught.get(mutant.key(ROOT)) or f"equivalent: {mutant.equivalent}"
+        by = found.get(mutant) or caught.get(keys[mutant]) or f"equivalent: {mutant.equivalent}"
         print(f"{mutant.file}:{lines[mutant]}\n    {mutant.change()}\n    {by}")
     print(
         f"{len(mutants)} mutants: {len(mutants) - len(survived) - len(equivalent)} caught, "
