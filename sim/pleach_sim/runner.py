@@ -3,7 +3,7 @@
 A simulator is built once for a design and kept in the cache of `pleach_hw.cache`, so that many
 tests share one build. Build and run happen in child processes: the wheel wants its own environment,
 and a simulation that hangs can be ended. Make and the shell take paths with a space apart, so where
-there is one a build happens in a folder without, by links to the tools.
+there is one a build happens in a folder without, by links to the tools and a copy of Verilator.
 """
 
 from __future__ import annotations
@@ -231,6 +231,9 @@ def _workshop(work: Path) -> Iterator[tuple[Path, dict[str, Path]]]:
         if not plain:
             for tool, path in tools.items():
                 Path(name, tool).symlink_to(path)
+            # Verilator looks for the rest of it behind links.
+            Path(name, "verilator").unlink()
+            shutil.copytree(tools["verilator"], Path(name, "verilator"))
             tools = {tool: Path(name, tool) for tool in tools}
         yield build, tools
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import tempfile
 import time
@@ -53,7 +54,10 @@ def test_results_and_shared_build(tmp_path, monkeypatch):
     installed = tmp_path / "site packages"
     installed.mkdir()
     for name, path in (tools := runner._tools()).items():
-        (installed / name).symlink_to(path)
+        if path.is_dir():
+            shutil.copytree(path, installed / name)
+        else:
+            (installed / name).symlink_to(path)
     monkeypatch.setattr(runner, "_tools", lambda: {name: installed / name for name in tools})
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(run, ("passes", "passes"))
