@@ -15,7 +15,6 @@ import json
 import math
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from pleach.compression.balance import balanced
 from pleach.explore import memory_bits
 from pleach.files import write_whole
 from pleach.model import Activation, CompressedLayer, CompressedModel
+from pleach.processes import workers
 from pleach.reference import EngineConfig, Reference
 from pleach.reference.cycles import CycleModel
 from pleach_sim.simulate import Job, simulate_jobs
@@ -90,7 +90,7 @@ def sweep(folder: Path, seed: int) -> None:
 
     depths, counts = [8, 16, 32, 64], [1, 2, 4, 8, 16, 32, 64]
     points = [(64, depth) for depth in depths] + [(pes, ENGINE["queue_depth"]) for pes in counts]
-    with ProcessPoolExecutor() as pool:
+    with workers() as pool:
         futures = {
             (name, *point): pool.submit(utilisation, name, seed, *point)
             for name in LAYERS
