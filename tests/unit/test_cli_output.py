@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -152,10 +153,24 @@ def test_a_log_shows_life(capsys, monkeypatch):
     assert capsys.readouterr().err.splitlines() == [
         "[     0 s] training [x]",
         "[    11 s] pruned, 1 of 4, loss 1.0",
-        "[    44 s] pruned, 4 of 4, loss 0.2",
         "[    44 s] shared",
         "[    44 s] done",
     ]
+
+
+def test_a_log_shows_life_while_nobody_reports(capsys, monkeypatch):
+    """As while a simulator is compiled; what is said is the latest that is known."""
+    monkeypatch.setattr("pleach.cli.output.REPORT_EVERY", 0.01)
+    with progress("building") as update:
+        update("running", 1, 9)
+        update("running", 2, 9)
+        said = ""
+        while said.count("running, 2 of 9") < 2:
+            said += capsys.readouterr().err
+    after = capsys.readouterr().err
+    assert after.splitlines()[-1].endswith("] done")
+    time.sleep(0.05)
+    assert capsys.readouterr().err == ""
 
 
 def test_say_takes_styles_and_no_markup(capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -129,21 +130,30 @@ def _bar(description: str) -> Iterator[Callable[..., None]]:
 @contextmanager
 def _log(description: str) -> Iterator[Callable[..., None]]:
     start = time.monotonic()
-    current, said = description, start
+    current, latest = description, description
+    ended = threading.Event()
 
     def line(text: str) -> None:
-        nonlocal said
-        said = time.monotonic()
-        say(f"[{said - start:6.0f} s] {text}", stderr=True)
+        say(f"[{time.monotonic() - start:6.0f} s] {text}", stderr=True)
 
     def update(step: str, done: int | None = None, total: int | None = None, how: str = "") -> None:
-        nonlocal current
-        if step == current and time.monotonic() - said < REPORT_EVERY:
-            return
-        current = step
+        nonlocal current, latest
         of = "" if done is None else f", {done} of {total}" if total else f", {done}"
-        line(f"{step}{of}{', ' if how else ''}{how}")
+        latest = f"{step}{of}{', ' if how else ''}{how}"
+        if step != current:
+            current = step
+            line(latest)
+
+    def remind() -> None:  # from a thread: who waits for a child says nothing by himself
+        while not ended.wait(REPORT_EVERY):
+            line(latest)
 
     line(description)
-    yield update
+    reminder = threading.Thread(target=remind, daemon=True)
+    reminder.start()
+    try:
+        yield update
+    finally:
+        ended.set()
+        reminder.join()
     line("done")
