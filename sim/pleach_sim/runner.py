@@ -59,7 +59,24 @@ def available(simulator: str) -> str | None:
         raise ConfigError(f"simulator must be {' or '.join(SIMULATORS)}, not {simulator!r}")
     needs = ("iverilog", "vvp") if simulator == "icarus" else ("g++", "make", "perl")
     missing = [tool for tool in needs if not shutil.which(tool)]
-    return f"{simulator} needs {' and '.join(missing)}" if missing else None
+    if not missing:
+        return None
+    package = "iverilog" if simulator == "icarus" else " ".join(missing)
+    brew = "icarus-verilog" if simulator == "icarus" else package
+    return (
+        f"{simulator} needs {' and '.join(missing)}: apt install {package}, or brew install {brew}"
+    )
+
+
+def require(simulator: str) -> None:
+    """Refuse a simulator that cannot run.
+
+    Raises:
+        ConfigError: an unknown one.
+        ToolError: one that is not installed; says how to get it.
+    """
+    if reason := available(simulator):
+        raise ToolError(f"cannot simulate: {reason}")
 
 
 def run_cocotb(
@@ -101,8 +118,7 @@ def run_cocotb(
         ConfigError: an unknown simulator.
         ToolError: the build, the simulator or a test failed, or no test ran. Names the log.
     """
-    if reason := available(simulator):
-        raise ToolError(f"cannot simulate: {reason}")
+    require(simulator)
     build = _build(verilog, top, simulator, waves=wave is not None)
     with _run_folder(folder) as here:
         results = here / "results.json"

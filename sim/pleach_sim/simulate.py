@@ -15,7 +15,7 @@ from pleach.model import CompressedModel
 from pleach.reference import EngineConfig, Reference
 from pleach_hw.export import engine_verilog
 from pleach_sim.bulk import bulk_verilog, skeleton, write_contents
-from pleach_sim.runner import run_cocotb
+from pleach_sim.runner import require, run_cocotb
 
 #: name of the top module and module of the cocotb test
 TOP, JOBS = "engine", "pleach_sim.jobs"
@@ -173,6 +173,7 @@ def simulate_jobs(
             raise ModelError(f"{job.name}: there are no images to simulate")
         job.model.check_runs()
         config.check(job.model)
+    require(simulator)
     traces = [Reference(job.model).trace(job.inputs) for job in jobs]
     with tempfile.TemporaryDirectory(prefix="pleach-jobs-") as folder:
         described = []

@@ -61,17 +61,22 @@ def as_targets(labels: Any, count: int, outputs: int) -> np.ndarray:
     if classes and outputs == 1 and array.shape == (count, 1):
         array, fits = array[:, 0], True
     if not fits:
+        column = not classes and array.size == count
+        hint = "; integers make classes: .astype('int64')" if column else ""
         raise DataError(
             f"labels are {array.dtype} of shape {array.shape} for {outputs} "
             f"output{'s' * (outputs > 1)}: classes are integers of shape ({count},), targets "
             f"floats of shape ({count}, {outputs})"
+            f"{hint}"
         )
     if not classes:
         check_finite(array, "labels")
         return array.astype(np.float64).reshape(count, outputs)
     most = max(outputs, 2) - 1
     if array.min() < 0 or array.max() > most:
-        few = "" if outputs > 1 else ", which tells 0 from 1; numbers to be met are floats"
+        few = ": classes start at 0" if array.min() == 1 and array.max() == most + 1 else ""
+        if outputs == 1:
+            few = ", which tells 0 from 1; numbers to be met are floats"
         raise DataError(
             f"labels {array.min()} to {array.max()}, {outputs} output{'s' * (outputs > 1)}{few}"
         )

@@ -82,6 +82,8 @@ def toml_table(path: str | Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(Path(path).read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a TOML file, it is not even text") from error
     # A ValueError is an integer of too many digits, a RecursionError brackets in brackets.
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from error

@@ -197,6 +197,10 @@ def test_help_answers_at_once_and_has_examples(pleach):
         (["compress", "damaged.safetensors"], 1, "not a checkpoint"),
         (["compress", "pickle.pt"], 1, "never run"),
         (["compress", "text.pt"], 1, "text.pt is not a checkpoint or is damaged"),
+        (["compress", "eleven.npz"], 1, "eleven.npz holds numpy arrays, which are data"),
+        (["compress", "odd.pleach", "--config", "damaged.pleach"], 2, "is not a TOML file"),
+        (["export", "--engine", "damaged.pleach"], 2, "damaged.pleach is not a TOML file"),
+        (["export", "--set", "entries=100"], 2, "not 100: 128 is the next"),
         (["compress", "odd.pleach"], 1, "odd.pleach is not a checkpoint"),
         (["evaluate", "ten.pleach", "--dataset", "eleven.npz"], 1, "labels up to 10"),
         (["info", "long.pleach"], 1, "long.pleach: byte 8: the header says"),
@@ -233,6 +237,14 @@ def test_mistakes(args, code, says, tmp_path, in_process, monkeypatch):
     found, _, err = in_process(*args)
     assert found == code
     assert says in " ".join(err.replace("│", " ").split())
+
+
+def test_a_simulator_that_is_not_there(tmp_path, in_process, monkeypatch):
+    (tmp_path / "odd.pleach").write_bytes(b"never looked at")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for simulator, package in (("icarus", "install iverilog"), ("verilator", "install g++ make")):
+        code, _, err = in_process("simulate", tmp_path / "odd.pleach", "--simulator", simulator)
+        assert code == 1 and package in " ".join(err.split())
 
 
 def test_an_interrupt_is_no_traceback(tmp_path):

@@ -4,7 +4,7 @@ regressions, and files without any training."""
 import json
 import re
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,12 +12,17 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from pleach.cli.common import check_fits, network_for
+from pleach.cli.info import fractions_line
 from pleach.cli.simulate import answers_of
 from pleach.compression import PruneConfig, ShareConfig, prune_, share_
+from pleach.data import Dataset
 from pleach.data import load as load_data
+from pleach.errors import DataError, ModelError
 from pleach.format import load
-from pleach.models import load_checkpoint, save_checkpoint
+from pleach.models import load_checkpoint, mlp, save_checkpoint
 from pleach.reference import EngineConfig, Reference
+from tests.strategies import random_model
 
 QUICK = ("--epochs", 2, "--dataset")
 
@@ -59,7 +64,8 @@ def test_what_a_checkpoint_does_not_tell_is_asked_for(digits, pleach, tmp_path):
     said = pleach(*told, "--expect", dense + 0.6, code=2)[1]
     assert f"is {dense:.2f} %, {dense + 0.6:.2f} % was expected" in said and "--order" in said
     assert "--expect" in pleach(*told, "--expect", "nan", code=2)[1]
-    assert "relu or none" in pleach(*command, "--activation", "tanh", code=2)[1]
+    said = pleach(*command, "--activation", "tanh", code=2)[1]
+    assert "relu or none" in said and "--expect ERROR" in said
 
 
 def test_a_guess_is_not_trained(digits, pleach, tmp_path):
@@ -89,10 +95,51 @@ def test_scaled_inputs(digits, pleach, tmp_path):
     command = ("compress", tmp_path / "scaled.safetensors", "--dataset", "digits", "--as-is", "-o",
                tmp_path / "s.pleach", "--clusters", 256, "--json", "--scale", "1/255")  # fmt: skip
     found = json.loads(pleach(*command, "--mean", 0.3, "--std", 0.5)[0])
+    assert found["data"]["scaling"] == "(value · 1/255 − 0.3) / 0.5"
     assert found["stages"][0]["error"] == pytest.approx(digits[1]["error_pct"], abs=0.3)
     assert load(tmp_path / "s.pleach").input_type.name == "UINT8"
     assert "numbers like 0.5 or 1/255" in pleach(*command, "--std", "1/0", code=2)[1]
+    said = pleach(*command, "--mean", "0,3", code=1)[1]  # of 64 pixels: no mean for each half
+    assert "mean has 2 numbers, must have 1 or 64, one a feature" in said and "a point" in said
     assert "mean and std of uint8" in pleach(*command[:-2], "--mean", "0.3", code=2)[1]
+
+
+def test_the_data_line_says_what_the_network_saw(tmp_path):
+    path, data = tmp_path / "n.safetensors", tmp_path / "own.npz"
+    save_checkpoint(mlp([18, 2]), path)
+    images, labels = np.ones((4, 2, 3, 3), np.float32), np.arange(4) % 2
+    np.savez(data, train_images=images, train_labels=labels, test_images=images,
+             test_labels=labels)  # fmt: skip
+    for options, seen in (
+        ((None, None, None), "seen as it is"),
+        (("2", None, None), "seen as value · 2"),
+        ((None, "0.5", None), "seen as value − 0.5"),
+        (("1/4", "-1", "2"), "seen as (value · 1/4 − (-1)) / 2"),
+        ((None, "1,2", "3"), "seen as (value − (1, 2)) / 3"),  # one a channel
+        ((None, None, "0.5"), "seen as value / 0.5"),
+    ):
+        found = network_for(path, None, None, str(data), *options)[1]
+        assert f"float32, {seen}, 2 classes" in found.describe()
+    with pytest.raises(ModelError, match="must have 1 or 18, one a feature or 2, one a channel"):
+        network_for(path, None, None, str(data), None, "1,2,3")
+
+
+def test_labels_that_the_network_cannot_give():
+    def data(labels):
+        return Dataset("own.npz", np.ones((3, 2)), labels, np.ones((3, 2)), labels, (2,))
+
+    with pytest.raises(DataError, match="3 outputs, own.npz has labels up to 3: classes start at"):
+        check_fits(data(np.arange(1, 4)), 2, 3)
+    with pytest.raises(DataError, match="has 1 target an input: integers make classes"):
+        check_fits(data(np.arange(3, dtype=np.float32)), 2, 3)
+
+
+@pytest.mark.parametrize(("count", "says"), [(3, "each its own, 5, 4, 5"), (17, "4 to 5")])
+def test_the_fractions_of_all_outputs(count, says):
+    model = random_model(np.random.default_rng(0), [4, count])
+    shift = 5 - model.layers[-1].output_fraction
+    own = replace(model, output_exponents=tuple(shift - n % 2 for n in range(count)))
+    assert fractions_line(own).endswith(says)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 import pleach.data
 from pleach.data import mnist
 from pleach.errors import DataError
+from pleach.metrics import as_targets, wrong_percent
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -279,6 +280,23 @@ def test_the_kinds_of_labels(tmp_path):
     assert found.classes == 2
 
 
+def test_classes_of_one_output_may_stand_in_a_column(tmp_path):
+    labels = {"train_labels": np.ones((20, 1), int), "test_labels": np.zeros((6, 1), int)}
+    np.savez(tmp_path / "own.npz", **_own(**labels))
+    found = pleach.data.load(tmp_path / "own.npz")
+    assert found.classes == 2
+    assert wrong_percent(np.ones((6, 1)), found.test_labels) == 100
+    with pytest.raises(DataError, match=r"shape \(6, 1\) for 3 outputs"):  # as from Python
+        wrong_percent(np.ones((6, 3)), found.test_labels)
+
+
+def test_labels_that_outputs_cannot_give():
+    with pytest.raises(DataError, match="labels 1 to 3, 3 outputs: classes start at 0"):
+        as_targets([1, 2, 3], 3, 3)
+    with pytest.raises(DataError, match=r"float64 .* integers make classes: .astype\('int64'\)"):
+        as_targets([0.0, 1.0, 2.0], 3, 3)
+
+
 def test_as_json():
     assert pleach.data.load("digits").as_json() == {
         "name": "digits",
@@ -297,21 +315,31 @@ def test_as_json():
     ("changes", "says"),
     [
         ({"test_images": None}, "has no test_images"),
-        ({"train_images": np.array([object()] * 20)}, "no .npz file of plain arrays"),
-        ({"train_images": np.ones((20, 6), np.int32)}, "must be uint8 or float"),
+        (
+            {"train_images": np.array([object()] * 20)},
+            r"train_images is .*objects.*astype\('uint8' or",
+        ),
+        ({"test_labels": np.ones(6, object)}, r"test_labels is .* objects.*\.astype\('int64' or"),
+        ({"train_images": np.ones((20, 6), int)}, r"or float: .astype\('uint8'\) or .astype\('fl"),
         ({"train_images": np.ones(20)}, r"train_images has the shape \(20,\), must be"),
         ({"train_images": np.full((20, 6), np.nan)}, r"train_images .* not finite .* \(0, 0\)"),
         ({"test_images": np.full((6, 3, 2), 1e39)}, "test_images holds .* not finite in float32"),
         ({"train_labels": np.ones(19, int)}, "must be 20 integers"),
-        ({"train_labels": np.ones((20, 1), int)}, r"int64 of shape \(20, 1\), must be 20 integers"),
+        ({"train_labels": np.ones((20, 2), int)}, r"int64 of shape \(20, 2\), must be 20 integers"),
         ({"train_labels": np.ones((20, 1, 1))}, r"float64 of shape \(20, 1, 1\), must be 20"),
         ({"train_labels": np.ones((20, 0))}, r"has the shape \(20, 0\)"),
         ({"train_labels": np.full(20, np.inf)}, r"train_labels holds .* not finite .* \(0,\)"),
         ({"train_labels": np.array(["a"] * 20)}, "is <U1, must be integers, or floats for a regr"),
-        ({"train_labels": np.ones(20)}, "training and test labels differ in type or shape"),
+        (
+            {"train_labels": np.ones(20)},
+            r"labels differ.*: float32 of shape \(20,\) and int64 of shape \(6,\)",
+        ),
         ({"test_labels": np.full(6, -1)}, "must be 0 to"),
         ({"test_labels": np.full(6, 65535)}, "must be 0 to 65534"),
-        ({"test_images": np.ones((6, 7))}, "differ in type or shape"),
+        (
+            {"test_images": np.ones((6, 7))},
+            r"differ.*: float32 of shape \(20, 3, 2\) and .* \(6, 7\)",
+        ),
     ],
 )
 def test_own_arrays_that_are_wrong(tmp_path, changes, says):

@@ -27,7 +27,9 @@ IMAGE = nn.Sequential(nn.Unflatten(1, (2, 6, 6)), nn.Conv2d(2, 4, 3, bias=False)
 @pytest.mark.parametrize("model", [ROWS, BARE, MAPS, IMAGE])
 def test_computes_what_the_network_did_of_scaled_inputs(model, mean, std, stored):
     before = copy.deepcopy(model.state_dict())
-    folded = fold_inputs(model, kind=stored.dtype, scale=1 / 255, mean=mean, std=std)
+    folded = fold_inputs(
+        model, kind=stored.dtype, scale=1 / 255, mean=mean, std=std, shape=(2, 6, 6)
+    )
     each = [np.reshape(value, (-1, 1, 1)) for value in (mean, std)]
     scaled = ((stored / 255 - each[0]) / each[1]).astype(np.float32)
     shaped = BYTES.shape if model is MAPS else (9, 72)
@@ -42,6 +44,15 @@ def test_a_mean_for_each_feature():
     rows = RNG.random((4, 72)).astype(np.float32)
     expected = ROWS(torch.from_numpy(((rows - mean) / std).astype(np.float32)))
     folded = fold_inputs(ROWS, kind="float", mean=mean, std=std)
+    assert torch.allclose(predict(folded, rows), expected, atol=1e-5)
+
+
+def test_a_mean_for_each_channel_and_a_deviation_for_each_feature():
+    mean, std = np.array([0.4, -0.2]), RNG.random(72) + 0.5
+    rows = RNG.random((4, 72)).astype(np.float32)
+    scaled = (rows - np.repeat(mean, 36)) / std
+    folded = fold_inputs(ROWS, kind="float", mean=mean, std=std, shape=(2, 6, 6))
+    expected = ROWS(torch.from_numpy(scaled.astype(np.float32)))
     assert torch.allclose(predict(folded, rows), expected, atol=1e-5)
 
 
@@ -82,7 +93,7 @@ def test_padding_and_means():
         ({"scale": 0}, "scale must not be 0"),
         ({"scale": np.inf}, "scale must be a number, not inf"),
         ({"scale": [1, 2]}, "scale must be a number, not"),
-        ({"scale": 1, "std": [0.3, 0]}, "std must be above 0"),
+        ({"scale": 1, "std": [0]}, "std must be above 0"),
         ({"scale": 1, "mean": "x"}, "mean must be a number or a list, not x"),
         ({"scale": 1, "mean": [[1]]}, "mean must be a number or a list"),
     ],
@@ -93,10 +104,17 @@ def test_settings_that_are_wrong(settings, words):
 
 
 def test_networks_that_are_wrong():
-    with pytest.raises(ModelError, match="'0' takes 72 features: 5 means or deviations do not"):
-        fold_inputs(ROWS, kind="float", mean=[1] * 5)
-    with pytest.raises(ModelError, match="'0' takes 2 channels: 3 means"):
-        fold_inputs(MAPS, kind="float", mean=[1] * 3)
+    for shape, counts in (
+        (None, "1 or 72, one a feature"),
+        ((8, 9), "1 or 72, one a feature"),
+        ((3, 4, 6), "1 or 72, one a feature or 3, one a channel"),
+    ):  # 2 divides 72: what is meant by 0,3 is no mean for each half of the pixels
+        with pytest.raises(ModelError, match=f"mean has 2 numbers, must have {counts}; .*a point"):
+            fold_inputs(ROWS, kind="float", mean=[0, 3], shape=shape)
+    with pytest.raises(ModelError, match="std has 3 numbers, must have 1 or 2, one a channel;"):
+        fold_inputs(MAPS, kind="float", mean=[1, 2], std=[0, 3, 8])
+    with pytest.raises(ModelError, match=r"takes 72 inputs, the shape \(3, 4\) has 12"):
+        fold_inputs(ROWS, kind="float", mean=[1] * 3, shape=(3, 4))
     with pytest.raises(ModelError, match="too large for float32"):
         fold_inputs(ROWS, kind="float", scale=1e300)
     pruned = mlp([3, 2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -305,7 +305,8 @@ def network_for(
         if text is not None
     }
     if given:
-        model = fold_inputs(model, kind=found.train_images.dtype, **given)
+        model = fold_inputs(model, kind=found.train_images.dtype, shape=found.shape, **given)
+        found = replace(found, seen=_seen(given, scale, found.scaling))
     return model, found
 
 
@@ -334,13 +335,19 @@ def check_fits(found: Dataset, inputs: int, outputs: int) -> None:
     values = found.test_images.shape[1]
     if values != inputs:
         raise DataError(f"the network takes {inputs} inputs, those of {found.name} have {values}")
-    if found.classes is not None and found.classes > max(outputs, 2):
+    count = f"{outputs} output{'s' * (outputs > 1)}"
+    if found.classes is not None and found.classes > (most := max(outputs, 2)):
+        present = [x for x in (found.train_labels, found.test_labels) if x is not None]
+        from_one = found.classes == most + 1 and min(labels.min() for labels in present) == 1
         raise DataError(
-            f"the network has {outputs} outputs, {found.name} has labels up to {found.classes - 1}"
+            f"the network has {count}, {found.name} has labels up to {found.classes - 1}"
+            f"{': classes start at 0' if from_one else ''}"
         )
     if found.targets not in (None, outputs):
         raise DataError(
-            f"the network has {outputs} outputs, {found.name} has {found.targets} targets an input"
+            f"the network has {count}, {found.name} has {found.targets} "
+            f"target{'s' * (found.targets > 1)} an input"
+            f"{': integers make classes, its labels are floats' if found.targets == 1 else ''}"
         )
 
 
@@ -354,6 +361,32 @@ def _numbers(name: str, text: str) -> float | list[float]:
     except (ValueError, ZeroDivisionError):
         raise ConfigError(f"--{name} takes numbers like 0.5 or 1/255, not {text!r}") from None
     return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _seen(given: dict[str, float | list[float]], scale: str | None, plain: str) -> str:
+    """What the options of `fold_inputs` make of a stored value, which else is seen as `plain`.
+
+    >>> _seen({"scale": 1 / 255, "mean": 0.3, "std": [0.38, 0.4]}, "1/255", "")
+    '(value · 1/255 − 0.3) / (0.38, 0.4)'
+    >>> _seen({"mean": -1.0}, None, "as it is")
+    'value − (-1)'
+    """
+
+    def text(value: float | list[float]) -> str:
+        if not isinstance(value, list):
+            return f"{value:g}" if value >= 0 else f"({value:g})"
+        few = [f"{each:g}" for each in value[:4]]
+        return f"({', '.join(few)}{', …' * (len(value) > 4)})"
+
+    seen = "value" if plain == "as it is" else plain
+    if scale is not None:
+        seen = f"value · {scale.strip()}"
+    if "mean" in given:
+        seen += f" − {text(given['mean'])}"
+    if "std" in given:
+        seen = f"({seen})" if " " in seen else seen
+        seen += f" / {text(given['std'])}"
+    return seen
 
 
 def layer_table(reports) -> None:

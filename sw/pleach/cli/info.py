@@ -7,6 +7,8 @@ from contextlib import suppress
 from pleach.cli.common import Json, ModelFile, layer_table
 from pleach.cli.output import print_json, print_table, say
 
+#: outputs whose fractions are shown one by one
+SHOWN = 16
 #: PEs of the engines that are looked at
 SIZES = tuple(1 << power for power in range(7))
 
@@ -81,13 +83,17 @@ def fractions_line(model) -> str:
     """The scales of a bitstream's integers, on one line."""
     weights = ", ".join(map(str, model.weight_fractions()))
     between = "".join(f", {layer.output_fraction}" for layer in model.layers[:-1])
-    outputs = sorted(set(model.output_fractions))
-    own = "each its own, --json has them: " if len(outputs) > 1 else ""
+    outputs = model.output_fractions
+    if len(set(outputs)) == 1:
+        ends = str(outputs[0])
+    elif len(outputs) <= SHOWN:
+        ends = f"each its own, {', '.join(map(str, outputs))}"
+    else:
+        ends = f"each its own, --json has them: {min(outputs)} to {max(outputs)}"
     between = f"between layers {between[2:]}; " if between else ""
-    ends = " to ".join(map(str, dict.fromkeys((outputs[0], outputs[-1]))))
     return (
         f"fraction bits, real value = integer / 2^bits: inputs {model.input_fraction}; weights "
-        f"{weights}; {between}outputs {own}{ends}"
+        f"{weights}; {between}outputs {ends}"
     )
 
 

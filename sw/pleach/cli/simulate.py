@@ -41,10 +41,12 @@ def command(
     """
     from pleach.errors import ConfigError
     from pleach.format import load
+    from pleach_sim.runner import require
     from pleach_sim.simulate import simulate
 
     if simulator not in ("verilator", "icarus"):
         raise ConfigError(f"--simulator is verilator or icarus, not {simulator!r}")
+    require(simulator)
     model = load(file)
     model.check_runs()
     chosen = engine_for(pes, engine, set_, model, file)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pleach.errors import ConfigError
-from pleach.settings import from_dict, from_toml
+from pleach.settings import from_dict, from_toml, nearest
 
 
 def _check(config, name: str, low, high, kind=float) -> None:
@@ -269,6 +269,7 @@ class CompressConfig:
         density: float | None = None,
         clusters: int | None = None,
         epochs: int | None = None,
+        **unknown: Any,
     ) -> CompressConfig:
         """These settings with the three that matter most, in agreement with the others.
 
@@ -280,13 +281,16 @@ class CompressConfig:
                 shared values become shorter or longer with it; 0 trains nothing.
 
         Raises:
-            ConfigError: one out of range.
+            ConfigError: one out of range, or another setting.
 
         >>> only_quantised = CompressConfig().with_(density=1, clusters=256, epochs=0)
         >>> short = CompressConfig().with_(epochs=12)
         >>> short.prune[0].train.epochs, short.prune[0].ramp, short.share.train.epochs
         (12, 6.0, 2)
         """
+        for name in unknown:
+            known = nearest(name, ("density", "clusters", "epochs"))
+            raise ConfigError(f"with_ has no setting {name}: {known}")
         stages, share = list(self.prune) or [PruneConfig(density=1.0)], self.share
         if epochs is not None:
             _check_value("epochs", epochs, 0, 100_000, int)

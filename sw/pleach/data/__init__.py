@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,12 @@ class Dataset:
         name: as given to `load`.
         train_images, test_images: uint8, seen as value / 256, or float32, seen as they are; images
             or tables of features, ``(n, features)``, pixels row-major.
-        train_labels, test_labels: classes, int64 from 0, ``(n,)``; or targets of a regression,
-            float32, ``(n,)`` or ``(n, targets)``; or None where the file has none.
+        train_labels, test_labels: classes, int64 from 0, ``(n,)``, of one output ``(n, 1)`` too; or
+            targets of a regression, float32, ``(n,)`` or ``(n, targets)``; or None where the file
+            has none.
         shape: of an input.
         split: where it comes from and how it is split, in words.
+        seen: how a network sees a stored value, where that is told (`pleach.models.fold_inputs`).
     """
 
     name: str
@@ -33,6 +36,7 @@ class Dataset:
     test_labels: np.ndarray | None
     shape: tuple[int, ...]
     split: str = "split as in the file"
+    seen: str = ""
 
     @property
     def classes(self) -> int | None:
@@ -53,6 +57,8 @@ class Dataset:
     @property
     def scaling(self) -> str:
         """How a network sees a stored value."""
+        if self.seen:
+            return self.seen
         return "value / 256" if self.train_images.dtype == np.uint8 else "as it is"
 
     def describe(self) -> str:
@@ -146,7 +152,10 @@ def _from_file(name: str, wanted: bool) -> Dataset:
                 raise DataError(
                     f"{name} has no {', '.join(missing)}; it holds {', '.join(file) or 'nothing'}"
                 )
-            arrays = {part: file[part] if part in file else None for part in images + labels}
+            arrays = {
+                part: _array(f"{name}: {part}", file, part) if part in file else None
+                for part in images + labels
+            }
     except OSError as error:
         raise DataError(f"{name}: {error.strerror or 'damaged'}") from error
     except DataError:
@@ -158,16 +167,27 @@ def _from_file(name: str, wanted: bool) -> Dataset:
     for part, inputs in zip(labels, images, strict=True):
         if arrays[part] is not None:
             arrays[part] = _labels(f"{name}: {part}", arrays[part], len(arrays[inputs]))
-    kinds = {(arrays[part].dtype, arrays[part].shape[1:]) for part in images}
-    if len(kinds) > 1:
-        raise DataError(f"{name}: training and test images differ in type or shape")
-    kinds = {(x.dtype, x.shape[1:]) for part in labels if (x := arrays[part]) is not None}
-    if len(kinds) > 1:
-        raise DataError(f"{name}: training and test labels differ in type or shape")
+    for what, parts in (("images", images), ("labels", labels)):
+        pair = [arrays[part] for part in parts if arrays[part] is not None]
+        if len({(each.dtype, each.shape[1:]) for each in pair}) > 1:
+            found = " and ".join(f"{each.dtype} of shape {each.shape}" for each in pair)
+            raise DataError(f"{name}: training and test {what} differ in type or shape: {found}")
     shape = arrays["train_images"].shape[1:]
     for part in images:
         arrays[part] = arrays[part].reshape(len(arrays[part]), -1)
     return Dataset(name=name, shape=shape, **arrays)
+
+
+def _array(where: str, file: Mapping[str, np.ndarray], part: str) -> np.ndarray:
+    try:
+        return file[part]
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise
+        kinds = "'int64' or 'float32'" if "labels" in part else "'uint8' or 'float32'"
+        raise DataError(
+            f"{where} is an array of Python objects, which are never read: .astype({kinds})"
+        ) from error
 
 
 def _inputs(where: str, inputs: np.ndarray) -> np.ndarray:
@@ -176,7 +196,10 @@ def _inputs(where: str, inputs: np.ndarray) -> np.ndarray:
     if inputs.dtype == np.uint8:
         return inputs
     if not np.issubdtype(inputs.dtype, np.floating):
-        raise DataError(f"{where} is {inputs.dtype}, must be uint8 or float")
+        raise DataError(
+            f"{where} is {inputs.dtype}, must be uint8 or float: "
+            ".astype('uint8') or .astype('float32')"
+        )
     return _floats(where, inputs)
 
 
@@ -187,7 +210,7 @@ def _labels(where: str, labels: np.ndarray, count: int) -> np.ndarray:
     if not real and not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"{where} is {labels.dtype}, must be integers, or floats for a regression")
     if labels.shape != (count,) and not (
-        real and labels.shape[:1] == (count,) and labels.ndim == 2
+        labels.shape[:1] == (count,) and labels.ndim == 2 and (real or labels.shape[1] == 1)
     ):
         raise DataError(
             f"{where} is {labels.dtype} of shape {labels.shape}, must be {count} integers, "

@@ -26,6 +26,10 @@ from pleach.models.layers import PARTS, layers_of, leaves, tensor_of
 from pleach.models.networks import lenet_5
 from pleach.models.order import fitting_orders, numbered
 
+_ONLY = (
+    "Pleach runs ReLU or none and no other; whether the answer is right, pleach compress --expect "
+    "ERROR checks"
+)
 ACTIVATIONS = {"relu": Activation.RELU, "none": Activation.NONE}
 # What a safetensors file may say beside its tensors: the order of its layers, as a JSON list of
 # their names or of its keys, and the modules of the network, which `save_checkpoint` writes.
@@ -43,8 +47,7 @@ def read_network(
 
     Args:
         order: names of the layers as they run.
-        activation: ``"relu"`` between the layers, or ``"none"``. Make a network of any other kind
-            in Python.
+        activation: ``"relu"`` between the layers, or ``"none"``; Pleach runs no other.
 
     Raises:
         DataError: no such file, a damaged one, or one that holds anything but named tensors.
@@ -62,8 +65,7 @@ def read_network(
     if activation is None and len(layers) > 1:
         raise ModelError(
             f"{path} does not say which functions stand between its layers: give --activation relu "
-            "or none (activation= in Python); make a network with others in Python and write it "
-            "with pleach.models.save_checkpoint"
+            f"or none (activation= in Python). {_ONLY}"
         )
     return from_state_dict(state, order=order, activation=activation or "none")
 
@@ -157,7 +159,7 @@ def from_state_dict(
     )
     """
     if activation not in ACTIVATIONS:
-        raise ConfigError(f"activation is relu or none, not {activation!r}")
+        raise ConfigError(f"activation is relu or none, not {activation!r}: {_ONLY}")
     layers = _layers(state)
     if order is not None:
         order = _checked(order, layers)
@@ -376,7 +378,7 @@ def _agree(
     if activation is None:
         return
     if activation not in ACTIVATIONS:
-        raise ConfigError(f"activation is relu or none, not {activation!r}")
+        raise ConfigError(f"activation is relu or none, not {activation!r}: {_ONLY}")
     if any(layer.activation != ACTIVATIONS[activation] for layer in layers[:-1]):
         said = ", ".join(f"{layer.name} {layer.activation.name.lower()}" for layer in layers)
         raise ModelError(f"{path} says itself what follows its layers: {said}; leave it out")
@@ -523,6 +525,8 @@ def _what_it_is(path: Path, head: bytes, error: Exception) -> str:
     inside = _names_in_archive(path)
     if "constants.pkl" in inside:
         return f"{path} is a TorchScript archive: " + save.format(f"torch.jit.load({str(path)!r})")
+    if path.suffix == ".npz" or (inside and all(name.endswith(".npy") for name in inside)):
+        return f"{path} holds numpy arrays, which are data (--dataset) and no checkpoint"
     if "archive_format" in inside:
         return (
             f"{path} is a torch.export archive: "
@@ -544,7 +548,7 @@ def _names_in_archive(path: Path) -> set[str]:
     """The names of the files in a zip archive, below its folder; none of what is no whole one."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return {name.partition("/")[2] for name in archive.namelist()}
+            return {name.partition("/")[2] or name for name in archive.namelist()}
     except Exception:  # a damaged directory fails in many ways
         return set()
 

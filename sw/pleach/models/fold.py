@@ -22,6 +22,7 @@ def fold_inputs(
     scale: float | None = None,
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
+    shape: Sequence[int] | None = None,
 ) -> nn.Sequential:
     """A network that takes stored inputs and computes what `model` does of scaled ones.
 
@@ -36,12 +37,15 @@ def fold_inputs(
         scale: what a stored value was multiplied by; 1/255 is torchvision's ToTensor. None where
             `model` was trained on inputs as Pleach feeds them.
         mean, std: a number, or one for each of the channels, or for each of a row's features.
+        shape: of an input, ``(channels, height, width)``, where the first layer is Linear and mean
+            or std are one a channel: it does not know the channels.
 
     Raises:
         ConfigError: a scale or std of zero, values that are not finite, or uint8 inputs with mean
             or std and without a scale.
         ModelError: a first layer that pads, which a mean other than 0 would have to reach; one that
-            is pruned or shared already; means that are as many as neither channels nor features.
+            is pruned or shared already; means or deviations that are as many as neither channels
+            nor features; a shape that is not that layer's.
 
     >>> model = nn.Sequential(nn.Linear(2, 1))
     >>> folded = fold_inputs(model, kind="uint8", scale=1 / 255, mean=0.13, std=0.31)
@@ -50,7 +54,9 @@ def fold_inputs(
     True
     """
     stored = _kind(kind)
-    mean, std = _numbers("mean", mean), _numbers("std", std)
+    first = layers_of(model)[0]
+    counts = _counts(first.name, first.module, shape)
+    mean, std = (_fitting(*each, counts) for each in (("mean", mean), ("std", std)))
     if (std <= 0).any():
         raise ConfigError("std must be above 0")
     if scale is None:
@@ -64,7 +70,6 @@ def fold_inputs(
         factor = float(_numbers("scale", scale)) / (UINT8_SCALE if stored == "uint8" else 1.0)
         if factor == 0:
             raise ConfigError("scale must not be 0")
-    first = layers_of(model)[0]
     folded = copied(model)
     if factor == 1 and not mean.any() and (std == 1).all():
         return folded
@@ -73,7 +78,8 @@ def fold_inputs(
     if getattr(module, "parametrizations", None) or module._forward_pre_hooks:
         raise ModelError(f"layer {first.name!r} is pruned or shared: fold the inputs before that")
     columns = module.weight.detach().double().flatten(1).numpy(force=True)
-    gain, offset = _columns(first.name, module, factor / std, -mean / std)
+    mean, std = _columns(module, mean), _columns(module, std)
+    gain, offset = factor / std, -mean / std
     if offset.any() and isinstance(module, nn.Conv2d) and _pads(module):
         raise ModelError(
             f"layer {first.name!r} pads its inputs with zeros, which are no zeros before the mean "
@@ -117,26 +123,42 @@ def _numbers(name: str, value: float | Sequence[float]) -> np.ndarray:
     return numbers
 
 
-def _columns(name: str, module: nn.Module, *values: np.ndarray) -> list[np.ndarray]:
-    """`values`, of a channel or feature, for each element of a row of the weight matrix, or for
-    each row and element where a convolution's groups see different channels."""
-    linear = isinstance(module, nn.Linear)
-    inputs = module.in_features if linear else module.in_channels
-    laid = []
-    for value in values:
-        if value.ndim and (inputs % len(value) if linear else len(value) not in (1, inputs)):
-            what = "features" if linear else "channels"
+def _counts(name: str, module: nn.Module, shape: Sequence[int] | None) -> dict[int, str]:
+    """How many means or deviations a first layer can take up, and one for each of what."""
+    if isinstance(module, nn.Conv2d):
+        return {module.in_channels: "channel"}
+    counts = {module.in_features: "feature"}
+    if shape is not None:
+        if math.prod(shape) != module.in_features:
             raise ModelError(
-                f"layer {name!r} takes {inputs} {what}: {len(value)} means or deviations do not fit"
+                f"layer {name!r} takes {module.in_features} inputs, the shape {tuple(shape)} has "
+                f"{math.prod(shape)}"
             )
-        each = np.broadcast_to(value, inputs) if not value.ndim else value
-        if linear:
-            laid.append(np.repeat(each, inputs // len(each)))
-        else:
-            each = np.broadcast_to(each, inputs).reshape(module.groups, -1)
-            rows = np.repeat(each, module.out_channels // module.groups, axis=0)
-            laid.append(np.repeat(rows, math.prod(module.kernel_size), axis=1))
-    return laid
+        if len(shape) == 3:
+            counts[shape[0]] = "channel"
+    return counts
+
+
+def _fitting(name: str, value: float | Sequence[float], counts: dict[int, str]) -> np.ndarray:
+    """The numbers in `value`, one or as many as there are channels or features."""
+    numbers = _numbers(name, value)
+    if numbers.ndim and len(numbers) not in {1, *counts}:
+        fit = "".join(f" or {count}, one a {what}" for count, what in counts.items() if count > 1)
+        raise ModelError(
+            f"{name} has {len(numbers)} numbers, must have 1{fit}; decimals have a point: 0.3, "
+            "not 0,3"
+        )
+    return numbers
+
+
+def _columns(module: nn.Module, value: np.ndarray) -> np.ndarray:
+    """`value`, of each channel or feature, for each element of a row of the weight matrix, or for
+    each row and element where a convolution's groups see different channels."""
+    if isinstance(module, nn.Linear):
+        return np.repeat(value, module.in_features // value.size)
+    each = np.broadcast_to(value, module.in_channels).reshape(module.groups, -1)
+    rows = np.repeat(each, module.out_channels // module.groups, axis=0)
+    return np.repeat(rows, math.prod(module.kernel_size), axis=1)
 
 
 def _pads(module: nn.Conv2d) -> bool:

@@ -62,7 +62,10 @@ class EngineConfig:
         for name in _POWERS_OF_TWO:
             value = getattr(self, name)
             if value & (value - 1):
-                raise ConfigError(f"{name} must be a power of two, not {value}")
+                raise ConfigError(
+                    f"{name} must be a power of two, not {value}: "
+                    f"{1 << value.bit_length()} is the next"
+                )
 
     def _bounds(self) -> dict[str, tuple[int, int]]:
         return {
