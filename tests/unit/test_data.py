@@ -183,6 +183,15 @@ def test_without_a_cache_what_was_fetched_is_used(tiny, monkeypatch, tmp_path):
     assert len(pleach.data.load("mnist").train_labels) == 3
 
 
+def test_without_a_home_what_was_fetched_is_used(tiny, monkeypatch):
+    def nowhere(_):
+        raise RuntimeError("Could not determine home directory.")
+
+    serve(monkeypatch, tiny, mnist.MIRRORS[0])
+    monkeypatch.setattr(mnist, "user_cache_dir", nowhere)
+    assert len(pleach.data.load("mnist").train_labels) == 3
+
+
 @pytest.mark.parametrize(
     ("raw", "words"),
     [

