@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,38 @@ def rmse(outputs: Any, targets: Any) -> float:
     return float(np.sqrt(np.mean((outputs - targets) ** 2)))
 
 
+def nrmse(outputs: Any, targets: Any, deviation: Any = None) -> float:
+    """Root of the mean, over the outputs, of (an output's `rmse` / its targets' deviation)²: 0 is
+    best, always saying the mean of each target gives 1. It is √(1 − mean R²).
+
+    A target that does not deviate counts in its own unit.
+
+    Args:
+        outputs, targets: ``(n, outputs)``.
+        deviation: of the targets, ``(outputs,)``; by default that of those given.
+
+    Raises:
+        DataError: targets of another shape, length or kind, or values that are not finite.
+
+    >>> nrmse(np.array([[2.0, 0.1], [2.0, 0.3]]), np.array([[1.0, 0.1], [3.0, 0.3]]))
+    0.7071067811865476
+    """
+    outputs = _outputs(outputs)
+    targets = as_targets(as_numbers(targets, "targets").astype(np.float64), *outputs.shape)
+    return float(np.sqrt(np.mean(_relative(outputs, targets, deviation) ** 2)))
+
+
+def binary_loss(outputs: Any, targets: Any) -> float:
+    """Mean binary cross entropy of logits, ``(n, outputs)``, and targets of 0 to 1.
+
+    >>> binary_loss(np.array([[0.0, 0.0]]), np.array([[0.0, 1.0]]))
+    0.6931471805599453
+    """
+    outputs = _outputs(outputs)
+    targets = as_targets(as_numbers(targets, "targets").astype(np.float64), *outputs.shape)
+    return float(np.mean(np.logaddexp(0, outputs) - targets * outputs))
+
+
 @dataclass(frozen=True)
 class Metric:
     """A figure that says how far outputs are from their targets; 0 is best.
@@ -138,11 +171,13 @@ class Metric:
         name: in JSON and tables.
         unit: after the figure, ``"%"`` or nothing.
         of: real outputs, float64 ``(n, outputs)``, and targets to the figure.
+        about: what a figure without a unit is.
     """
 
     name: str
     unit: str
     of: Callable[[np.ndarray, np.ndarray], float]
+    about: str = ""
 
     def __call__(self, outputs: np.ndarray, targets: np.ndarray) -> float:
         return float(self.of(outputs, targets))
@@ -155,21 +190,56 @@ class Metric:
         """
         return f"{value:.2f} {self.unit}" if self.unit else f"{value:.4g}"
 
+    @property
+    def title(self) -> str:
+        """What is measured, over figures.
+
+        >>> ERROR.title, RMSE.title
+        ('error, %', "rmse (in the targets' unit)")
+        """
+        return f"error, {self.unit}" if self.unit else self.name + self._about
+
+    def said(self, value: float) -> str:
+        """The figure with its name and what it is.
+
+        >>> ERROR.said(2.0), NRMSE.said(0.25)
+        ('2.00 % error', "nrmse 0.25 (in each target's deviation; 1 is always saying the mean)")
+        """
+        text = self.text(value)
+        return f"{text} error" if self.unit else f"{self.name} {text}{self._about}"
+
+    @property
+    def _about(self) -> str:
+        return f" ({self.about})" if self.about else ""
+
 
 ERROR = Metric("error_pct", "%", wrong_percent)
-RMSE = Metric("rmse", "", rmse)
-METRICS = {metric.name: metric for metric in (ERROR, RMSE)}
+RMSE = Metric("rmse", "", rmse, "in the targets' unit")
+NRMSE = Metric("nrmse", "", nrmse, "in each target's deviation; 1 is always saying the mean")
+BINARY = Metric("loss", "", binary_loss, "binary cross entropy")
+METRICS = {metric.name: metric for metric in (ERROR, RMSE, NRMSE)}
+#: those of `for_targets`
+BY_NAME = METRICS | {BINARY.name: BINARY}
 
 
-def for_targets(targets: np.ndarray, outputs: int) -> Metric:
-    """The figure for `targets`, as `as_targets` gives them: per cent wrong of classes, else the
-    root mean square.
+def for_targets(targets: np.ndarray, outputs: int, loss: Any = None) -> Metric:
+    """The figure for `targets`, as `as_targets` gives them: per cent wrong of classes, of one
+    output the root mean square, of several `nrmse`, in the deviations of these `targets` even
+    where only some of them are compared; of floats for the loss ``binary`` that loss.
 
     >>> for_targets(np.array([0, 1]), 2).name, for_targets(np.array([[0.5]]), 1).name
     ('error_pct', 'rmse')
+    >>> for_targets(np.ones((1, 2)), 2).name, for_targets(np.ones((1, 2)), 2, "binary").name
+    ('nrmse', 'loss')
     """
     targets = as_targets(targets, len(targets), outputs)
-    return ERROR if targets.ndim == 1 else RMSE
+    if targets.ndim == 1:
+        return ERROR
+    if loss == "binary":
+        return BINARY
+    if outputs == 1:
+        return RMSE
+    return replace(NRMSE, of=partial(nrmse, deviation=targets.std(axis=0)))
 
 
 def named(metric: str | Metric | Callable[[np.ndarray, np.ndarray], float]) -> Metric:
@@ -189,33 +259,76 @@ def named(metric: str | Metric | Callable[[np.ndarray, np.ndarray], float]) -> M
     )
 
 
-def doubt(outputs: np.ndarray, targets: np.ndarray) -> str | None:
-    """What to say of a network that is hardly better than a guess; None of one that is.
+def in_doubt(outputs: np.ndarray, targets: np.ndarray) -> list[int]:
+    """Outputs that are hardly better than a guess: of classes all or none, of a regression each by
+    itself.
 
-    The guess is the class or the mean that most targets are nearest to. A network whose layers were
-    read in another order, or whose inputs are scaled otherwise than in training, is like that.
+    The guess is the class that is the commonest, or the mean of an output's targets. An output that
+    is the same for all inputs is never better than that.
+
+    >>> in_doubt(np.array([[0.0, 1.0], [1.0, 1.0]]), np.array([[0.0, 1.5], [1.0, 0.5]]))
+    [1]
+    """
+    targets = as_targets(targets, *outputs.shape)
+    if targets.ndim == 1:
+        guess = _guess(targets)
+        wrong = guess and wrong_percent(outputs, targets) >= 0.75 * guess
+        return list(range(outputs.shape[1])) if wrong else []
+    far = (_relative(_outputs(outputs), targets) >= 0.95) & (targets.std(axis=0) > 0)
+    return [int(output) for output in np.flatnonzero(far)]
+
+
+def doubt(outputs: np.ndarray, targets: np.ndarray, known: Collection[int] = ()) -> str | None:
+    """What to say of a network that is hardly better than a guess, as `in_doubt` tells; None of one
+    that is, or whose outputs in doubt are all among `known`.
+
+    A network whose layers were read in another order, or whose inputs are scaled otherwise than in
+    training, is like that.
 
     >>> doubt(np.eye(4), np.array([1, 2, 3, 0]))
     'the network is wrong for 100.0 % of its inputs, and always saying the same for 75.0 %'
     >>> doubt(np.eye(4), np.arange(4))
+    >>> doubt(np.array([[0.0, 1.0], [1.0, 1.0]]), np.array([[0.0, 1.5], [1.0, 0.5]]))
+    'output 1 (from 0; always 1) is 1 off its targets in their deviation, and always saying their
+    mean is 1 off'
     """
+    found = [output for output in in_doubt(outputs, targets) if output not in known]
+    if not found:
+        return None
     targets = as_targets(targets, *outputs.shape)
     if targets.ndim == 1:
-        error = wrong_percent(outputs, targets)
-        guess = 100 - 100 * np.bincount(targets).max() / len(targets)
-        if guess and error >= 0.75 * guess:
-            return (
-                f"the network is wrong for {error:.1f} % of its inputs, and always saying the same "
-                f"for {guess:.1f} %"
-            )
-        return None
-    error, guess = rmse(outputs, targets), float(np.sqrt(targets.var(axis=0).mean()))
-    if guess and error >= 0.95 * guess:
         return (
-            f"the network is {error:.4g} off its targets in root mean square, and always saying "
-            f"their mean {guess:.4g}"
+            f"the network is wrong for {wrong_percent(outputs, targets):.1f} % of its inputs, and "
+            f"always saying the same for {_guess(targets):.1f} %"
         )
-    return None
+    outputs = _outputs(outputs)
+    if outputs.shape[1] == 1:
+        return (
+            f"the network is {rmse(outputs, targets):.4g} off its targets in root mean square, and "
+            f"always saying their mean {targets.std():.4g}"
+        )
+    off, said = _relative(outputs, targets), []
+    for output in found[:5]:
+        same = np.ptp(outputs[:, output]) == 0
+        always = f"; always {outputs[0, output]:.4g}" if same else ""
+        said.append(
+            f"output {output} (from 0{always}) is {off[output]:.4g} off its targets in their "
+            "deviation"
+        )
+    more = f", and {len(found) - 5} more outputs as much" if len(found) > 5 else ""
+    return f"{', '.join(said)}{more}, and always saying their mean is 1 off"
+
+
+def _guess(classes: np.ndarray) -> float:
+    """Per cent wrong of always saying the commonest class."""
+    return 100 - 100 * np.bincount(classes).max() / len(classes)
+
+
+def _relative(outputs: np.ndarray, targets: np.ndarray, deviation: Any = None) -> np.ndarray:
+    """Root mean square of each output's error, in its targets' deviation where they have one."""
+    deviation = targets.std(axis=0) if deviation is None else np.asarray(deviation)
+    off = np.sqrt(np.mean((outputs - targets) ** 2, axis=0))
+    return off / np.where(deviation > 0, deviation, 1)
 
 
 def _outputs(outputs: Any) -> np.ndarray:

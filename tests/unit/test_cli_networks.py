@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from pleach.cli.common import check_fits, network_for
+from pleach.cli.common import check_fits, labels_as, network_for
+from pleach.cli.compress import notes_of
 from pleach.cli.info import fractions_line
-from pleach.cli.simulate import answers_of
-from pleach.compression import PruneConfig, ShareConfig, prune_, share_
+from pleach.cli.simulate import answers_of, show
+from pleach.compression import PruneConfig, ShareConfig, Stage, prune_, share_
 from pleach.data import Dataset
 from pleach.data import load as load_data
 from pleach.errors import DataError, ModelError
@@ -162,28 +164,40 @@ def test_a_regression_from_training_to_the_engine(regression, pleach):
         pleach("train", "--dataset", data, "--hidden", 16, "--epochs", 300, "--dropout", 0, "-o",
                network, "--json")[0]
     )  # fmt: skip
-    assert trained["metric"] == "rmse" and trained["rmse"] < 1
+    assert trained["metric"] == "nrmse" and trained["nrmse"] < 0.5
     out, log = pleach("compress", network, "--dataset", data, "--density", 0.9, "--clusters", 64,
-                      "--epochs", 6, "--expect", trained["rmse"], "-o", file, "--json")  # fmt: skip
+                      "--epochs", 6, "--expect", trained["nrmse"], "-o", file,
+                      "--json")  # fmt: skip
     made = json.loads(out)
-    # The dense network misses the small target, too: that is nothing that compression did.
     assert "warning" not in log
-    assert made["stages"][0]["metric"] == "rmse" and made["data"]["targets"] == 2
+    assert made["stages"][0]["metric"] == "nrmse" and made["data"]["targets"] == 2
     info = json.loads(pleach("info", file, "--json")[0])
     small, large = info["output_fractions"]
     assert small > large  # each output has a fraction of its own
     assert "outputs each its own" in pleach("info", file)[0]
     found = json.loads(pleach("evaluate", file, "--dataset", data, "--json")[0])
-    assert found["rmse"] == pytest.approx(made["stages"][-1]["error"])
-    assert "rmse" in pleach("evaluate", file, "--dataset", data)[0]
+    assert found["nrmse"] == pytest.approx(made["stages"][-1]["error"])
+    said = pleach("evaluate", file, "--dataset", data)[0]
+    assert f"nrmse {found['nrmse']:.4g} (in each target's deviation" in said
     shared = ("--output-scale", "shared", "-o", regression / "shared.pleach")
-    pleach("compress", network, "--dataset", data, "--as-is", "--clusters", 256, *shared)
+    said = pleach("compress", network, "--dataset", data, "--as-is", "--clusters", 256, *shared)[0]
+    assert re.search(r"test nrmse \(in each target's deviation.*\nstage +nrmse", said)
     assert len(set(load(regression / "shared.pleach").output_fractions)) == 1
     scan = json.loads(pleach("sensitivity", network, "--dataset", data, "--json")[0])
-    assert scan["metric"] == "rmse" and scan["layers"][0]["errors"][-1] > scan["dense_rmse"]
+    assert scan["metric"] == "nrmse" and scan["layers"][0]["errors"][-1] > scan["dense_nrmse"]
     assert (
         "half" not in pleach("compress", network, "--dataset", data, "--expect", 0.001, code=2)[1]
     )
+    state = load_checkpoint(network)  # an output that is dead is named, and nothing is trained
+    names = [name for name in state if name.startswith("fc2")]
+    for name in names:
+        state[name][0] = 0
+    safetensors.torch.save_file(state, regression / "dead.safetensors")
+    dead = ("compress", regression / "dead.safetensors", "--dataset", data, "--activation", "relu",
+            "--as-is", "--clusters", 256, "-o", regression / "dead.pleach")  # fmt: skip
+    assert "output 0 (from 0; always 0) is 1" in pleach(*dead, code=2)[1]
+    log = pleach(*dead, "--anyway")[1]
+    assert log.count("pleach: warning:") == 1 and "after compression" not in log
     # What needs no labels does not ask for them.
     small = "--pes 1 --groups 1 --lanes 1 --queue-depth 16 --block 1".split()
     bare = ("--dataset", regression / "bare.npz")
@@ -219,6 +233,76 @@ def test_one_logit(tmp_path, pleach):
     model, data = load(tmp_path / "n.pleach"), load_data(str(tmp_path / "two.npz"))
     answers = answers_of(model, model.quantise(x[200:205]), data)
     assert answers["predictions"] == (real > 0).astype(int).tolist()
+
+
+def test_labels_that_are_floats_of_0_and_1_are_asked_for(tmp_path, pleach, monkeypatch):
+    """Of one logit they are classes or numbers: no figure is made up."""
+    rng = np.random.default_rng(1)
+    w, x = rng.normal(size=(1, 6)).astype(np.float32), rng.normal(size=(300, 6)).astype(np.float32)
+    y = (x @ w[0] > 0).astype(np.float32)
+    data, net, file = (tmp_path / name for name in ("two.npz", "n.safetensors", "n.pleach"))
+    np.savez(data, train_images=x[:200], train_labels=y[:200], test_images=x[200:],
+             test_labels=y[200:])  # fmt: skip
+    state = {"fc.weight": torch.from_numpy(w), "fc.bias": torch.zeros(1)}
+    safetensors.torch.save_file(state, net)
+    made = ("compress", net, "--dataset", data, "--as-is", "-o", file)
+    pleach(*made, "--loss", "binary", "--json")
+    monkeypatch.setattr("pleach_sim.runner.require", lambda simulator: None)
+    for command in (
+        made, ("compress", net, "--dataset", data, "-o", file),
+        ("evaluate", file, "--dataset", data),
+        ("sensitivity", net, "--dataset", data), ("simulate", file, "--dataset", data),
+        ("train", "--dataset", data, "-o", tmp_path / "t.safetensors"),
+    ):  # fmt: skip
+        said = pleach(*command, code=2)[1]
+        assert "floats, all of them 0 or 1" in said and "--loss binary" in said
+    binary = pleach("evaluate", file, "--dataset", data, "--loss", "binary", "--json")[0]
+    assert json.loads(binary)["error_pct"] <= 1
+    met = pleach("evaluate", file, "--dataset", data, "--loss", "mse")[0]
+    assert re.search(r"rmse \d\S* \(in the targets' unit\)", met)
+    scan = pleach("sensitivity", net, "--dataset", data, "--loss", "binary", "--json")[0]
+    assert json.loads(scan)["dense_error_pct"] == 0
+    found = labels_as(load_data(str(data)), 1, "binary")
+    answers = answers_of(load(file), load(file).quantise(x[200:205]), found)
+    assert answers["predictions"] == y[200:205].tolist()
+    assert "cross_entropy, binary, mse" in pleach("evaluate", file, "--dataset", data, "--loss",
+                                                  "hinge", code=2)[1]  # fmt: skip
+
+
+def test_what_costs_much_is_said_with_what_helps():
+    def notes(metric, *errors, **options):
+        names = ("dense", "pruned", "shared", "fixed point")
+        pairs = zip(names, errors, strict=True)
+        return notes_of([Stage(n, error, 1.0, 0.0, metric) for n, error in pairs], **options)
+
+    assert notes("error_pct", 3.0, 7.9, 12.8, 3.0) == notes("nrmse", 0.4, 0.49, 0.6, 0.74) == []
+    pruned, shared, fixed = notes("error_pct", 3.0, 8.0, 13.0, 18.0)
+    assert pruned.startswith(
+        "pruned takes the error from 3.00 % to 8.00 %; what helps: a higher --d"
+    )
+    assert "--clusters" in shared and "--epochs" in shared and "--clusters" not in fixed
+    assert "--output-scale each" in fixed
+    (shared,) = notes("nrmse", 0.2, 0.2, 0.25, 0.25)
+    assert "from nrmse 0.2 to 0.25" in shared and "regressions often want 64" in shared
+    assert "--clusters" in notes("rmse", 0, 0, 0, 1, clusters=True)[0]
+
+
+def test_a_dear_stage_has_a_note_under_the_table(digits, pleach, tmp_path):
+    command = ("compress", digits[0] / "net.safetensors", "--dataset", "digits", "--density", 1,
+               "--epochs", 0, "--clusters", 2, "-o", tmp_path / "n.pleach")  # fmt: skip
+    (note,) = json.loads(pleach(*command, "--json")[0])["notes"]
+    assert note.startswith("shared takes the error from") and f"note: {note}" in pleach(*command)[0]
+    assert digits[2]["notes"] == [] or all("takes" in note for note in digits[2]["notes"])
+
+
+def test_a_per_cent_figure_has_no_other_name(capsys):
+    result = SimpleNamespace(config=EngineConfig(), images=1, layers=[], latency_cycles=[1],
+                             load_cycles=1, bit_exact=True, outputs_compared=1,
+                             simulator="verilator", wave=None)  # fmt: skip
+    show(result, {"predictions": [1], "metric": "error_pct", "error_pct": 20.0})
+    assert "error of these images: 20.00 %\n" in capsys.readouterr().out
+    show(result, {"outputs": [[1.0]], "metric": "rmse", "rmse": 0.5})
+    assert "these images: rmse 0.5 (in the targets' unit)" in capsys.readouterr().out
 
 
 def test_fractions_make_real_numbers_of_integers(digits, pleach):

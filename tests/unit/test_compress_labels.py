@@ -134,7 +134,7 @@ def test_targets():
     assert metrics.rmse(np.array([[3.0, 4.0]]), [[0.0, 0.0]]) == pytest.approx(12.5**0.5)
     with pytest.raises(DataError, match="classes are integers"):
         wrong_percent(EYE, EYE)
-    with pytest.raises(ConfigError, match="error_pct, rmse or a function"):
+    with pytest.raises(ConfigError, match="error_pct, rmse, nrmse or a function"):
         metrics.named("accuracy")
 
 
@@ -203,8 +203,8 @@ def test_a_small_output_beside_a_large_one_keeps_its_precision(plane):
         fixed = compress(model, x, targets, settings, validation=(x, targets), report=stages.append)
         outputs = fixed.dequantise(Reference(fixed).run(fixed.quantise(x)))
         found[how] = r2(outputs, targets)
-        assert stages[-1].metric == "rmse"
-        assert stages[-1].error == pytest.approx(metrics.rmse(outputs, targets))
+        assert stages[-1].metric == "nrmse"
+        assert stages[-1].error == pytest.approx((1 - r2(outputs, targets).mean()) ** 0.5)
         assert bool(fixed.output_exponents) == (how != "shared")
     assert np.array_equal(found["auto"], found["each"])
     assert found["each"].min() > 0.8
@@ -261,7 +261,53 @@ def test_a_network_no_better_than_a_guess_is_a_warning(plane):
     with pytest.warns(GuessWarning, match=r"wrong for \d+\.\d % of its inputs, and always"):
         compress(good, x, side, NOTHING)
     with pytest.warns(GuessWarning, match="off its targets in root mean square"):
-        compress(mlp([6, 4, 2]), x, targets, NOTHING)
+        compress(mlp([6, 4, 1]), x, targets[:, :1], NOTHING)
+
+
+def test_each_output_of_a_regression_is_judged_by_itself(plane):
+    """A small output that is dead or destroyed, whatever the large one does."""
+    x, _, targets = plane
+    good = trained(x, targets / [0.004, 10], 2)
+    with torch.no_grad():
+        good.fc2.weight.mul_(torch.tensor([[0.004], [10.0]]))
+        good.fc2.bias.mul_(torch.tensor([0.004, 10.0]))
+    found = predict(good, x).numpy()
+    assert metrics.nrmse(found, targets) == pytest.approx((1 - r2(found, targets).mean()) ** 0.5)
+    worse = found * [0, 1]
+    assert metrics.rmse(worse, targets) == pytest.approx(metrics.rmse(found, targets), rel=0.01)
+    assert metrics.nrmse(worse, targets) > 2 * metrics.nrmse(found, targets)
+    assert metrics.in_doubt(found, targets) == [] and metrics.in_doubt(worse, targets) == [0]
+    few = metrics.for_targets(targets, 2)(found[:1], targets[:1])  # in the deviation of them all
+    assert few == pytest.approx(metrics.nrmse(found[:1], targets[:1], targets.std(0)))
+    # Destroyed by compression: a warning that names it.
+    settings = replace(NOTHING, output_scale="shared").with_(clusters=4)
+    with pytest.warns(PleachWarning, match="compression output 0 "):
+        compress(good, x, targets, settings)
+    # Dead at the start: the guess is named, and compression is not blamed for it.
+    with torch.no_grad():
+        good.fc2.weight[0], good.fc2.bias[0] = 0, 0
+    with pytest.warns(PleachWarning) as seen:
+        compress(good, x, targets, NOTHING)
+    assert [each.category for each in seen] == [GuessWarning]
+    assert str(seen[0].message).startswith("output 0 (from 0; always 0) is 1")
+
+
+def test_an_output_that_fixed_point_destroys_is_named(plane):
+    x, _, targets = plane
+    targets = targets * [1e-3, 1]
+    model = trained(x, targets / targets.std(0), 2)
+    with torch.no_grad():
+        scale = torch.from_numpy(targets.std(0)).float()
+        model.fc2.weight.mul_(scale[:, None])
+        model.fc2.bias.mul_(scale)
+    settings = replace(NOTHING, output_scale="shared")
+    settings = replace(settings, share=replace(settings.share, initialisation="density"))
+    with pytest.warns(PleachWarning, match="output 0 .* off its targets") as seen:
+        compress(model, x, targets, settings)
+    assert not any(issubclass(each.category, GuessWarning) for each in seen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compress(model, x, targets, NOTHING)
 
 
 def test_a_network_that_compression_made_a_guess_of_is_a_warning(plane):

@@ -122,6 +122,15 @@ Mean = Annotated[
     ),
 ]
 Std = Annotated[str | None, typer.Option(metavar="N[,N…]", help="And what it divided by at last.")]
+Loss = Annotated[
+    str | None,
+    typer.Option(
+        metavar="cross_entropy|binary|mse",
+        help="What the labels are for: classes; yes or no, of outputs that are logits; numbers "
+        "that outputs are to be like.",
+        show_default="the one for the data set's labels",
+    ),
+]
 ModelOption = Annotated[
     Path | None,
     typer.Option(
@@ -349,6 +358,39 @@ def check_fits(found: Dataset, inputs: int, outputs: int) -> None:
             f"target{'s' * (found.targets > 1)} an input"
             f"{': integers make classes, its labels are floats' if found.targets == 1 else ''}"
         )
+
+
+def labels_as(found: Dataset, outputs: int, loss: str | None) -> Dataset:
+    """The data set with its labels as the loss takes them.
+
+    Raises:
+        ConfigError: no such loss, or none where labels are floats that are all 0 or 1: they may be
+            classes as well as numbers.
+        DataError: labels that are not for that loss.
+    """
+    from dataclasses import replace
+
+    from pleach.errors import ConfigError
+
+    parts = {"train_labels": found.train_labels, "test_labels": found.test_labels}
+    parts = {name: labels for name, labels in parts.items() if labels is not None}
+    if loss is not None:
+        from pleach.compression.train import objective
+
+        return replace(
+            found,
+            **{n: objective(loss, labels, len(labels), outputs)[1] for n, labels in parts.items()},
+        )
+    if parts and all(
+        labels.dtype.kind == "f" and ((labels == 0) | (labels == 1)).all()
+        for labels in parts.values()
+    ):
+        raise ConfigError(
+            f"the labels of {found.name} are floats, all of them 0 or 1: give --loss binary where "
+            "they say no or yes and the outputs are logits, --loss mse where they are numbers that "
+            "the outputs are to be like; integers as labels make classes"
+        )
+    return found
 
 
 def _numbers(name: str, text: str) -> float | list[float]:

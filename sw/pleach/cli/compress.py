@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +16,12 @@ from pleach.cli.common import (
     Checkpoint,
     GivenDataset,
     Json,
+    Loss,
     Mean,
     Order,
     Scale,
     Std,
+    labels_as,
     layer_table,
     line_of,
     network_for,
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 #: points, or share of a regression's error, that --expect may be off
 CLOSE, CLOSE_SHARE = 0.5, 0.1
+#: points, or share of a regression's error, that a stage takes with a note
+DEAR, DEAR_SHARE = 5.0, 0.25
 
 
 def command(
@@ -49,9 +54,10 @@ def command(
         typer.Option(
             min=0,
             metavar="ERROR",
-            help="The dense network's error on the test inputs as you know it, in per cent or, of "
-            "a regression, as RMSE. Where it is half a point, or a tenth of the RMSE, off, nothing "
-            "is trained.",
+            help="The dense network's error on the test inputs as you know it: in per cent; of a "
+            "regression rmse, in the targets' unit, of several outputs nrmse, in each target's "
+            "deviation. Where it is half a point, or a tenth of a regression's, off, nothing is "
+            "trained.",
         ),
     ] = None,
     anyway: Annotated[
@@ -88,12 +94,7 @@ def command(
             "--clusters shares it.",
         ),
     ] = False,
-    loss: Annotated[
-        str | None,
-        typer.Option(
-            help="cross_entropy, binary or mse.", show_default="the one for the data set's labels"
-        ),
-    ] = None,
+    loss: Loss = None,
     output_scale: Annotated[
         str | None,
         typer.Option(
@@ -115,6 +116,7 @@ def command(
     """
     from pleach.compression import CompressConfig
     from pleach.errors import TrainingError
+    from pleach.models import layers_of
 
     settings = CompressConfig.from_toml(config) if config else CompressConfig()
     settings = _over(
@@ -122,6 +124,7 @@ def command(
         output_scale=output_scale,
     )  # fmt: skip
     model, found = network_for(checkpoint, order, activation, dataset, scale, mean, std)
+    found = labels_as(found, layers_of(model, found.shape)[-1].values_out, loss)
     about = {"network": line_of(model, found), "data": found.as_json()}
     if not json:
         say(f"network: {about['network']}")
@@ -135,13 +138,14 @@ def command(
 
     with progress("compressing") as update, _guesses_refused(anyway):
         if as_is:
-            compressed = quantise_on(found, model, settings, update, report, clusters)
+            compressed = quantise_on(found, model, settings, update, report, clusters, loss)
         else:
             try:
                 compressed = compress_on(found, model, settings, update, report, loss)
             except TrainingError as error:
-                raise _saved(error, output, dataset, config) from error
+                raise _saved(error, output, dataset, config, loss) from error
     summary = describe(compressed, output, stages) | about
+    summary["notes"] = notes_of(stages, clusters=as_is and clusters is not None)
     if json:
         print_json(summary)
     else:
@@ -175,20 +179,22 @@ def quantise_on(
     update: Callable[..., None],
     report: Callable[[Stage], None],
     clusters: int | None,
+    loss: str | None = None,
 ):
     """The network as it is in fixed point, its weights shared where `clusters` says so."""
     import time
     import warnings
 
     from pleach.compression import ShareConfig, Stage, finish, share_
+    from pleach.compression.pipeline import FIXED_HELP
     from pleach.compression.train import predict
-    from pleach.errors import GuessWarning
-    from pleach.metrics import doubt, for_targets
+    from pleach.errors import GuessWarning, PleachWarning
+    from pleach.metrics import BINARY, doubt, for_targets, in_doubt
     from pleach.models import layers_of
     from pleach.reference import Reference
 
     outputs = layers_of(model, found.shape)[-1].values_out
-    metric = for_targets(found.test_labels, outputs)
+    metric = for_targets(found.test_labels, outputs, loss)
     tests = shaped(found, found.test_images)
     start = time.monotonic()
 
@@ -207,8 +213,11 @@ def quantise_on(
     size = sum(tensor.numel() for tensor in tensors)
     dense = predict(model, tests).numpy()
     done("dense", sum(int(t.count_nonzero()) for t in tensors), dense)
-    if said := doubt(dense, found.test_labels):
-        warnings.warn(said, GuessWarning, stacklevel=1)
+    known = None  # logits of floats are not to be like them
+    if metric is not BINARY:
+        known = in_doubt(dense, found.test_labels)
+        if said := doubt(dense, found.test_labels):
+            warnings.warn(said, GuessWarning, stacklevel=1)
     if clusters is not None:
         update("sharing")
         share_(model, ShareConfig(clusters=clusters, initialisation="optimal"), seed=settings.seed)
@@ -224,6 +233,9 @@ def quantise_on(
     )
     real = compressed.dequantise(Reference(compressed).run(compressed.quantise(tests)))
     done("fixed point", sum(layer.kept for layer in compressed.layers), real)
+    if known is not None and (said := doubt(real, found.test_labels, known)):
+        more = "share more values (--clusters); " if clusters is not None else ""
+        warnings.warn(f"after compression {said}: {more}{FIXED_HELP}", PleachWarning, stacklevel=1)
     return compressed
 
 
@@ -265,13 +277,44 @@ def describe(compressed, output: Path, stages) -> dict:
     }
 
 
+def notes_of(stages, *, clusters: bool = False) -> list[str]:
+    """What each stage that costs much took, and the options that help.
+
+    Args:
+        clusters: the last stage has shared the weights, too.
+    """
+    more = "more --clusters (regressions often want 64 or more)"
+    helps = {
+        "pruned": "a higher --density keeps more weights, more --epochs retrain them longer",
+        "shared": f"{more} or more --epochs",
+        "fixed point": f"{more}, or " * clusters + "look at the range of inputs and outputs: scale "
+        "features of very different size alike, or give --output-scale each",
+    }
+    notes = []
+    for before, after in pairwise(stages):
+        if before.error is None or after.error is None:
+            continue
+        classes = after.metric == "error_pct"
+        most = before.error + DEAR if classes else before.error * (1 + DEAR_SHARE)
+        if after.error > before.error and after.error >= most:
+            help = next(text for name, text in helps.items() if after.name.startswith(name))
+            notes.append(
+                f"{after.name} takes the error from {_named(before.metric, before.error)} to "
+                f"{error_text(after.metric, after.error)}; what helps: {help}"
+            )
+    return notes
+
+
 def show(summary: dict) -> None:
     """What `describe` found, on the terminal."""
+    from pleach.metrics import BY_NAME
     from pleach.report import LayerReport
 
+    name = summary["stages"][0]["metric"]
+    figure = "error" if name == "error_pct" else name
     print_table(
-        "Stages and their test error",
-        ("stage", "error", "kept", "time"),
+        f"Stages and their test {'error' if name == 'error_pct' else BY_NAME[name].title}",
+        ("stage", figure, "kept", "time"),
         [
             (
                 stage["name"],
@@ -282,6 +325,8 @@ def show(summary: dict) -> None:
             for stage in summary["stages"]
         ],
     )
+    for note in summary.get("notes", ()):
+        say(("note:", "yellow"), f" {note}")
     layer_table([LayerReport(**layer) for layer in summary["layers"]])
     say(
         (summary["file"], "bold"),
@@ -293,11 +338,14 @@ def show(summary: dict) -> None:
 
 def error_text(metric: str, error: float | None) -> str:
     """A stage's figure with its unit."""
-    from pleach.metrics import METRICS
+    from pleach.metrics import BY_NAME
 
-    if error is None:
-        return ""
-    return METRICS[metric].text(error) if metric in METRICS else f"{error:.4g}"
+    return "" if error is None else BY_NAME[metric].text(error)
+
+
+def _named(metric: str, error: float) -> str:
+    """A figure with its name, where the unit does not say enough."""
+    return f"{metric} " * (metric != "error_pct") + error_text(metric, error)
 
 
 def _over(
@@ -369,7 +417,7 @@ def _check_expected(expect: float, stage: Stage, data: str) -> None:
     if not abs(stage.error - expect) <= close:
         raise ConfigError(
             f"the dense network's error on the test inputs of {data} is "
-            f"{error_text(stage.metric, stage.error)}, {error_text(stage.metric, expect)} was "
+            f"{_named(stage.metric, stage.error)}, {_named(stage.metric, expect)} was "
             f"expected: {_ASK}"
         )
 
@@ -395,7 +443,9 @@ def _guesses_refused(anyway: bool) -> Iterator[None]:
             ) from warning
 
 
-def _saved(error: TrainingError, output: Path, dataset: str, config: Path | None) -> TrainingError:
+def _saved(
+    error: TrainingError, output: Path, dataset: str, config: Path | None, loss: str | None
+) -> TrainingError:
     """The error, with what was trained in a file of its own and how to go on from there."""
     from pleach.errors import TrainingError
     from pleach.models import save_checkpoint
@@ -413,6 +463,7 @@ def _saved(error: TrainingError, output: Path, dataset: str, config: Path | None
     save_checkpoint(error.network, path)
     shared = any(stage.name == "shared" for stage in error.stages)
     words = ["pleach", "compress", path, "--dataset", dataset, "-o", output]
+    words += ["--loss", loss] * (loss is not None)
     words += ["--config", config] * (config is not None) + ["--as-is", "--anyway"] * shared
     return TrainingError(
         f"{why}\nWhat was trained until then is in {path}; to go on from there:\n"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from pleach.cli.common import DatasetOption, Json, ModelFile, dataset_for
+from pleach.cli.common import DatasetOption, Json, Loss, ModelFile, dataset_for, labels_as
 from pleach.cli.output import print_json, progress, say
 
 
-def command(file: ModelFile, dataset: DatasetOption = None, json: Json = False) -> None:
+def command(
+    file: ModelFile, dataset: DatasetOption = None, loss: Loss = None, json: Json = False
+) -> None:
     """Run the fixed-point reference over a whole test set.
 
     The reference equals the engine on every bit, so this is the engine's error too: inputs that it
-    puts in the wrong class, or the root mean square of a regression's.
+    puts in the wrong class; of a regression rmse, of several outputs nrmse, in which each counts
+    in its own targets' deviation.
 
     Example: [bold]pleach evaluate model.pleach --dataset mnist[/bold]
     """
@@ -19,10 +22,10 @@ def command(file: ModelFile, dataset: DatasetOption = None, json: Json = False) 
     from pleach.reference import Reference
 
     model = load(file)
-    found = dataset_for(dataset, model)
+    found = labels_as(dataset_for(dataset, model), model.outputs, loss)
     with progress("running the reference"):
         outputs = Reference(model).run(model.quantise(found.test_images))
-    metric = for_targets(found.test_labels, model.outputs)
+    metric = for_targets(found.test_labels, model.outputs, loss)
     error = metric(model.dequantise(outputs), found.test_labels)
     if json:
         print_json(
@@ -40,8 +43,7 @@ def command(file: ModelFile, dataset: DatasetOption = None, json: Json = False) 
         return
     say(f"network: {model.line}")
     say(f"data: {found.describe()}")
-    said = f"{error:.2f} % error" if metric.unit else f"{metric.name} {metric.text(error)}"
     say(
         (file, "bold"),
-        f": {said} on {len(outputs):,} test inputs of {found.name}, fixed point",
+        f": {metric.said(error)} on {len(outputs):,} test inputs of {found.name}, fixed point",
     )

@@ -11,11 +11,13 @@ from pleach.cli.common import (
     Checkpoint,
     GivenDataset,
     Json,
+    Loss,
     Mean,
     Order,
     Plot,
     Scale,
     Std,
+    labels_as,
     line_of,
     network_for,
     shaped,
@@ -35,6 +37,7 @@ def command(
         int,
         typer.Option(min=1, help="Training inputs that the error is measured on, the last ones."),
     ] = 10_000,
+    loss: Loss = None,
     plot: Plot = None,
     json: Json = False,
 ) -> None:
@@ -50,17 +53,21 @@ def command(
     from pleach.compression.sensitivity import plot as draw
     from pleach.compression.train import predict
     from pleach.metrics import for_targets
+    from pleach.models import layers_of
 
     model, found = network_for(checkpoint, order, activation, dataset, scale, mean, std)
+    found = labels_as(found, layers_of(model, found.shape)[-1].values_out, loss)
     network = line_of(model, found)
     inputs, labels = shaped(found, found.train_images[-images:]), found.train_labels[-images:]
     outputs = predict(model, inputs).numpy()
-    metric = for_targets(labels, outputs.shape[1])
+    metric = for_targets(labels, outputs.shape[1], loss)
     dense = metric(outputs, labels)
     with progress("pruning") as update:
-        curves = scan(model, inputs, labels, progress=lambda layer, *_: update(layer))
+        curves = scan(
+            model, inputs, labels, metric=metric, progress=lambda layer, *_: update(layer)
+        )
     if plot is not None:
-        draw(curves, plot, dense=dense, metric="error, %" if metric.unit else metric.name)
+        draw(curves, plot, dense=dense, metric=metric.title)
     if json:
         print_json(
             {
@@ -76,7 +83,7 @@ def command(
     say(f"data: {found.describe()}")
     shown = "{:.2f}".format if metric.unit else "{:.4g}".format
     print_table(
-        f"{'Error in %' if metric.unit else metric.name} of {len(inputs):,} training inputs, "
+        f"{'Error in %' if metric.unit else metric.title} of {len(inputs):,} training inputs, "
         f"dense {shown(dense)}, at % kept",
         ("layer", *(f"{100 * density:g}" for density in curves[0].densities)),
         [(curve.layer, *map(shown, curve.errors)) for curve in curves],

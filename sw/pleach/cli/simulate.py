@@ -12,10 +12,12 @@ from pleach.cli.common import (
     EngineFile,
     EngineSet,
     Json,
+    Loss,
     ModelFile,
     Pes,
     dataset_for,
     engine_for,
+    labels_as,
     output_option,
 )
 from pleach.cli.output import print_json, print_table, progress, say
@@ -26,6 +28,7 @@ def command(
     pes: Pes = None,
     images: Annotated[int, typer.Option(min=1, help="Test images to run.")] = 10,
     dataset: DatasetOption = None,
+    loss: Loss = None,
     simulator: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
     wave: Annotated[Path | None, output_option("Waveform to write.", "--wave")] = None,
     engine: EngineFile = None,
@@ -50,7 +53,7 @@ def command(
     model = load(file)
     model.check_runs()
     chosen = engine_for(pes, engine, set_, model, file)
-    found = dataset_for(dataset, model, labels=False)
+    found = labels_as(dataset_for(dataset, model, labels=False), model.outputs, loss)
     if not json:
         say(f"network: {model.line}")
         say(f"data: {found.describe()}")
@@ -58,7 +61,7 @@ def command(
     inputs = model.quantise(found.test_images[:images])
     with progress(f"building and running {chosen.config.pes} PEs in {simulator}"):
         result = simulate(file, inputs, chosen.config, simulator=simulator, wave=wave)
-    answers = answers_of(model, inputs, found)
+    answers = answers_of(model, inputs, found, loss)
     if json:
         about = {"network": model.line, "data": found.as_json()}
         print_json(about | as_json(result) | chosen.as_json() | answers)
@@ -86,7 +89,7 @@ def as_json(result) -> dict:
     }
 
 
-def answers_of(model, inputs, found) -> dict:
+def answers_of(model, inputs, found, loss: str | None = None) -> dict:
     """What the reference answers: classes where the labels are classes, else real numbers; and the
     error where there are labels."""
     from pleach.metrics import for_targets
@@ -100,7 +103,7 @@ def answers_of(model, inputs, found) -> dict:
     else:
         answers = {"predictions": real.argmax(axis=1).tolist()}
     if found.test_labels is not None:
-        metric = for_targets(found.test_labels, model.outputs)
+        metric = for_targets(found.test_labels, model.outputs, loss)
         answers |= {
             "metric": metric.name,
             metric.name: metric(real, found.test_labels[: len(real)]),
@@ -112,7 +115,7 @@ def show(result, answers: dict) -> None:
     """A `SimulationResult` and `answers_of` on the terminal."""
     from statistics import mean
 
-    from pleach.metrics import METRICS
+    from pleach.metrics import BY_NAME
 
     print_table(
         f"{result.config.pes} PEs, means of {result.images} images",
@@ -142,7 +145,8 @@ def show(result, answers: dict) -> None:
             say(f"outputs of the first input: {', '.join(few)}{more}")
         if "metric" in answers:
             name = answers["metric"]
-            say(f"error of these images: {METRICS[name].text(answers[name])} ({name})")
+            figure = BY_NAME[name].said(answers[name]).removesuffix(" error")
+            say(f"error of these images: {figure}")
         equal = f"{result.outputs_compared} output words compared with the reference, all equal"
         say((equal, "green"), f" ({result.simulator})")
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,7 +28,6 @@ from pleach.compression.remove import remove_neurons_
 from pleach.compression.share import reassign_, share_
 from pleach.compression.taken import taken
 from pleach.compression.train import (
-    LOSSES,
     Loss,
     as_floats,
     exclusive,
@@ -46,13 +45,29 @@ from pleach.errors import (
     TrainingError,
 )
 from pleach.format import dumps
-from pleach.metrics import ERROR, RMSE, Metric, as_numbers, as_targets, doubt, for_targets, named
+from pleach.metrics import (
+    ERROR,
+    Metric,
+    as_numbers,
+    as_targets,
+    doubt,
+    for_targets,
+    in_doubt,
+    named,
+)
 from pleach.model import CompressedLayer, CompressedModel
 from pleach.models import layers_of
 from pleach.reference import Reference
 
 # An output that small beside the others has a fraction of its own that the file can hold.
 MOST_EXPONENT = 64
+
+#: calibration inputs whose fixed-point outputs are compared with their labels
+FIXED_LOOKED_AT = 1000
+FIXED_HELP = (
+    "inputs or outputs of very different size share a fraction; scale such features alike, and "
+    "let each output have a fraction of its own (output_scale each)"
+)
 
 
 @dataclass(frozen=True)
@@ -98,9 +113,9 @@ def compress(
         labels: their classes, or what each output is to be (`pleach.metrics.as_targets`). Without
             labels the network is retrained on the dense network's own outputs.
         loss: of the retraining, as `train` takes it; by default the one for the labels.
-        metric: of the validation: ``error_pct``, ``rmse``, or a function of real outputs and
-            labels. By default the one for the labels; of a loss of one's own where the labels are
-            neither classes nor targets, the loss.
+        metric: of the validation: ``error_pct``, ``rmse``, ``nrmse``, or a function of real
+            outputs and labels. By default the one for the labels; of a loss of one's own where the
+            labels are neither classes nor targets, the loss.
         validation: inputs and labels for the figures that `report` gets; they steer nothing.
         report: called after each stage.
         progress: called after each epoch with stage, epoch (from 1), epochs and mean loss.
@@ -113,8 +128,9 @@ def compress(
         TrainingError: what failed later; it has the network as it stood and the stages.
 
     Warns:
-        GuessWarning: the network is hardly better than a guess before anything is done to it.
-        PleachWarning: what is left of it in the end is not.
+        GuessWarning: the network, or an output of a regression, is hardly better than a guess
+            before anything is done to it.
+        PleachWarning: so is what is left in the end, where it was not before.
     """
     config = CompressConfig() if config is None else config
     if not isinstance(config, CompressConfig):
@@ -168,11 +184,11 @@ def _compress(
     teacher = predict(student, inputs)
     # Floats for another loss than the squared error need be nothing that outputs are to be like.
     given = labels if labels is None or labels.dtype.kind != "f" or loss == "mse" else None
-    guessing = _doubt(teacher, given)
+    doubtful, guessing = _doubt(teacher, given)
     if guessing:
         warnings.warn(
-            f"{guessing}: are its layers, their order and functions, and the scale of its inputs "
-            "those that it was trained with?",
+            f"{guessing}: are the network's layers, their order and functions, and the scale of "
+            "its inputs those that it was trained with?",
             GuessWarning,
             stacklevel=3,
         )
@@ -202,11 +218,12 @@ def _compress(
         retrain(stage, config.share.train, _reassignment(student, config.share))
         done(stage)
         left = predict(student, inputs) / scale.factors
-        lost = None if guessing else _doubt(left, given)
+        gone, lost = _doubt(left, given, doubtful)
         if lost:
             warnings.warn(
-                f"after compression {lost}: keep more of its weights (density), or retrain it "
-                "longer (epochs; of few inputs an epoch is few steps)",
+                f"after compression {lost}: keep more of its weights (density), let more values "
+                "differ (clusters), or retrain it longer (epochs; of few inputs an epoch is few "
+                "steps)",
                 PleachWarning,
                 stacklevel=3,
             )
@@ -214,6 +231,12 @@ def _compress(
         stage = "fixed point"
         fixed = _fixed(student, calibration, config, original, scale.exponents)
         dumps(fixed)  # what no file holds is refused while there is a network to hand out
+        if given is not None and given.dtype.kind == "f":
+            few = slice(None, None, -(-len(inputs) // FIXED_LOOKED_AT))
+            words = fixed.quantise(as_numbers(calibration, "calibration inputs")[few])
+            left = torch.from_numpy(fixed.dequantise(Reference(fixed).run(words)))
+            if lost := _doubt(left, given[few], {*doubtful, *gone})[1]:
+                warnings.warn(f"in fixed point {lost}: {FIXED_HELP}", PleachWarning, stacklevel=3)
         done(stage, fixed)
     except (PleachError, PleachWarning, MemoryError) as error:  # a warning made an error, too
         scale.undo()
@@ -369,22 +392,18 @@ class _Measured:
             self._metric = self._default(loss, labels, count, outputs)
 
     def _default(self, loss, labels, count: int, outputs: int) -> Metric:
-        if self._labels.ndim == 1 and isinstance(loss, str):
-            return ERROR
-        if loss == "mse":
-            return RMSE
-        if callable(loss):
-            try:
-                self._labels = as_targets(labels, count, outputs)
-                return for_targets(self._labels, outputs)
-            except DataError:
-                pass
+        if isinstance(loss, str):
+            return for_targets(self._labels, outputs, loss)
+        try:
+            self._labels = as_targets(labels, count, outputs)
+            return for_targets(self._labels, outputs)
+        except DataError:
+            pass
 
         def own(found: np.ndarray, labels: np.ndarray) -> float:
-            function = LOSSES.get(loss) if isinstance(loss, str) else loss
             labels = torch.from_numpy(labels)
             labels = labels.float() if labels.is_floating_point() else labels
-            return float(function(torch.from_numpy(found).float(), labels))
+            return float(loss(torch.from_numpy(found).float(), labels))
 
         return Metric("loss", "", own)
 
@@ -403,14 +422,19 @@ class _Measured:
         return self._metric(found.astype(np.float64), self._labels)
 
 
-def _doubt(outputs: Tensor, labels: np.ndarray | None) -> str | None:
-    """What `doubt` says of outputs for the calibration inputs."""
+def _doubt(
+    outputs: Tensor, labels: np.ndarray | None, known: Collection[int] = ()
+) -> tuple[list[int], str | None]:
+    """The outputs for the calibration inputs that are in doubt, and what `doubt` says of them."""
     if not bool(outputs.isfinite().all()):
         raise ModelError("the network's outputs for the calibration inputs are not finite")
     try:
-        return None if labels is None else doubt(outputs.numpy(), labels)
+        if labels is not None:
+            found = outputs.numpy()
+            return in_doubt(found, labels), doubt(found, labels, known)
     except DataError:  # labels for a loss of one's own
-        return None
+        pass
+    return [], None
 
 
 def _schedule(student: nn.Module, stage: PruneConfig) -> Callable:

@@ -15,7 +15,7 @@ from pleach.compression.taken import taken
 from pleach.compression.train import predict
 from pleach.errors import ConfigError
 from pleach.files import check_figure, write_figure
-from pleach.metrics import as_targets, for_targets
+from pleach.metrics import Metric, as_targets, for_targets, named
 from pleach.models import layers_of
 
 DENSITIES = (0.8, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02)
@@ -28,7 +28,8 @@ class Sensitivity:
     Args:
         layer: qualified name.
         densities: shares kept of this layer alone.
-        errors: at each without retraining: per cent wrong, or the RMSE of a regression.
+        errors: at each without retraining: per cent wrong, of a regression `rmse` or, of
+            several outputs, `nrmse`.
     """
 
     layer: str
@@ -52,6 +53,7 @@ def sensitivity(
     labels: np.ndarray | Tensor,
     densities: Sequence[float] = DENSITIES,
     *,
+    metric: str | Metric | Callable[[np.ndarray, np.ndarray], float] | None = None,
     progress: Callable[[str, float, float], None] | None = None,
 ) -> list[Sensitivity]:
     """Prune each layer alone, by magnitude and without retraining (Han 2015, figure 6).
@@ -61,6 +63,7 @@ def sensitivity(
     Args:
         inputs, labels: what the error is measured on (`pleach.metrics.as_targets`).
         densities: shares of a layer's weights and biases to keep.
+        metric: as in `compress`; by default the one for the labels.
         progress: called with layer, density and error as each is measured.
 
     Raises:
@@ -87,7 +90,8 @@ def sensitivity(
             prune_(pruned, PruneConfig(density=density, layers=others | {name: density}))
             outputs = predict(pruned, inputs).numpy()
             targets = as_targets(labels, *outputs.shape)
-            errors.append(for_targets(targets, outputs.shape[1])(outputs, targets))
+            chosen = for_targets(targets, outputs.shape[1]) if metric is None else named(metric)
+            errors.append(chosen(outputs, targets))
             if progress is not None:
                 progress(name, density, errors[-1])
         curves.append(Sensitivity(name, densities, tuple(errors)))
