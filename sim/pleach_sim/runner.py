@@ -138,7 +138,12 @@ def run_cocotb(
             "timescale": TIMESCALE,
             "plusargs": list(plusargs),
         }
-        environment = {PARAMETERS: str(here / "parameters.json"), RESULTS: str(results)}
+        environment = {
+            PARAMETERS: str(here / "parameters.json"),
+            RESULTS: str(results),
+            # By default cocotb compiles all that is imported anew, numpy too: over a second a run.
+            "COCOTB_REWRITE_ASSERTION_FILES": f"{module.rpartition('.')[2]}.py",
+        }
         # What was built by links finds the libraries here.
         libraries = (str(config.libs_dir), os.environ.get("LD_LIBRARY_PATH"))
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))

@@ -17,7 +17,7 @@ NONE, RELU = Activation.NONE, Activation.RELU
 def small_engine(pes: int) -> EngineConfig:
     """An engine that holds every case and builds fast; queues are short, so that they fill up.
 
-    With 16 PEs they are in four groups, and pointers in blocks of two. One PE is made as for a
+    With 16 PEs they are in four groups, and pointers in blocks of four. One PE is made as for a
     small chip: it loads bit by bit, and memories have no output registers.
     """
     groups = 4 if pes == 16 else 1
@@ -27,10 +27,10 @@ def small_engine(pes: int) -> EngineConfig:
         groups=groups,
         layers=4,
         columns=1024,
-        block=2 if groups > 1 else 1,
-        entries=8192 // pes,
+        block=4 if groups > 1 else 1,
+        entries=8192 // pes * groups,
         codebook=512,
-        accumulators=max(32, 512 * groups // pes),
+        accumulators=256 if groups > 1 else max(32, 512 // pes),
         accumulator_bits=40,
         queue_depth=8,
         vectors=1 if small else 16,

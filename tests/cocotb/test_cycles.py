@@ -33,8 +33,11 @@ engines = pytest.mark.parametrize(
     [
         small_engine(1),
         small_engine(4),
-        replace(small_engine(16), groups=4, lanes=4, block=4, accumulators=256, entries=2048),
-        replace(small_engine(16), groups=2, lanes=8, outputs=256, accumulators=64, vectors=1),
+        small_engine(16),
+        replace(
+            small_engine(16), groups=2, lanes=8, block=2, entries=512, outputs=256, accumulators=64,
+            vectors=1,
+        ),  # fmt: skip
     ],
     ids=lambda config: f"{config.pes}-{config.groups}-{config.lanes}-{config.block}",
 )

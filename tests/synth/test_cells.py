@@ -18,6 +18,7 @@ from amaranth.lib.wiring import In, Out
 
 from pleach_hw import synth as synth_module
 from pleach_hw.boards import board
+from pleach_hw.cache import cached
 from pleach_hw.export import to_verilog
 from pleach_hw.primitives import BlockRam, LutRam, Multiplier
 from pleach_sim.runner import run_cocotb
@@ -159,25 +160,23 @@ class Comparison(wiring.Component):
         return m
 
 
-def gates(folder, designs, family):
+def gates(designs, family):
     """For each design, Verilog by its name: Verilog of it after synthesis for a chip, small cells
-    as their models and the others as instances, and the netlist that it is of."""
-    (folder / "ecp5_cells.v").write_text(ECP5_CELLS)
+    as their models and the others as instances, and the netlist that it is of. Cached."""
+    files = {"ecp5_cells.v": ECP5_CELLS}
     models = "read_verilog -DNO_INCLUDES +/ecp5/cells_sim.v\nread_verilog -overwrite ecp5_cells.v"
     if family == "iCE40":
         # Yosys takes minutes to read the largest RAM: those that Verilator reads stay black boxes.
         ports = (re.match(r".*?\);\n", cell, re.S)[0] for cell in LARGE)
-        (folder / "stubs.v").write_text(
-            "".join(f"(* blackbox *) {port}endmodule\n" for port in ports)
-        )
+        files["stubs.v"] = "".join(f"(* blackbox *) {port}endmodule\n" for port in ports)
         small = ICE40_CELLS
         for cell in LARGE:
             small = small.replace(cell, "")
-        (folder / "cells_sim.v").write_text(small)
+        files["cells_sim.v"] = small
         models = "read_verilog cells_sim.v\nread_verilog stubs.v"
     script = f"{models}\ndesign -save models\ndesign -reset\n"
     for name, verilog in designs.items():
-        (folder / f"{name}.v").write_text(verilog)
+        files[f"{name}.v"] = verilog
         flow = synth_module._FLOWS[family].script.replace("top.v", f"{name}.v")
         script += f"""{flow}
 select top
@@ -192,16 +191,23 @@ rename top {name}
 write_verilog -noattr {name}.mapped.v
 design -reset
 """
-    (folder / "script.ys").write_text(script)
-    arguments = ["-q", "-l", "yosys.log", "-s", "script.ys"]
-    synth_module._run(synth_module._YOSYS, arguments, folder, "yosys.log", 300)
+    files["script.ys"] = script
+
+    def make(folder):
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        arguments = ["-q", "-l", "yosys.log", "-s", "script.ys"]
+        synth_module._run(synth_module._YOSYS, arguments, folder, "yosys.log", 300)
+
+    key = [synth_module._version(synth_module._YOSYS), *files, *files.values()]
+    folder = cached("gates", key, make)
     return {
         name: ((folder / f"{name}.mapped.v").read_text(), (folder / f"{name}.il").read_text())
         for name in designs
     }
 
 
-def compare(tmp_path, cases, family, late=False):
+def compare(cases, family, late=False):
     texts = [to_verilog(Comparison(cases, family, late), "comparison")]
     texts += [ECP5_CELLS] if family == "ecp5" else LARGE
     designs, cells = {}, {}
@@ -210,7 +216,7 @@ def compare(tmp_path, cases, family, late=False):
             chip = CHIPS[family] if how == MAPPED else None
             designs[f"mapped_{number}"] = to_verilog(make(**parameters), platform=chip)
             cells[f"mapped_{number}"] = CELLS_OF[family][make]
-    for name, (text, netlist) in (gates(tmp_path, designs, family) if designs else {}).items():
+    for name, (text, netlist) in (gates(designs, family) if designs else {}).items():
         assert re.search(rf"cell \\({cells[name]}) ", netlist)
         texts.append(text)
     found = run_cocotb(
@@ -220,17 +226,17 @@ def compare(tmp_path, cases, family, late=False):
     return found["differed"]
 
 
-def test_ecp5_cells(tmp_path):
-    assert compare(tmp_path, ECP5, "ecp5") == 0
+def test_ecp5_cells():
+    assert compare(ECP5, "ecp5") == 0
 
 
-def test_ice40_cells(tmp_path):
-    assert compare(tmp_path, ICE40, "iCE40") == 0
+def test_ice40_cells():
+    assert compare(ICE40, "iCE40") == 0
 
 
-def test_a_cycle_too_many_is_found_out(tmp_path):
+def test_a_cycle_too_many_is_found_out():
     cases = [ECP5[3], ECP5[6]]
-    assert compare(tmp_path, cases, "ecp5", late=True) == 0b11
+    assert compare(cases, "ecp5", late=True) == 0b11
 
 
 def test_ecp5_cells_have_all_their_registers():

@@ -14,11 +14,11 @@ from tests.synth.test_cells import LARGE, gates
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_gates_of_a_small_engine(tmp_path, monkeypatch):
+def test_the_gates_of_a_small_engine(monkeypatch):
     """The iCEBreaker's engine as cells gives the reference's words in the cycle model's cycles."""
     chip = board("icebreaker")
     verilog = to_verilog(Engine(chip.engine), platform=chip)
-    text, _ = gates(tmp_path, {simulate.TOP: verilog}, chip.family)[simulate.TOP]
+    text, _ = gates({simulate.TOP: verilog}, chip.family)[simulate.TOP]
     monkeypatch.setattr(simulate, "engine_verilog", lambda *_: "\n".join([text, *LARGE]))
     rng = np.random.default_rng(1)
     model = random_model(rng, [90, 60, 40, 12])
