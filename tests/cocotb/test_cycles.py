@@ -35,9 +35,15 @@ engines = pytest.mark.parametrize(
         small_engine(4),
         small_engine(16),
         replace(
-            small_engine(16), groups=2, lanes=8, block=2, entries=512, outputs=256, accumulators=64,
+            small_engine(16),
+            groups=2,
+            lanes=8,
+            block=2,
+            entries=512,
+            outputs=256,
+            accumulators=64,
             vectors=1,
-        ),  # fmt: skip
+        ),
     ],
     ids=lambda config: f"{config.pes}-{config.groups}-{config.lanes}-{config.block}",
 )
