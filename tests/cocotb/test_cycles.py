@@ -55,7 +55,7 @@ def test_nasty_models(config):
 
 
 @engines
-@settings(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_random_models(config, data):
     """Twelve models on each start of the simulator."""

@@ -1,8 +1,4 @@
-"""What each block of an engine of 16 PEs takes stays within a budget: nothing grows unnoticed.
-
-The loader, nine tenths of an engine of one PE, has its budget in tests/cocotb/test_benches.py,
-where that is synthesised.
-"""
+"""What each block of an engine of 16 PEs takes stays within a budget: nothing grows unnoticed."""
 
 import pytest
 
@@ -10,8 +6,10 @@ from pleach.reference import EngineConfig
 from pleach_hw.boards import board
 from pleach_hw.control import ControlUnit
 from pleach_hw.drain import DrainUnit
+from pleach_hw.entry_decoder import EntryDecoder
 from pleach_hw.host_link import HostLink
 from pleach_hw.lnzd import NonZeroDetector
+from pleach_hw.loader import Loader
 from pleach_hw.packing import InputUnpack, OutputPack
 from pleach_hw.pe import ProcessingElement
 from pleach_hw.requantize import RequantizeUnit
@@ -25,6 +23,8 @@ ENGINE = EngineConfig(pes=16)
 BLOCKS = {
     "processing element": (ProcessingElement(EngineConfig(pes=1, accumulators=64)), 540, 5),
     "host link": (HostLink(ENGINE), 480, 0),
+    "loader": (Loader(ENGINE), 5300, 0),
+    "entry decoder": (EntryDecoder(1 << 20), 3100, 0),
     "scatter": (Scatter(ENGINE), 290, 0),
     "input": (InputUnpack(lanes=4), 200, 0),
     "non-zero detection": (NonZeroDetector(), 250, 0),
