@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pleach import data
-from pleach.cli.output import print_table
+from pleach.compile.balance import balanced
 from pleach.compression import (
     CompressConfig,
     PruneConfig,
@@ -25,12 +25,13 @@ from pleach.compression import (
     compress,
     train,
 )
-from pleach.compression.balance import balanced
 from pleach.compression.train import as_floats
+from pleach.cycles import CycleModel
+from pleach.engine import EngineConfig
 from pleach.files import write_whole
 from pleach.metrics import wrong_percent
-from pleach.reference import EngineConfig, Reference
-from pleach.reference.cycles import CycleModel
+from pleach.reference import Reference
+from pleach_cli.output import print_table
 
 PES = 16
 

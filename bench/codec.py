@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pleach.cli.output import print_table
 from pleach.compression import kmeans
 from pleach.files import write_whole
 from pleach.format import (
@@ -32,11 +31,13 @@ from pleach.format import (
     load,
     loads,
     read_published,
+    save,
     write_published,
 )
 from pleach.format.bitstream import Coding
 from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution
 from pleach.reference import Reference
+from pleach_cli.output import print_table
 
 MODEL = Path(__file__).parent / "models/lenet_300_100_small.pleach"
 FC6 = (4096, 9216)
@@ -221,7 +222,7 @@ def fc6() -> None:
         Path("/proc/self/clear_refs").write_text("5")
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
         start = time.perf_counter()
-        path = CompressedModel((shared_layer(weights, 32),)).save(f"{folder}/fc6.pleach")
+        path = save(CompressedModel((shared_layer(weights, 32),)), f"{folder}/fc6.pleach")
         seconds = time.perf_counter() - start
         peak = next(
             int(line.split()[1]) * 1024

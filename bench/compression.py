@@ -28,7 +28,6 @@ import numpy as np
 
 import pleach
 from pleach import models
-from pleach.cli.output import print_table
 from pleach.compression import CompressConfig, TrainConfig, compress, error_percent, train
 from pleach.data import load
 from pleach.errors import ConfigError
@@ -38,6 +37,7 @@ from pleach.metrics import wrong_percent
 from pleach.reference import Reference
 from pleach.report import entropy_bound, layer_reports
 from pleach.settings import from_dict
+from pleach_cli.output import print_table
 from pleach_sim.readback import read_back
 
 FOLDER = Path(__file__).parent
@@ -136,7 +136,7 @@ def run(name: str, hold_out: int) -> dict:
     seconds = time.monotonic() - start
     path = (BUILD if hold_out else MODELS) / f"{name}.pleach"
     path.parent.mkdir(parents=True, exist_ok=True)
-    compressed.save(path)
+    pleach.save(compressed, path)
     inputs, answers = held or (data.test_images, data.test_labels)
     result = measure(path, recipe, inputs, answers) | {
         "error_of": f"{hold_out} training images kept back" if hold_out else TEST,

@@ -20,14 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pleach.cli.output import print_table
-from pleach.compression.balance import balanced
-from pleach.explore import memory_bits
+from pleach.compile.balance import balanced
+from pleach.compile.explore import memory_bits
+from pleach.cycles import CycleModel
+from pleach.engine import EngineConfig
 from pleach.files import write_whole
 from pleach.model import Activation, CompressedLayer, CompressedModel
 from pleach.processes import workers
-from pleach.reference import EngineConfig, Reference
-from pleach.reference.cycles import CycleModel
+from pleach.reference import Reference
+from pleach_cli.output import print_table
 from pleach_sim.simulate import Job, simulate_jobs
 
 # Han et al., EIE, ISCA 2016: inputs, outputs, densities of weights and activations in per cent from

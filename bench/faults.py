@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pleach.engine.words import HEADER_WORDS
 from pleach.errors import FormatError
 from pleach.format import dumps, loads
-from pleach.format.words import HEADER_WORDS
 
 MODELS = Path(__file__).parent / "models"
 

@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 
 from pleach import data
-from pleach.cli.output import print_table
-from pleach.compression.balance import balanced
-from pleach.explore import memory_bits
+from pleach.compile.balance import balanced
+from pleach.compile.explore import memory_bits
+from pleach.cycles import BREAKDOWN, CycleModel
+from pleach.engine import EngineConfig
 from pleach.files import write_whole
 from pleach.format import load
 from pleach.model import CompressedModel
-from pleach.reference import EngineConfig
-from pleach.reference.cycles import BREAKDOWN, CycleModel
+from pleach_cli.output import print_table
 from pleach_sim.simulate import Job, simulate_jobs
 
 MODEL = Path(__file__).parent / "models/lenet_300_100_accurate.pleach"

@@ -20,13 +20,13 @@ from statistics import median_low
 
 from dense import DenseEngine, dense_cycles  # beside this file
 
-from pleach.cli.output import print_table
+from pleach.engine import EngineConfig
 from pleach.files import write_whole
-from pleach.reference import EngineConfig
+from pleach_cli.output import print_table
 from pleach_hw.boards import board
-from pleach_hw.estimate import FAMILY, estimate
-from pleach_hw.pe import ProcessingElement
-from pleach_hw.synth import synth
+from pleach_hw.build.estimate import FAMILY, estimate
+from pleach_hw.build.synth import synth
+from pleach_hw.compute.pe import ProcessingElement
 
 #: LeNet-300-100
 SHAPES = ((784, 300), (300, 100), (100, 10))

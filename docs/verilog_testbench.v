@@ -9,7 +9,7 @@
 //   $ vvp testbench +sent=sent.hex +answers=answers.hex
 //
 // A line of a file is a word in hexadecimal, 33 bits of it: tlast, then tdata. tests/golden has two
-// files; pleach_sim.host.write_vectors makes them of a .pleach file and inputs (docs/engine.md).
+// files; pleach.host.write_vectors makes them of a .pleach file and inputs (docs/engine.md).
 
 `timescale 1ns / 1ps
 

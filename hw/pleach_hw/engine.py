@@ -4,14 +4,14 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from pleach.reference import EngineConfig
-from pleach_hw.control import ControlUnit
-from pleach_hw.drain import DrainUnit
-from pleach_hw.host_link import HostLink
-from pleach_hw.lnzd import NonZeroDetector, column_width, vector_layout, widened
-from pleach_hw.loader import Loader
-from pleach_hw.packing import InputUnpack, OutputPack
-from pleach_hw.pe import STROBES, ProcessingElement
+from pleach.engine import EngineConfig
+from pleach_hw.compute.control import ControlUnit
+from pleach_hw.compute.drain import DrainUnit
+from pleach_hw.compute.lnzd import NonZeroDetector, column_width, vector_layout, widened
+from pleach_hw.compute.pe import STROBES, ProcessingElement
+from pleach_hw.io.host_link import HostLink
+from pleach_hw.io.packing import InputUnpack, OutputPack
+from pleach_hw.load.loader import Loader
 from pleach_hw.primitives import hop
 
 

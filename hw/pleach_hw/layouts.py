@@ -2,7 +2,7 @@
 
 from amaranth.lib import data
 
-from pleach.format.words import Word
+from pleach.engine.words import Word
 
 
 def layout(word: Word) -> data.StructLayout:

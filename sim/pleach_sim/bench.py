@@ -11,9 +11,9 @@ from cocotb.triggers import ClockCycles, RisingEdge, SimTimeoutError, with_timeo
 from cocotb.utils import get_sim_steps, get_sim_time
 from cocotbext.axi import AxiStreamBus, AxiStreamSink, AxiStreamSource
 
+from pleach.engine.protocol import EngineError, Status
+from pleach.host import Answer, load_packet, run_packet, status_packet
 from pleach.model import InputType
-from pleach.reference.protocol import EngineError, Status
-from pleach_sim.host import Answer, load_packet, run_packet, status_packet
 from pleach_sim.patterns import pauses
 
 PERIOD_NS = 10

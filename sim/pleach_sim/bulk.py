@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from amaranth.hdl import ClockSignal, Instance, Module, Shape, Value
 
+from pleach.engine import EngineConfig
 from pleach.model import CompressedModel
-from pleach.reference import EngineConfig
-from pleach_hw.export import engine_verilog
-from pleach_hw.pointer_read import block_layout
-from pleach_hw.weight_read import entry_layout
+from pleach_hw.build.export import engine_verilog
+from pleach_hw.compute.pointer_read import block_layout
+from pleach_hw.compute.weight_read import entry_layout
 
 POINTERS, ENTRIES = "pointer_read.blocks", "weight_read.entries"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import cocotb
 import numpy as np
 
+from pleach.engine.protocol import EngineError
 from pleach.model import InputType
-from pleach.reference.protocol import EngineError
 from pleach_sim.bench import EngineBench
 from pleach_sim.runner import parameters, report
 

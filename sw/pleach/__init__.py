@@ -1,6 +1,6 @@
 """Pleach: hardware co-design for compressed neural networks.
 
-`compress` turns a torch network into a `CompressedModel`, `CompressedModel.save` writes it as one
+`compress` turns a torch network into a `CompressedModel`, `save` writes it as one
 bitstream, `load` reads it back without any model code, and `pleach.reference.Reference` runs it
 in numpy exactly as the engine does.
 """
@@ -13,18 +13,22 @@ _LAZY = {
         "pleach.model": "Activation CompressedLayer CompressedModel InputType",
         "pleach.errors": "PleachError PleachWarning GuessWarning TrainingError",
         "pleach.format": "load save",
-        "pleach.reference": "EngineConfig Reference",
+        "pleach.engine": "EngineConfig",
+        "pleach.reference": "Reference",
         "pleach.compression": "CompressConfig PruneConfig ShareConfig TrainConfig compress "
         "error_percent finish prune_ reassign_ remove_neurons_ share_ train",
     }.items()
     for name in names.split()
 }
 _MODULES = (
+    "compile",
     "compression",
+    "cycles",
     "data",
+    "engine",
     "errors",
-    "explore",
     "format",
+    "host",
     "metrics",
     "model",
     "models",

@@ -11,7 +11,6 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -510,12 +509,6 @@ class CompressedModel:
                     f"layer {layer.name!r} is a convolution: the engine runs fully connected "
                     "layers only; the reference runs both (pleach evaluate)"
                 )
-
-    def save(self, path: str | Path) -> Path:
-        """Write the bitstream to ``path``; the file appears whole or not at all."""
-        from pleach.format import save
-
-        return save(self, path)
 
 
 def accumulator_bits(layer: CompressedLayer, magnitude: int) -> int:

@@ -10,10 +10,10 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles
 
+from pleach.engine.protocol import Command, EngineError, command_word
+from pleach.host import load_packet, run_packet, status_packet
 from pleach.model import InputType
-from pleach.reference.protocol import Command, EngineError, command_word
 from pleach_sim.bench import EngineBench
-from pleach_sim.host import load_packet, run_packet, status_packet
 from pleach_sim.runner import parameters, report
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from pleach.engine import EngineConfig
 from pleach.model import Activation, CompressedLayer, CompressedModel, InputType
-from pleach.reference import EngineConfig, Reference
+from pleach.reference import Reference
 from pleach_sim.simulate import Job
 from tests.strategies import random_inputs, random_layer, random_model
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pleach.engine import EngineConfig
+from pleach.engine.protocol import EngineError, Resource
+from pleach.engine.words import HEADER_WORDS
 from pleach.format import dumps
-from pleach.format.words import HEADER_WORDS
 from pleach.model import Activation, CompressedLayer, CompressedModel, InputType
-from pleach.reference import EngineConfig
-from pleach.reference.protocol import EngineError, Resource
 
 # Word of the file at which the first section starts, and of its first payload word.
 SECTION = HEADER_WORDS

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from pleach.format import dumps, loads
-from pleach.reference import EngineConfig, Reference
+from pleach.engine import EngineConfig
+from pleach.format import dumps, loads, save
+from pleach.reference import Reference
 from pleach_sim.bulk import bulk_verilog, contents, file_name
 from pleach_sim.runner import run_cocotb
 from pleach_sim.simulate import JOBS, TOP, Job, simulate_jobs
@@ -37,7 +38,7 @@ def test_contents_are_what_load_writes(tmp_path):
     np.savez(tmp_path / "data.npz", inputs=inputs, outputs=Reference(model).run(inputs))
     job = {
         "name": "stream",
-        "model": str(model.save(tmp_path / "model.pleach")),
+        "model": str(save(model, tmp_path / "model.pleach")),
         "data": str(tmp_path / "data.npz"),
         "idle": "none",
         "stall": "none",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pleach.reference import EngineConfig
-from pleach.reference.cycles import CycleModel
+from pleach.cycles import CycleModel
+from pleach.engine import EngineConfig
 from pleach_sim.simulate import Job, simulate_jobs
 from tests.cocotb.cases import nasty, small_engine
 from tests.strategies import models, random_inputs

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pleach.engine import EngineConfig
 from pleach.errors import FormatError, PleachError
-from pleach.format import dumps, loads
-from pleach.reference import EngineConfig, Reference
-from pleach_hw.export import engine_verilog
+from pleach.format import dumps, loads, save
+from pleach.reference import Reference
+from pleach_hw.build.export import engine_verilog
 from pleach_sim.patterns import PATTERNS
 from pleach_sim.runner import available, run_cocotb
 from pleach_sim.simulate import TOP, Job, simulate, simulate_jobs
@@ -67,7 +68,7 @@ def test_protocol(pes, tmp_path):
         inputs = images(model, 4)
         data = tmp_path / f"{name}.npz"
         np.savez(data, inputs=inputs, outputs=Reference(model).run(inputs))
-        file = model.save(tmp_path / f"{name}.pleach")
+        file = save(model, tmp_path / f"{name}.pleach")
         parameters[name] = {"model": str(file), "data": str(data), "layers": len(model.layers)}
     parameters["bad_files"] = []
     for number, bad in enumerate([*bad_files(network()), *too_large(config)]):
@@ -161,7 +162,7 @@ def test_a_mismatch_names_the_layer_and_leaves_a_waveform(tmp_path, monkeypatch)
     """One output of the reference is falsified: image, layer, row and both values are told."""
     model = network()
     inputs = images(model, 3)
-    path = model.save(tmp_path / "network.pleach")
+    path = save(model, tmp_path / "network.pleach")
     honest = Reference.trace
     wanted = int(honest(Reference(model), inputs)[-1].outputs[1, 2])
 

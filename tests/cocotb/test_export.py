@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pleach.engine import EngineConfig
 from pleach.format import load
-from pleach.reference import EngineConfig
+from pleach.host import write_vectors
 from pleach_hw.boards import board
-from pleach_hw.cache import cached
-from pleach_hw.export import engine_verilog, write_engine
+from pleach_hw.build.cache import cached
+from pleach_hw.build.export import engine_verilog, write_engine
 from pleach_sim.bulk import BulkPlatform
-from pleach_sim.host import write_vectors
 from pleach_sim.runner import _MAKE_OPTIONS, _tools
 from tests.golden import make
 
@@ -130,7 +130,7 @@ def test_an_engine_is_cached_for_each_platform(monkeypatch, tmp_path):
         return cached(kind, key, lambda work: (work / "engine.v").write_text(""))
 
     monkeypatch.setenv("PLEACH_CACHE", str(tmp_path))
-    monkeypatch.setattr("pleach_hw.export.cached", remember)
+    monkeypatch.setattr("pleach_hw.build.export.cached", remember)
     chip = board("ulx3s-85f")
     platforms = [None, chip, replace(chip, device="LFE5U-25F"), board("icebreaker")]
     platforms += [BulkPlatform(), BulkPlatform()]

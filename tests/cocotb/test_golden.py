@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pleach.engine import EngineConfig
 from pleach.format import load
-from pleach.reference import EngineConfig, Reference
-from pleach_hw.export import engine_verilog
+from pleach.reference import Reference
+from pleach_hw.build.export import engine_verilog
 from pleach_sim.runner import run_cocotb
 from pleach_sim.simulate import TOP
 from tests.golden import make

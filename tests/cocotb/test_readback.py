@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pleach.engine import EngineConfig
 from pleach.errors import FormatError
 from pleach.format import dumps, load
 from pleach.model import CompressedModel, Convolution, InputType
-from pleach.reference import EngineConfig
 from pleach_sim.readback import read_back
 from tests.strategies import random_layer
 

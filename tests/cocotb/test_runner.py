@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pleach.errors import ConfigError, ToolError
-from pleach_hw.cache import cache_folder
-from pleach_hw.export import to_verilog
+from pleach_hw.build.cache import cache_folder
+from pleach_hw.build.export import to_verilog
 from pleach_sim import runner
 from pleach_sim.patterns import PATTERNS, pauses
 from pleach_sim.runner import available, run_cocotb

@@ -8,11 +8,12 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pleach.engine import EngineConfig
 from pleach.model import Activation
-from pleach.reference import EngineConfig, Requantizer
-from pleach_hw.arithmetic import drain_latency
-from pleach_hw.drain import DrainUnit
-from pleach_hw.pe import ProcessingElement
+from pleach.reference import Requantizer
+from pleach_hw.compute.arithmetic import drain_latency
+from pleach_hw.compute.drain import DrainUnit
+from pleach_hw.compute.pe import ProcessingElement
 from tests.gateware.streams import receive, simulate
 from tests.gateware.test_pe import broadcast, load, pause, wait_for
 

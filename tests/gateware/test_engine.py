@@ -10,14 +10,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pleach.cycles import CycleModel
+from pleach.engine import EngineConfig
+from pleach.engine.protocol import EngineError
 from pleach.errors import CapacityError
 from pleach.format import dumps, loads
+from pleach.host import Answer, load_packet, run_packet, status_packet
 from pleach.model import CompressedModel, Convolution, InputType
-from pleach.reference import EngineConfig, Reference
-from pleach.reference.cycles import CycleModel
-from pleach.reference.protocol import EngineError
+from pleach.reference import Reference
 from pleach_hw.engine import Engine
-from pleach_sim.host import Answer, load_packet, run_packet, status_packet
 from tests.gateware.streams import simulate
 from tests.strategies import random_inputs, random_layer, random_model
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pleach.errors import FormatError
 from pleach.format import HuffmanTable, gaps, interleave
 from pleach.format.bitstream import Coding
-from pleach_hw.entry_decoder import EntryDecoder
-from pleach_hw.huffman import BitReader, SymbolReader
-from pleach_hw.loader import TableBuilder
-from pleach_hw.serial_decoder import SerialDecoder, SerialReader
+from pleach_hw.load.entry_decoder import EntryDecoder
+from pleach_hw.load.huffman import BitReader, SymbolReader
+from pleach_hw.load.loader import TableBuilder
+from pleach_hw.load.serial_decoder import SerialDecoder, SerialReader
 from tests.gateware.streams import receive, send, simulate
 from tests.strategies import random_layer
 

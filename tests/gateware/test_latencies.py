@@ -3,13 +3,14 @@
 import numpy as np
 from amaranth.hdl import Shape
 
-from pleach.explore import memory_bits
-from pleach.reference import EngineConfig, cycles
-from pleach_hw.drain import DrainUnit
-from pleach_hw.pointer_read import COLUMNS_AHEAD, PointerRead, block_layout
+from pleach.compile.explore import memory_bits
+from pleach.cycles import model as cycles
+from pleach.engine import EngineConfig
+from pleach_hw.compute.drain import DrainUnit
+from pleach_hw.compute.pointer_read import COLUMNS_AHEAD, PointerRead, block_layout
+from pleach_hw.compute.requantize import RequantizeUnit
+from pleach_hw.compute.weight_read import entry_layout
 from pleach_hw.primitives import Multiplier
-from pleach_hw.requantize import RequantizeUnit
-from pleach_hw.weight_read import entry_layout
 from tests.strategies import random_model
 
 

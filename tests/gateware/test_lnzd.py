@@ -5,7 +5,7 @@ from amaranth.hdl import ResetInserter, Signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleach_hw.lnzd import NonZeroDetector
+from pleach_hw.compute.lnzd import NonZeroDetector
 from tests.gateware.streams import receive, send, simulate, transact
 
 RATES = st.sampled_from([0.0, 0.3, 0.9])

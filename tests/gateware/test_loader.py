@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pleach.engine import EngineConfig
+from pleach.engine.protocol import Command, EngineError
 from pleach.errors import FormatError
 from pleach.format import dumps, loads
+from pleach.host import load_packet, run_packet, status_packet
 from pleach.model import CompressedModel, InputType
-from pleach.reference import EngineConfig, Reference
-from pleach.reference.protocol import Command, EngineError
-from pleach_sim.host import load_packet, run_packet, status_packet
+from pleach.reference import Reference
 from tests.cocotb.cases import network
 from tests.cocotb.damage import bad_files, paid, too_large
 from tests.gateware.test_engine import exchange

@@ -5,9 +5,9 @@ from itertools import product
 import numpy as np
 import pytest
 
+from pleach.host import run_packet
 from pleach.model import InputType
-from pleach_hw.packing import InputUnpack, OutputPack
-from pleach_sim.host import run_packet
+from pleach_hw.io.packing import InputUnpack, OutputPack
 from tests.gateware.streams import receive, send, simulate, transact
 from tests.gateware.test_drain import expected_vectors
 

@@ -8,8 +8,8 @@ from amaranth.hdl import ResetInserter, Signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleach.reference import EngineConfig
-from pleach_hw.pe import ProcessingElement
+from pleach.engine import EngineConfig
+from pleach_hw.compute.pe import ProcessingElement
 from tests.gateware.streams import simulate
 
 SMALL = EngineConfig(

@@ -9,7 +9,7 @@ import pytest
 
 from pleach.model import Activation
 from pleach.reference import Requantizer
-from pleach_hw.requantize import RequantizeUnit
+from pleach_hw.compute.requantize import RequantizeUnit
 from tests.gateware.streams import simulate
 
 

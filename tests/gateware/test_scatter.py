@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pleach.engine import EngineConfig
 from pleach.format import gaps
-from pleach.reference import EngineConfig
-from pleach_hw.scatter import Scatter
+from pleach_hw.load.scatter import Scatter
 from tests.gateware.streams import send, simulate
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pleach.engine.protocol import Command, EngineError
 from pleach.format import dumps
+from pleach.host import answer_words, hex_lines, load_packet, run_packet
 from pleach.model import CompressedModel, InputType
 from pleach.reference import Reference
-from pleach.reference.protocol import Command, EngineError
-from pleach_sim.host import answer_words, hex_lines, load_packet, run_packet
 from tests.strategies import random_inputs, random_model
 
 HERE = Path(__file__).parent

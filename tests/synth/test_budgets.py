@@ -2,19 +2,19 @@
 
 import pytest
 
-from pleach.reference import EngineConfig
+from pleach.engine import EngineConfig
 from pleach_hw.boards import board
-from pleach_hw.control import ControlUnit
-from pleach_hw.drain import DrainUnit
-from pleach_hw.entry_decoder import EntryDecoder
-from pleach_hw.host_link import HostLink
-from pleach_hw.lnzd import NonZeroDetector
-from pleach_hw.loader import Loader
-from pleach_hw.packing import InputUnpack, OutputPack
-from pleach_hw.pe import ProcessingElement
-from pleach_hw.requantize import RequantizeUnit
-from pleach_hw.scatter import Scatter
-from pleach_hw.synth import synth
+from pleach_hw.build.synth import synth
+from pleach_hw.compute.control import ControlUnit
+from pleach_hw.compute.drain import DrainUnit
+from pleach_hw.compute.lnzd import NonZeroDetector
+from pleach_hw.compute.pe import ProcessingElement
+from pleach_hw.compute.requantize import RequantizeUnit
+from pleach_hw.io.host_link import HostLink
+from pleach_hw.io.packing import InputUnpack, OutputPack
+from pleach_hw.load.entry_decoder import EntryDecoder
+from pleach_hw.load.loader import Loader
+from pleach_hw.load.scatter import Scatter
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -16,10 +16,10 @@ from amaranth.hdl import Cat, ClockSignal, Const, Elaboratable, Instance, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from pleach_hw import synth as synth_module
 from pleach_hw.boards import board
-from pleach_hw.cache import cached
-from pleach_hw.export import to_verilog
+from pleach_hw.build import synth as synth_module
+from pleach_hw.build.cache import cached
+from pleach_hw.build.export import to_verilog
 from pleach_hw.primitives import BlockRam, LutRam, Multiplier
 from pleach_sim.runner import run_cocotb
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pleach_hw.boards import board, boards
-from pleach_hw.floorplan import floorplan
+from pleach_hw.build.floorplan import floorplan
 
 
 def cells(pes, rams):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pleach.reference.cycles import CycleModel
+from pleach.cycles import CycleModel
 from pleach_hw.boards import board
+from pleach_hw.build.export import to_verilog
 from pleach_hw.engine import Engine
-from pleach_hw.export import to_verilog
 from pleach_sim import simulate
 from tests.strategies import random_inputs, random_model
 from tests.synth.test_cells import LARGE, gates

@@ -14,15 +14,15 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach import processes
+from pleach.engine import EngineConfig
 from pleach.errors import CapacityError, ConfigError, ToolError
-from pleach.reference import EngineConfig
-from pleach_hw import synth as synth_module
 from pleach_hw.boards import board, boards
-from pleach_hw.cache import cache_folder
-from pleach_hw.estimate import check_fits, estimate
-from pleach_hw.pe import ProcessingElement
+from pleach_hw.build import synth as synth_module
+from pleach_hw.build.cache import cache_folder
+from pleach_hw.build.estimate import check_fits, estimate
+from pleach_hw.build.synth import synth
+from pleach_hw.compute.pe import ProcessingElement
 from pleach_hw.primitives import BlockRam, Multiplier
-from pleach_hw.synth import synth
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints"
 

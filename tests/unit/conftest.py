@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from pleach.cli import main
+from pleach_cli import main
 
 
 def call(*args):

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from pleach.compile.balance import balanced, deal, work
+from pleach.compile.explore import engines, memory_bits, sweep
 from pleach.compression import PruneConfig, prune_
-from pleach.compression.balance import balanced, deal, work
+from pleach.cycles import CycleModel
+from pleach.engine import EngineConfig
 from pleach.errors import ConfigError, ModelError
-from pleach.explore import engines, memory_bits, sweep
 from pleach.model import CompressedModel, Convolution
-from pleach.reference import EngineConfig, Reference
-from pleach.reference.cycles import CycleModel
+from pleach.reference import Reference
 from pleach_sim.simulate import Job, simulate_jobs
 from tests.strategies import random_inputs, random_layer, random_model
 

@@ -4,9 +4,9 @@ import platformdirs
 import pytest
 
 from pleach.errors import PleachWarning
-from pleach_hw import cache
-from pleach_hw.cache import cache_folder, cached, tool_environment
-from pleach_hw.export import to_verilog
+from pleach_hw.build import cache
+from pleach_hw.build.cache import cache_folder, cached, tool_environment
+from pleach_hw.build.export import to_verilog
 from tests.cocotb.small import Inverter
 
 

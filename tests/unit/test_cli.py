@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from pleach import data
+from pleach.engine import EngineConfig
 from pleach.format import load, loads, save
-from pleach.reference import EngineConfig, Reference
+from pleach.reference import Reference
 from pleach_hw.boards import boards
 from tests.strategies import random_model
 
@@ -21,7 +22,7 @@ from tests.strategies import random_model
 def process(*args, code=0, **options):
     """The command in a process of its own: returns its standard output and error."""
     done = subprocess.run(
-        [sys.executable, "-c", "from pleach.cli import main; main()", *map(str, args)],
+        [sys.executable, "-c", "from pleach_cli import main; main()", *map(str, args)],
         capture_output=True, text=True, timeout=240, **options,
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
@@ -143,7 +144,7 @@ def test_demo_without_a_download(tmp_path, pleach, monkeypatch):
 
 
 def test_a_description_that_was_damaged_is_none(tmp_path):
-    from pleach.cli.demo import _described
+    from pleach_cli.demo import _described
 
     file = tmp_path / "digits.json"
     for text in ("{", "[" * 100_000, "[]", "{}", '{"summary": 3}', "\xff"):
@@ -165,7 +166,7 @@ def test_export(tmp_path, pleach):
 
 def test_help_answers_at_once_and_has_examples(pleach):
     script = (
-        "import sys; from pleach.cli import app; "
+        "import sys; from pleach_cli import app; "
         "heavy = {'torch', 'numba', 'scipy', 'amaranth', 'cocotb', 'sklearn'} & set(sys.modules); "
         "assert not heavy, heavy"
     )
@@ -250,7 +251,7 @@ def test_a_simulator_that_is_not_there(tmp_path, in_process, monkeypatch):
 def test_an_interrupt_is_no_traceback(tmp_path):
     """It comes while the command waits for what a pipe has to say."""
     os.mkfifo(pipe := tmp_path / "model.pleach")
-    command = [sys.executable, "-c", "from pleach.cli import main; main()", "info", pipe]
+    command = [sys.executable, "-c", "from pleach_cli import main; main()", "info", pipe]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         writer = None
         while writer is None and process.poll() is None:

@@ -13,17 +13,18 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from pleach.cli.common import check_fits, labels_as, network_for
-from pleach.cli.compress import notes_of
-from pleach.cli.info import fractions_line
-from pleach.cli.simulate import answers_of, show
 from pleach.compression import PruneConfig, ShareConfig, Stage, prune_, share_
 from pleach.data import Dataset
 from pleach.data import load as load_data
+from pleach.engine import EngineConfig
 from pleach.errors import DataError, ModelError
 from pleach.format import load
 from pleach.models import load_checkpoint, mlp, save_checkpoint
-from pleach.reference import EngineConfig, Reference
+from pleach.reference import Reference
+from pleach_cli.common import check_fits, labels_as, network_for
+from pleach_cli.compress import notes_of
+from pleach_cli.info import fractions_line
+from pleach_cli.simulate import answers_of, show
 from tests.strategies import random_model
 
 QUICK = ("--epochs", 2, "--dataset")

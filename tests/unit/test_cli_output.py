@@ -14,11 +14,11 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from pleach.cli import app
-from pleach.cli.common import OUTPUTS
-from pleach.cli.output import print_table, progress, say, shortened
 from pleach.format import save
 from pleach.model import Activation, CompressedLayer, CompressedModel
+from pleach_cli import app
+from pleach_cli.common import OUTPUTS
+from pleach_cli.output import print_table, progress, say, shortened
 from tests.strategies import random_model
 
 MODELS = Path(__file__).parents[2] / "bench/models"
@@ -74,7 +74,7 @@ def test_bytes_that_are_no_text(tmp_path):
     shutil.copy(MODELS / "lenet_300_100_small.pleach", os.fsencode(tmp_path) + b"/\xff.pleach")
     for encoding in ("utf-8", "ascii"):
         done = subprocess.run(
-            [sys.executable, "-c", "from pleach.cli import main; main()", "info", b"\xff.pleach"],
+            [sys.executable, "-c", "from pleach_cli import main; main()", "info", b"\xff.pleach"],
             capture_output=True, cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": encoding},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -144,7 +144,7 @@ def test_a_bar_takes_no_markup(capsys, monkeypatch):
 def test_a_log_shows_life(capsys, monkeypatch):
     """A line when a step begins, one every half minute, one at the end."""
     now = [100.0]
-    monkeypatch.setattr("pleach.cli.output.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pleach_cli.output.time.monotonic", lambda: now[0])
     with progress("training [x]") as update:
         for epoch in range(1, 5):
             now[0] += 11
@@ -160,7 +160,7 @@ def test_a_log_shows_life(capsys, monkeypatch):
 
 def test_a_log_shows_life_while_nobody_reports(capsys, monkeypatch):
     """As while a simulator is compiled; what is said is the latest that is known."""
-    monkeypatch.setattr("pleach.cli.output.REPORT_EVERY", 0.01)
+    monkeypatch.setattr("pleach_cli.output.REPORT_EVERY", 0.01)
     with progress("building") as update:
         update("running", 1, 9)
         update("running", 2, 9)

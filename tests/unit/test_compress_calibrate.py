@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pleach.compression import calibrate
-from pleach.compression.calibrate import RealLayer, fraction_for
+from pleach.compile import calibrate
+from pleach.compile.calibrate import RealLayer, fraction_for
 from pleach.compression.pipeline import real_layers
 from pleach.errors import DataError, ModelError
 from pleach.model import Activation, Convolution, InputType, accumulator_bits

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleach.compression.order import clustered, moved, ordered, position_bits
+from pleach.compile.order import clustered, moved, ordered, position_bits
 from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution
 from pleach.reference import Reference
 

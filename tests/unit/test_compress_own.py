@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from pleach import finish
+from pleach.compile.calibrate import RealLayer, calibrate
 from pleach.compression import (
     CompressConfig,
     PruneConfig,
@@ -27,7 +28,6 @@ from pleach.compression import (
     share_,
     train,
 )
-from pleach.compression.calibrate import RealLayer, calibrate
 from pleach.compression.train import DROPOUTS, _drop, _dropped, exclusive, predict
 from pleach.errors import ConfigError, DataError, ModelError, TrainingError
 from pleach.format import dumps
@@ -421,7 +421,7 @@ def test_a_width_that_is_too_small_loses_no_training():
 
 
 def test_a_layer_that_no_section_holds_loses_no_training(monkeypatch):
-    monkeypatch.setattr("pleach.format.words.MAX_PAYLOAD", 20)
+    monkeypatch.setattr("pleach.engine.words.MAX_PAYLOAD", 20)
     with pytest.raises(
         TrainingError, match=r"fixed point: layer 'fc1': its .* weights take"
     ) as err:

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pleach.engine import EngineConfig
+from pleach.engine.words import HEADER_WORDS
 from pleach.errors import CapacityError, FormatError, ModelError, PleachError
 from pleach.format import HuffmanTable, dumps, gaps, load, loads, parse, save
 from pleach.format.huffman import package_merge
-from pleach.format.words import HEADER_WORDS
 from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution, InputType
-from pleach.reference import EngineConfig, Reference
+from pleach.reference import Reference
 from tests.strategies import models, random_inputs, random_layer, random_model
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -375,19 +376,19 @@ def test_the_padded_map_is_not_smaller_than_the_kernel():
 def test_a_layer_too_long_for_its_section_is_refused_before_it_is_written(monkeypatch):
     model = random_model(np.random.default_rng(5), [60, 40], density=0.9)
     size = len(dumps(model)) - 4 * (HEADER_WORDS + 2)
-    monkeypatch.setattr("pleach.format.words.MAX_PAYLOAD", size)
+    monkeypatch.setattr("pleach.engine.words.MAX_PAYLOAD", size)
     dumps(model)
     # A word less is found when the data are there, as it hangs on their order, half before.
-    monkeypatch.setattr("pleach.format.words.MAX_PAYLOAD", size - 1)
+    monkeypatch.setattr("pleach.engine.words.MAX_PAYLOAD", size - 1)
     with pytest.raises(ModelError, match=f"layer 'fc1': its .* weights take {size:,} bytes"):
         dumps(model)
     monkeypatch.setattr("pleach.format.interleave.encode", None)
-    monkeypatch.setattr("pleach.format.words.MAX_PAYLOAD", size // 2)
+    monkeypatch.setattr("pleach.engine.words.MAX_PAYLOAD", size // 2)
     with pytest.raises(ModelError, match="layer 'fc1': its .* weights take .* prune more"):
         dumps(model)
     named = replace(model, layers=(replace(model.layers[0], name="n" * 200, positions=[], codes=[],
                                            codebook=[]),))  # fmt: skip
-    monkeypatch.setattr("pleach.format.words.MAX_PAYLOAD", 100)
+    monkeypatch.setattr("pleach.engine.words.MAX_PAYLOAD", 100)
     with pytest.raises(ModelError, match="the layers' names take 215 bytes"):
         dumps(named)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from pleach.compile.explore import engines
+from pleach.engine import EngineConfig
 from pleach.errors import CapacityError, ConfigError, DataError, ModelError
-from pleach.explore import engines
 from pleach.format import dumps, loads
 from pleach.model import (
     Activation,
@@ -17,7 +18,7 @@ from pleach.model import (
     InputType,
     accumulator_bits,
 )
-from pleach.reference import EngineConfig, Reference
+from pleach.reference import Reference
 from tests.strategies import random_inputs, random_layer, random_model
 
 

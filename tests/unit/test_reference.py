@@ -11,11 +11,12 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from pleach.cycles import CycleModel
+from pleach.engine import EngineConfig
 from pleach.errors import CapacityError, ModelError
 from pleach.format import dumps, loads, parse, published_layers
 from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution, InputType
-from pleach.reference import EngineConfig, Reference
-from pleach.reference.cycles import CycleModel
+from pleach.reference import Reference
 from pleach.report import layer_reports
 from tests.strategies import models, random_inputs, random_layer
 

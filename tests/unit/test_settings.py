@@ -3,8 +3,8 @@
 import pytest
 
 from pleach.compression import CompressConfig
+from pleach.engine import EngineConfig
 from pleach.errors import ConfigError
-from pleach.reference import EngineConfig
 from pleach.settings import from_dict, from_toml
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pleach.engine import EngineConfig
 from pleach.errors import ConfigError
-from pleach.reference import EngineConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Signal
 
 #: Attributes of a register that synthesis does not merge with others of the same value.
-#: `pleach_hw.synth` heeds them where the chip is large.
+#: `pleach_hw.build.synth` heeds them where the chip is large.
 KEPT = {"pleach_hop": 1}
 
 

@@ -1,9 +1,7 @@
 """From a trained torch network to a `CompressedModel`: prune, share, fine-tune, calibrate."""
 
-from pleach.compression.calibrate import calibrate
 from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
 from pleach.compression.kmeans import kmeans
-from pleach.compression.order import ordered
 from pleach.compression.pipeline import Stage, compress, finish
 from pleach.compression.prune import prune_
 from pleach.compression.recipe import lenet_recipe
@@ -19,13 +17,11 @@ __all__ = [
     "ShareConfig",
     "Stage",
     "TrainConfig",
-    "calibrate",
     "compress",
     "error_percent",
     "finish",
     "kmeans",
     "lenet_recipe",
-    "ordered",
     "prune_",
     "reassign_",
     "remove_neurons_",

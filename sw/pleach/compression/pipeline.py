@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pleach.compression.calibrate import RealLayer, calibrate
+from pleach.compile.calibrate import RealLayer, calibrate
+from pleach.compile.order import ordered
 from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
-from pleach.compression.order import ordered
 from pleach.compression.prune import (
     check_weights,
     masks_of,

@@ -2,7 +2,7 @@
 
 from pleach.format.bitstream import LayerSizes, dumps, load, loads, naming, parse, save
 from pleach.format.huffman import HuffmanTable
-from pleach.format.interchange import (
+from pleach.format.published import (
     ALEXNET,
     LayerShape,
     PublishedLayer,

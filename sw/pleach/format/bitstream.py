@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pleach.engine import words
 from pleach.errors import FormatError, ModelError
 from pleach.files import write_whole
-from pleach.format import gaps, words
+from pleach.format import gaps
 from pleach.format.huffman import HuffmanTable
 from pleach.model import (
     Activation,

@@ -1,7 +1,6 @@
-"""The bit-exact numpy model of the engine, and what software and gateware share about it."""
+"""The bit-exact numpy model of the engine."""
 
-from pleach.reference.config import EngineConfig
-from pleach.reference.engine import LayerTrace, Reference
 from pleach.reference.requantizer import Requantizer
+from pleach.reference.run import LayerTrace, Reference
 
-__all__ = ["EngineConfig", "LayerTrace", "Reference", "Requantizer"]
+__all__ = ["LayerTrace", "Reference", "Requantizer"]

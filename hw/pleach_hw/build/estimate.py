@@ -1,0 +1,102 @@
+"""What an engine takes of a chip, estimated without synthesis.
+
+Block RAMs and multipliers are counted from the memories' shapes. LUT4 are fitted to the ECP5
+netlists of `bench/timing.py`, within a twentieth of them at 1, 4, 16 and 64 PEs; placing adds about
+a sixth. `pleach synth` has the real figures.
+"""
+
+from __future__ import annotations
+
+import re
+
+from amaranth.back import rtlil
+from amaranth.hdl import Shape
+
+from pleach.errors import CapacityError
+from pleach.engine import EngineConfig
+from pleach_hw.compute.arithmetic import LUT_CODEBOOK
+from pleach_hw.boards import Board
+from pleach_hw.compute.pe import ProcessingElement
+from pleach_hw.compute.pointer_read import block_layout
+from pleach_hw.primitives import ice40
+from pleach_hw.primitives.ecp5 import block_rams
+from pleach_hw.compute.weight_read import entry_layout
+
+#: the chips that it is for
+FAMILY = "ecp5"
+
+
+def estimate(config: EngineConfig) -> dict[str, int]:
+    """LUT4, block RAMs and multipliers of an engine, as `Board.holds` takes them."""
+    blocks = config.columns // config.block
+    pointers = block_rams(blocks, Shape.cast(block_layout(config)).width)
+    entries = block_rams(config.entries, Shape.cast(entry_layout(config)).width)
+    large = config.codebook > LUT_CODEBOOK
+    codebook = block_rams(config.codebook, 16) if large else 0
+    # LUT RAM comes in 16 words of 4 bits, 4 LUT4 each; deeper ones want multiplexers too.
+    accumulators = -(-config.accumulators // 16) * config.accumulator_bits * 1.25
+    pe = 290 + accumulators + config.queue_depth * 3 + (0 if large else config.codebook * 2.3)
+    return {
+        "lut4": round(BASE_LUT4 + config.drained * 250 + config.pes * pe),
+        "bram": config.pes * (pointers + entries + codebook),
+        "mult": config.pes,
+    }
+
+
+def check_fits(config: EngineConfig, chip: Board) -> None:
+    """Refuse an engine that a chip cannot hold, before any tool is run.
+
+    Multipliers and RAMs are those of the PEs, counted in one as it is elaborated for the chip; LUT4
+    are `estimate`'s, where it is for the chip, and a tenth less.
+
+    Raises:
+        CapacityError: with all that is short, what the engine wants of it and what there is.
+    """
+    text = rtlil.convert(ProcessingElement(config), platform=chip, emit_src=False)
+    cells = re.findall(r"^  cell \\(\w+) ", text, re.M)
+    memories = re.findall(r"^  memory width (\d+) size (\d+) ", text, re.M)
+    wanted = {
+        "mult": sum(cell in ("MULT18X18D", "SB_MAC16") for cell in cells),
+        "spram": cells.count("SB_SPRAM256KA"),
+        "bram": cells.count("DP16KD"),
+    }
+    if chip.family == "iCE40":
+        # Smaller ones become flip-flops.
+        rams = [(int(size), int(width)) for width, size in memories if int(size) >= 8]
+        wanted["bram"] += sum(ice40.block_rams(*ram) for ram in rams)
+    wanted = {name: config.pes * number for name, number in wanted.items()}
+    if chip.family == FAMILY:
+        wanted["lut4"] = round(0.9 * estimate(config)["lut4"])
+    refuse_short(f"an engine of {config.pes} PEs", wanted, chip)
+
+
+def refuse_short(what: str, wanted: dict[str, int], chip: Board) -> None:
+    """Refuse what takes more of a resource than the chip has.
+
+    Raises:
+        CapacityError: with all that is short.
+    """
+    short = [
+        f"{wanted[name]:,} {words} of {there:,}"
+        for name, words in RESOURCES.items()
+        if wanted.get(name, 0) > (there := getattr(chip, name))
+    ]
+    if short:
+        raise CapacityError(
+            f"{what} does not fit the {chip.device} of {chip.name}: it wants at least "
+            f"{', '.join(short)}; "
+            f"take fewer PEs, smaller capacities or a larger chip ({chip.name}'s own engine has "
+            f"{chip.engine.pes} PEs)"
+        )
+
+
+#: a `Board`'s fields in words
+RESOURCES = {
+    "lut4": "LUT4",
+    "bram": "block RAMs",
+    "mult": "multipliers",
+    "spram": "single-port RAMs",
+}
+
+# Host link, loader with its decoder, control, LNZD.
+BASE_LUT4 = 5700

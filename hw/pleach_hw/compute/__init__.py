@@ -1,0 +1,1 @@
+"""What computes: control, non-zero detection, processing elements, drains."""

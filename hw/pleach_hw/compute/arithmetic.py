@@ -1,0 +1,135 @@
+"""Codebook lookup, multiplication, accumulation."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from pleach.engine import EngineConfig
+from pleach_hw.compute.weight_read import entry_layout
+from pleach_hw.primitives import BlockRam, LutRam, Multiplier, delay
+from pleach_hw.primitives.delay import delays
+
+# Largest codebook in LUT RAM: 64 values take 150 LUT4 of every PE, 128 would take 300.
+LUT_CODEBOOK = 64
+
+
+def drain_latency(config: EngineConfig) -> int:
+    """Cycles from a drain to its accumulator at the output."""
+    return 3 * config.ram_latency + Multiplier.latency
+
+
+class ArithmeticUnit(wiring.Component):
+    """Multiplies and accumulates an entry, or drains a row, every cycle; nothing ever waits.
+
+    An operation begins with `mac` or `drain`, never both; `activation`, `parity` and
+    `codebook_base`, or `drain_row` and `drain_parity`, belong to that cycle, `entry` follows
+    `ram_latency` cycles later. Operations take effect in the order in which they begin. A
+    drain shows its row's accumulator as `drained`, with `drained_valid`, `drain_latency` cycles
+    later and leaves 0 in it. Sums wrap; the compiler proves that none does (docs/numerics.md).
+
+    Reset drops the operations begun; accumulators and codebook stay. The codebook is written
+    through `codebook_*`, only while no MAC is on its way.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        row = range(config.accumulators)
+        super().__init__(
+            {
+                "mac": In(1),
+                "activation": In(signed(16)),
+                "parity": In(1),
+                "codebook_base": In(range(config.codebook)),
+                "entry": In(entry_layout(config)),
+                "drain": In(1),
+                "drain_row": In(row),
+                "drain_parity": In(1),
+                "drained": Out(signed(config.accumulator_bits)),
+                "drained_valid": Out(1),
+                "codebook_write": In(1),
+                "codebook_addr": In(range(config.codebook)),
+                "codebook_data": In(signed(16)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        latency = config.ram_latency
+        end = drain_latency(config)
+
+        # Ages count cycles since the operation began: the entry is there at `latency`, its address
+        # in the codebook one later, its value at `looked_up`, product and accumulator at `end`.
+        looked_up = 2 * latency + 1
+        macs = delays(m, self.mac, end, name="mac", reset_less=False)
+        drains = delays(m, self.drain, end, name="drain", reset_less=False)
+        activation = delay(m, self.activation, looked_up, name="activation")
+        base = delay(m, self.codebook_base, latency, name="base")
+
+        # Codebook
+        small = config.codebook <= LUT_CODEBOOK
+        shape, depth = signed(16), config.codebook
+        m.submodules.codebook = codebook = (
+            LutRam(shape=shape, depth=depth)
+            if small
+            else BlockRam(shape=shape, depth=depth, latency=latency)
+        )
+        code_address = Signal(range(config.codebook), reset_less=True)
+        m.d.sync += code_address.eq(base + self.entry.code)
+        value = delay(m, codebook.read_data, latency, name="value") if small else codebook.read_data
+        # The codebook's one write and one read never meet: it is written before any MAC begins.
+        m.d.comb += [
+            codebook.read_addr.eq(code_address),
+            codebook.write_en.eq(self.codebook_write),
+            codebook.write_addr.eq(self.codebook_addr),
+            codebook.write_data.eq(self.codebook_data),
+        ]
+
+        # Product
+        m.submodules.multiplier = multiplier = Multiplier(width_a=16, width_b=16)
+        m.d.comb += [multiplier.a.eq(value), multiplier.b.eq(activation)]
+        # A register beside the adder: the multipliers have columns of their own on the chip.
+        product = delay(m, multiplier.product, latency - 1, name="product")
+
+        # Row: `address` when it is read, `write_address` when it is written, one cycle later. The
+        # layer that uses the memory from the top has its address inverted.
+        parity = delay(m, Mux(self.drain, self.drain_parity, self.parity), latency, name="parity")
+        drain_row = delay(m, self.drain_row, latency, name="drain_row")
+        row = Mux(drains[latency], drain_row, self.entry.row) ^ parity.replicate(len(drain_row))
+        addresses = delays(m, row, end - latency, name="address")
+        address, write_address = addresses[-2:]
+
+        # Accumulators: read into `sum_before`, add, write back. An operation on the row of the one
+        # before it reads while that one writes, and gets the new sum directly.
+        m.submodules.accumulators = accumulators = LutRam(
+            shape=signed(config.accumulator_bits), depth=config.accumulators
+        )
+        writes = Signal()
+        forward, forward_zero = Signal(), Signal()
+        before = Signal(signed(config.accumulator_bits), reset_less=True)
+        total = (before + product)[: config.accumulator_bits]
+        begun = macs[end - 1] | drains[end - 1]
+        after = Mux(drains[end], 0, total)
+        again = begun & (addresses[-3] == addresses[-2])
+        m.d.sync += [
+            writes.eq(begun),
+            forward.eq(again),
+            forward_zero.eq(again & drains[end - 1]),
+            before.eq(Mux(forward, total if latency > 1 else after, accumulators.read_data)),
+        ]
+        # Where a cycle is short, the adder is one table away from `before`, and it is known by then
+        # that the zero of a drain goes there.
+        if latency > 1:
+            with m.If(forward_zero):
+                m.d.sync += before.eq(0)
+        m.d.comb += [
+            accumulators.read_addr.eq(address),
+            accumulators.write_en.eq(writes),
+            accumulators.write_addr.eq(write_address),
+            accumulators.write_data.eq(after),
+            self.drained.eq(before),
+            self.drained_valid.eq(drains[end]),
+        ]
+        return m

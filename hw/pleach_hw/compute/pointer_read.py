@@ -1,0 +1,127 @@
+"""From broadcast columns to this PE's share of them."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from pleach.engine import EngineConfig
+from pleach_hw.primitives import BlockRam, delay
+from pleach_hw.queue import Queue
+
+#: Columns that may be on their way to a PE before its `ready` is heeded.
+COLUMNS_AHEAD = 5
+
+
+def pointer_layout(config: EngineConfig) -> data.StructLayout:
+    """Where a PE's entries of a column start, and how many they are."""
+    return data.StructLayout(
+        {"start": range(config.entries), "count": range(config.accumulators + 1)}
+    )
+
+
+def block_layout(config: EngineConfig) -> data.StructLayout:
+    """The pointers of `block` neighbouring columns: where the first one's entries start, and how
+    many each has."""
+    count = range(config.accumulators + 1)
+    return data.StructLayout(
+        {"start": range(config.entries), "counts": data.ArrayLayout(count, config.block)}
+    )
+
+
+def work_layout(config: EngineConfig) -> data.StructLayout:
+    """A column's entries in this PE, one or more, and the activation that they multiply."""
+    return data.StructLayout({"pointer": pointer_layout(config), "activation": signed(16)})
+
+
+class PointerRead(wiring.Component):
+    """Looks a broadcast column's pointer up and offers the work from a queue, `latency` + 1 cycles
+    later; a column a cycle. Columns without an entry take no place in the queue.
+
+    Back-pressure: `ready` says that `COLUMNS_AHEAD` columns are welcome, whatever is on its way
+    already; a column more is an error. Places are counted when a column is accepted, so that what
+    is on its way through the memory always finds one. Reset drops everything held; the pointers
+    stay. Blocks of pointers are written through `write_*`, only while `empty`.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        super().__init__(
+            {
+                "column_valid": In(1),
+                "column": In(range(config.columns)),
+                "activation": In(signed(16)),
+                "ready": Out(1),
+                "o": Out(stream.Signature(work_layout(config))),
+                "empty": Out(1),
+                "write_en": In(1),
+                "write_block": In(range(config.columns // config.block)),
+                "write_data": In(block_layout(config)),
+            }
+        )
+
+    @property
+    def latency(self):
+        """Cycles from a column to its pointer."""
+        return self._config.ram_latency + (self._config.block > 1)
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        depth, block_bits = config.queue_depth, (config.block - 1).bit_length()
+        m.submodules.blocks = blocks = BlockRam(
+            shape=block_layout(config),
+            depth=config.columns // config.block,
+            latency=config.ram_latency,
+        )
+        m.submodules.queue = queue = Queue(shape=work_layout(config), depth=depth)
+        wiring.connect(m, queue.o, wiring.flipped(self.o))
+        # The blocks' one write and one read never meet: they are written before a column comes.
+        m.d.comb += [
+            blocks.write_en.eq(self.write_en),
+            blocks.write_addr.eq(self.write_block),
+            blocks.write_data.eq(self.write_data),
+            blocks.read_addr.eq(self.column >> block_bits),
+        ]
+        found = delay(m, self.column_valid, self.latency, name="found", reset_less=False)
+        activation = delay(m, self.activation, self.latency, name="activation")
+
+        # The column's pointer: its block's start and the counts of the columns before it.
+        pointer = Signal(pointer_layout(config), reset_less=True)
+        block = blocks.read_data
+        if block_bits:
+            start, before = (
+                Signal.like(block.start, name=n, reset_less=True) for n in ("start", "before")
+            )
+            within = delay(m, self.column[:block_bits], blocks.latency, name="within")
+            m.d.sync += start.eq(block.start)
+            with m.Switch(within):
+                for column in range(config.block):
+                    with m.Case(column):
+                        m.d.sync += [
+                            before.eq(sum(block.counts[:column])),
+                            pointer.count.eq(block.counts[column]),
+                        ]
+            m.d.comb += pointer.start.eq(start + before)
+        else:
+            m.d.comb += [pointer.start.eq(block.start), pointer.count.eq(block.counts[0])]
+
+        m.d.comb += [
+            queue.i.payload.pointer.eq(pointer),
+            queue.i.payload.activation.eq(activation),
+            queue.i.valid.eq(found & (pointer.count != 0)),
+        ]
+        reserved = Signal(range(depth + 1))
+        # Places are given back a cycle late: the counts come far too late for a carry chain.
+        dropped, left = Signal(), Signal()
+        m.d.sync += [
+            dropped.eq(found & (pointer.count == 0)),
+            left.eq(queue.o.valid & queue.o.ready),
+            reserved.eq(reserved + self.column_valid - dropped - left),
+        ]
+        m.d.comb += [
+            self.ready.eq(reserved <= depth - COLUMNS_AHEAD),
+            self.empty.eq(reserved == 0),
+        ]
+        return m

@@ -1,0 +1,1 @@
+"""The load path: from the words of a bitstream to the PEs' memories."""

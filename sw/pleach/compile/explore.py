@@ -1,0 +1,132 @@
+"""Engines for a model, compared: cycles, memory and what they take of a chip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import product
+
+import numpy as np
+
+from pleach.cycles import CycleModel
+from pleach.engine import EngineConfig
+from pleach.errors import CapacityError, ConfigError
+from pleach.model import CompressedModel
+from pleach.processes import workers
+
+#: engines that are measured without starting processes for them
+FEW = 8
+
+
+def engines(model: CompressedModel, **sweep: Sequence[int]) -> list[EngineConfig]:
+    """Every engine of the parameters' values that there can be, with the capacities that `model`
+    needs.
+
+    Raises:
+        CapacityError: there are some, but none can be large enough.
+
+    >>> from pleach.model import Activation, CompressedLayer
+    >>> layer = CompressedLayer("fc1", inputs=2, outputs=1, bias=True, positions=[0, 2],
+    ...     codes=[1, 0], codebook=[-3, 5], shift=1, activation=Activation.NONE,
+    ...     bias_exponent=2, output_fraction=8)
+    >>> found = engines(CompressedModel((layer,)), pes=[1, 4], groups=[1, 2])
+    >>> [(engine.pes, engine.groups) for engine in found]
+    [(1, 1), (4, 1), (4, 2)]
+    """
+    found, short = [], None
+    for values in product(*sweep.values()):
+        given = dict(zip(sweep, values, strict=True))
+        least = {"columns": 2 * given.get("block", 1), "entries": 2, "codebook": 2}
+        try:
+            config = EngineConfig(accumulators=2, layers=2, **least, **given).grown(model)
+        except ConfigError:  # more groups than PEs, or than there can be at all
+            continue
+        except CapacityError as error:
+            short = error
+            continue
+        # With fewer PEs than lanes it is listed already.
+        if config.drained == given.get("lanes", config.drained):
+            found.append(config)
+    if short and not found:
+        raise short
+    return found
+
+
+def memory_bits(model: CompressedModel, config: EngineConfig) -> float:
+    """Bits of PE memory filled per weight kept: entries and pointers, in the words of `config`."""
+    row = (config.accumulators - 1).bit_length()
+    code = min(8, (config.codebook - 1).bit_length())
+    start, count = (config.entries - 1).bit_length(), config.accumulators.bit_length()
+    columns = sum(config.local_columns(layer.columns) for layer in model.layers)
+    blocks = config.pes * columns // config.block
+    kept = sum(layer.kept for layer in model.layers)
+    return row + code + blocks * (start + config.block * count) / max(kept, 1)
+
+
+def sweep(
+    model: CompressedModel,
+    activations: Sequence[np.ndarray],
+    configs: Sequence[EngineConfig],
+    *,
+    processes: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[dict[str, float]]:
+    """Latency, compute cycles of all layers together, both means over inputs, and memory bits.
+
+    Args:
+        activations: the inputs of each layer, ``[n, inputs]``.
+        processes: to run at once; by default one a processor. A handful of engines is measured
+            here: starting processes would take longer.
+        progress: called with the number of engines measured.
+    """
+    processes = processes or len(os.sched_getaffinity(0))
+    found = []
+    with ExitStack() as stack:
+        if processes > 1 and len(configs) > FEW:
+            pool = stack.enter_context(
+                workers(processes, initializer=_start, initargs=(model, activations))
+            )
+            measured = pool.map(_measure_given, configs, chunksize=max(1, len(configs) // 32))
+        else:
+            measured = map(partial(measure, model, activations), configs)
+        for each in measured:
+            found.append(each)
+            progress(len(found))
+    return found
+
+
+def pareto(points: np.ndarray) -> np.ndarray:
+    """Which points, ``[n, costs]``, no other one betters in a cost without being worse in one.
+
+    >>> pareto(np.array([[1, 5], [2, 2], [3, 2], [5, 1]])).tolist()
+    [True, True, False, True]
+    """
+    no_worse = (points[:, None] <= points[None]).all(axis=2)
+    better = (points[:, None] < points[None]).any(axis=2)
+    return ~(no_worse & better).any(axis=0)
+
+
+def measure(
+    model: CompressedModel, activations: Sequence[np.ndarray], config: EngineConfig
+) -> dict[str, float]:
+    """`sweep` for one engine."""
+    cycles = CycleModel(model, config).cycles(activations)
+    return {
+        "latency_cycles": float(cycles.latency.mean()),
+        "compute_cycles": float(cycles.compute.sum(axis=1).mean()),
+        "memory_bits": memory_bits(model, config),
+    }
+
+
+_given: tuple = ()
+
+
+def _start(*given) -> None:
+    global _given
+    _given = given
+
+
+def _measure_given(config: EngineConfig) -> dict[str, float]:
+    return measure(*_given, config)

@@ -1,0 +1,5 @@
+"""The host's side of the engine's link."""
+
+from pleach.host.packets import Answer, load_packet, run_packet, status_packet, write_vectors
+
+__all__ = ["Answer", "load_packet", "run_packet", "status_packet", "write_vectors"]

@@ -1,0 +1,454 @@
+"""What the commands share: their options, and what these stand for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pleach_cli.output import print_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from pleach.data import Dataset
+    from pleach.engine import EngineConfig
+    from pleach.model import CompressedModel
+
+ModelFile = Annotated[
+    Path, typer.Argument(help="A .pleach file.", exists=True, dir_okay=False, metavar="FILE")
+]
+Checkpoint = Annotated[
+    Path,
+    typer.Argument(help="State dict: .safetensors or torch's.", exists=True, dir_okay=False),
+]
+
+
+def _writable(path: Path | None) -> Path | None:
+    from pleach.files import check_writable
+
+    if path is not None:
+        check_writable(path)
+    return path
+
+
+def _figure(path: Path | None) -> Path | None:
+    from pleach.files import check_figure
+
+    if path is not None:
+        check_figure(path)
+    return path
+
+
+def output_option(help: str, *names: str):
+    """A file to write: what cannot be written is refused before the work."""
+    return typer.Option(*(names or ("--output", "-o")), help=help, callback=_writable)
+
+
+#: parameters that are files to write; every other path of a command's is one that it reads
+OUTPUTS = ("output", "plot", "wave")
+
+
+def careful(command: Callable[..., None]) -> Callable[..., None]:
+    """`command`, which refuses, before it begins, to write over a file that it reads."""
+
+    @functools.wraps(command)
+    def run(**given) -> None:
+        from pleach.files import check_apart
+
+        files = {name: Path(v) for name, v in given.items() if isinstance(v, Path)}
+        if given.get("dataset"):
+            files["dataset"] = Path(given["dataset"])
+        written = [files.pop(name) for name in OUTPUTS if name in files]
+        check_apart(written, list(files.values()))
+        command(**given)
+
+    return run
+
+
+Plot = Annotated[
+    Path | None, typer.Option(help="Plot to write, .png, .svg or .pdf.", callback=_figure)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+DATA = (
+    "mnist, digits, or an .npz file with train_images, train_labels, test_images and test_labels "
+    "(images or rows of features; labels are classes, or floats of a regression)."
+)
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        help=f"{DATA} By default the one whose inputs are as many as the network's.",
+    ),
+]
+GivenDataset = Annotated[
+    str | None,
+    typer.Option("--dataset", help=f"{DATA} It has to be given."),
+]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME,…",
+        help="The layers as they run, where the checkpoint does not tell.",
+    ),
+]
+ActivationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--activation",
+        metavar="relu|none",
+        help="The function after every layer but the last, where the checkpoint does not tell.",
+    ),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FACTOR",
+        help="What the training multiplied a stored input by, for instance 1/255. By default "
+        "uint8 inputs are seen as value / 256, floats as they are.",
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N[,N…]",
+        help="What it subtracted then: a number, or one a channel or feature.",
+    ),
+]
+Std = Annotated[str | None, typer.Option(metavar="N[,N…]", help="And what it divided by at last.")]
+Loss = Annotated[
+    str | None,
+    typer.Option(
+        metavar="cross_entropy|binary|mse",
+        help="What the labels are for: classes; yes or no, of outputs that are logits; numbers "
+        "that outputs are to be like.",
+        show_default="the one for the data set's labels",
+    ),
+]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="FILE",
+        help="A .pleach file that the engine is to hold: capacities that are not given grow.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+Pes = Annotated[
+    int | None,
+    typer.Option(help="Processing elements, a power of two to 64.", show_default="the engine's"),
+]
+EngineFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--engine",
+        help="TOML file with the engine's parameters, as pleach explore -o writes one.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+EngineSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An engine parameter, over the file's: groups, lanes, block, columns, entries, "
+        "codebook, accumulators, queue_depth, … (docs/engine.md). Can be repeated. A capacity that "
+        "is given stays, here or in the file; the others grow to hold the model.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class ChosenEngine:
+    """An engine as the options have it.
+
+    Args:
+        config: the engine.
+        given: as it was before it grew to hold the model.
+        model: the model's file; None where there is none.
+    """
+
+    config: EngineConfig
+    given: EngineConfig
+    model: Path | None
+
+    @property
+    def derived(self) -> dict[str, int]:
+        """The parameters that grew."""
+        before = asdict(self.given)
+        return {name: new for name, new in asdict(self.config).items() if new != before[name]}
+
+    @property
+    def reasons(self) -> list[str]:
+        """What was derived, each value with the model and the default."""
+        return [
+            f"{name} {new} for {self.model}, {getattr(self.given, name)} by default"
+            for name, new in self.derived.items()
+        ]
+
+    def describe(self) -> str:
+        """The engine on one line, in the words of --set, and what was derived."""
+        values = " ".join(f"{name}={str(v).lower()}" for name, v in asdict(self.config).items())
+        grown = ", ".join(self.reasons)
+        return f"engine: {values}{'; ' if grown else ''}{grown}"
+
+    def as_json(self) -> dict[str, Any]:
+        """What `describe` says, for a program."""
+        return {"engine": asdict(self.config), "engine_derived": self.derived}
+
+
+def engine_for(
+    pes: int | None,
+    engine: Path | None,
+    settings: list[str] | None,
+    model: CompressedModel | None = None,
+    file: Path | None = None,
+    default: EngineConfig | None = None,
+) -> ChosenEngine:
+    """The engine of the options, over the file's parameters, over the defaults: one rule for every
+    command.
+
+    Capacities that are given, in the file or by --set, stay. With a model, which comes from `file`,
+    all others grow to hold it. `default` is what is not given.
+
+    Raises:
+        ConfigError: an unknown parameter, or one out of range.
+        CapacityError: the capacities given do not hold the model, or no engine's do.
+    """
+    from pleach.engine import EngineConfig
+    from pleach.errors import ConfigError
+    from pleach.settings import from_dict, from_toml, toml_table
+
+    default = default or EngineConfig()
+    given = {} if engine is None else toml_table(engine)
+    for setting in settings or ():
+        name, _, value = (part.strip() for part in setting.partition("="))
+        if value in ("true", "false"):
+            given[name] = value == "true"
+        elif value.isascii() and value.isdecimal() and len(value) < 20:
+            given[name] = int(value)
+        else:
+            raise ConfigError(
+                f"--set takes NAME=VALUE with a whole number, true or false, not {setting!r}"
+            )
+    if pes is not None:
+        given["pes"] = pes
+    try:
+        config = from_dict(default, given)
+    except ConfigError:
+        if engine is not None:
+            from_toml(default, engine)  # a mistake in the file is one of the file
+        raise
+    if model is None:
+        return ChosenEngine(config, config, None)
+    return ChosenEngine(config.grown(model, fixed=given), config, file)
+
+
+def dataset_for(name: str | None, model: CompressedModel, *, labels: bool = True) -> Dataset:
+    """The data set of that name, or the one with as many inputs, for a bitstream's network.
+
+    Args:
+        labels: whether it has to have them.
+
+    Raises:
+        DataError: it cannot be had, its inputs have another size, or its labels are not what the
+            network gives.
+    """
+    from pleach import data
+    from pleach.errors import DataError
+
+    name = name or KNOWN.get(model.inputs)
+    if name is None:
+        raise DataError(f"no data set has {model.inputs} inputs; give --dataset")
+    found = data.load(name, labels=labels)
+    check_fits(found, model.inputs, model.outputs)
+    return found
+
+
+#: data sets by the values of an input
+KNOWN = {784: "mnist", 64: "digits"}
+
+
+def network_for(
+    checkpoint: Path,
+    order: str | None,
+    activation: str | None,
+    dataset: str | None,
+    scale: str | None = None,
+    mean: str | None = None,
+    std: str | None = None,
+) -> tuple[nn.Sequential, Dataset]:
+    """The network in a checkpoint and the data that it is trained or measured on, which have to be
+    given; the network takes their inputs as they are stored.
+
+    Raises:
+        ConfigError: no data set, or what `pleach.models.fold_inputs` refuses.
+        DataError, ModelError: as `pleach.models.read_network`, `pleach.data.load` and
+            `pleach.models.fold_inputs`, or they do not fit each other.
+    """
+    from pleach import data
+    from pleach.errors import ConfigError
+    from pleach.models import fold_inputs, layers_of, read_network
+
+    names = None if order is None else [name.strip() for name in order.split(",")]
+    model = read_network(checkpoint, order=names, activation=activation)
+    if dataset is None:
+        raise ConfigError(
+            f"give --dataset: {', '.join(KNOWN.values())} or your own .npz file; what a network "
+            "is trained on is not guessed"
+        )
+    found = data.load(dataset)
+    layers = layers_of(model, found.shape)
+    check_fits(found, layers[0].values_in, layers[-1].values_out)
+    given = {
+        name: _numbers(name, text)
+        for name, text in (("scale", scale), ("mean", mean), ("std", std))
+        if text is not None
+    }
+    if given:
+        model = fold_inputs(model, kind=found.train_images.dtype, shape=found.shape, **given)
+        found = replace(found, seen=_seen(given, scale, found.scaling))
+    return model, found
+
+
+def shaped(found: Dataset, inputs: np.ndarray) -> np.ndarray:
+    """Rows of a data set in the shape in which it has them."""
+    return inputs.reshape(len(inputs), *found.shape)
+
+
+def line_of(model: nn.Module, found: Dataset) -> str:
+    """A torch network on one line."""
+    from pleach.model import network_line
+    from pleach.models import layers_of
+
+    layers = layers_of(model, found.shape)
+    return network_line(layers[0].values_in, layers)
+
+
+def check_fits(found: Dataset, inputs: int, outputs: int) -> None:
+    """Refuse a data set whose inputs or labels are not a network's.
+
+    Raises:
+        DataError: they are not.
+    """
+    from pleach.errors import DataError
+
+    values = found.test_images.shape[1]
+    if values != inputs:
+        raise DataError(f"the network takes {inputs} inputs, those of {found.name} have {values}")
+    count = f"{outputs} output{'s' * (outputs > 1)}"
+    if found.classes is not None and found.classes > (most := max(outputs, 2)):
+        present = [x for x in (found.train_labels, found.test_labels) if x is not None]
+        from_one = found.classes == most + 1 and min(labels.min() for labels in present) == 1
+        raise DataError(
+            f"the network has {count}, {found.name} has labels up to {found.classes - 1}"
+            f"{': classes start at 0' if from_one else ''}"
+        )
+    if found.targets not in (None, outputs):
+        raise DataError(
+            f"the network has {count}, {found.name} has {found.targets} "
+            f"target{'s' * (found.targets > 1)} an input"
+            f"{': integers make classes, its labels are floats' if found.targets == 1 else ''}"
+        )
+
+
+def labels_as(found: Dataset, outputs: int, loss: str | None) -> Dataset:
+    """The data set with its labels as the loss takes them.
+
+    Raises:
+        ConfigError: no such loss, or none where labels are floats that are all 0 or 1: they may be
+            classes as well as numbers.
+        DataError: labels that are not for that loss.
+    """
+    from dataclasses import replace
+
+    from pleach.errors import ConfigError
+
+    parts = {"train_labels": found.train_labels, "test_labels": found.test_labels}
+    parts = {name: labels for name, labels in parts.items() if labels is not None}
+    if loss is not None:
+        from pleach.compression.train import objective
+
+        return replace(
+            found,
+            **{n: objective(loss, labels, len(labels), outputs)[1] for n, labels in parts.items()},
+        )
+    if parts and all(
+        labels.dtype.kind == "f" and ((labels == 0) | (labels == 1)).all()
+        for labels in parts.values()
+    ):
+        raise ConfigError(
+            f"the labels of {found.name} are floats, all of them 0 or 1: give --loss binary where "
+            "they say no or yes and the outputs are logits, --loss mse where they are numbers that "
+            "the outputs are to be like; integers as labels make classes"
+        )
+    return found
+
+
+def _numbers(name: str, text: str) -> float | list[float]:
+    """A number or several, each of which may be a fraction."""
+    from pleach.errors import ConfigError
+
+    try:
+        parts = [[float(term) for term in part.split("/", 1)] for part in text.split(",")]
+        numbers = [top / bottom[0] if bottom else top for top, *bottom in parts]
+    except (ValueError, ZeroDivisionError):
+        raise ConfigError(f"--{name} takes numbers like 0.5 or 1/255, not {text!r}") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _seen(given: dict[str, float | list[float]], scale: str | None, plain: str) -> str:
+    """What the options of `fold_inputs` make of a stored value, which else is seen as `plain`.
+
+    >>> _seen({"scale": 1 / 255, "mean": 0.3, "std": [0.38, 0.4]}, "1/255", "")
+    '(value · 1/255 − 0.3) / (0.38, 0.4)'
+    >>> _seen({"mean": -1.0}, None, "as it is")
+    'value − (-1)'
+    """
+
+    def text(value: float | list[float]) -> str:
+        if not isinstance(value, list):
+            return f"{value:g}" if value >= 0 else f"({value:g})"
+        few = [f"{each:g}" for each in value[:4]]
+        return f"({', '.join(few)}{', …' * (len(value) > 4)})"
+
+    seen = "value" if plain == "as it is" else plain
+    if scale is not None:
+        seen = f"value · {scale.strip()}"
+    if "mean" in given:
+        seen += f" − {text(given['mean'])}"
+    if "std" in given:
+        seen = f"({seen})" if " " in seen else seen
+        seen += f" / {text(given['std'])}"
+    return seen
+
+
+def layer_table(reports) -> None:
+    """Rows of `pleach.report.LayerReport` in the shape of Deep Compression's tables."""
+    rows = []
+    for row in reports:
+        weights = round(row.kept / row.density) if row.density else prod(row.shape)
+        rows.append(
+            (
+                row.name, f"{weights:,}", f"{100 * row.density:.1f}", str(row.codebook_size),
+                str(row.fixed_weight_bits), f"{row.weight_bits:.2f}",
+                str(row.fixed_index_bits), f"{row.index_bits:.2f}",
+                f"{row.fixed_rate:.2f}", f"{row.rate:.2f}", f"{row.bytes:,}",
+            )
+        )  # fmt: skip
+    print_table(
+        "Per layer: P pruned, Q weights shared, H Huffman-coded",
+        (
+            "layer", "weights", "kept\n%", "code-\nbook", "weight\nbits\nP+Q", "P+Q+H",
+            "index\nbits\nP+Q", "P+Q+H", "rate\n%\nP+Q", "P+Q+H", "bytes",
+        ),
+        rows,
+    )  # fmt: skip
