@@ -1,5 +1,21 @@
 """The host's side of the engine's link."""
 
-from pleach.host.packets import Answer, load_packet, run_packet, status_packet, write_vectors
+from pleach.host.packets import (
+    Answer,
+    answer_words,
+    hex_lines,
+    load_packet,
+    run_packet,
+    status_packet,
+    write_vectors,
+)
 
-__all__ = ["Answer", "load_packet", "run_packet", "status_packet", "write_vectors"]
+__all__ = [
+    "Answer",
+    "answer_words",
+    "hex_lines",
+    "load_packet",
+    "run_packet",
+    "status_packet",
+    "write_vectors",
+]
