@@ -17,10 +17,29 @@ import numpy as np
 
 from pleach.arrays import as_array
 from pleach.errors import DataError, ModelError
+from pleach.numbers import (
+    CLAIMED_BITS_MAX,
+    CODEBOOK_MAX,
+    EXPONENT_MAX,
+    FRACTIONS,
+    GROUPS_MAX,
+    INT16,
+    INT16_MAX,
+    INT16_MIN,
+    INT16_PER_WORD,
+    KERNEL_MAX,
+    LAYERS_MAX,
+    ORIGINAL_MAX,
+    PADDING_MAX,
+    POOL_MAX,
+    SHIFT_MAX,
+    SIZE_MAX,
+    STRIDE_MAX,
+    UINT8_MAX,
+    UINT8_PER_WORD,
+)
 from pleach.text import encodable, printable
 
-#: range of a fraction, a signed byte in the file
-FRACTIONS = (-128, 127)
 #: elements of matrices written out with their zeros: so many at most, and for each weight kept
 DENSE, DENSE_EACH = 1 << 24, 1 << 16
 _AT_ONCE = 1 << 18
@@ -35,7 +54,7 @@ class Activation(IntEnum):
     @property
     def magnitude(self) -> int:
         """Largest magnitude that an int16 output after it can have."""
-        return 32767 if self is Activation.RELU else 32768
+        return INT16_MAX if self is Activation.RELU else -INT16_MIN
 
 
 class InputType(IntEnum):
@@ -51,12 +70,12 @@ class InputType(IntEnum):
     @property
     def magnitude(self) -> int:
         """Largest magnitude that the format can hold."""
-        return 255 if self is InputType.UINT8 else 32768
+        return UINT8_MAX if self is InputType.UINT8 else -INT16_MIN
 
     @property
     def per_word(self) -> int:
         """Inputs in a 32-bit word of a RUN packet."""
-        return 4 if self is InputType.UINT8 else 2
+        return UINT8_PER_WORD if self is InputType.UINT8 else INT16_PER_WORD
 
 
 @dataclass(frozen=True)
@@ -101,16 +120,16 @@ class Convolution:
         _check_integers(
             self,
             "convolution",
-            channels=(1, 65535),
-            height=(1, 65535),
-            width=(1, 65535),
-            kernel_height=(1, 255),
-            kernel_width=(1, 255),
-            stride=(1, 15),
-            padding=(0, 15),
-            groups=(1, 255),
-            pool=(1, 15),
-            pool_stride=(1, 15),
+            channels=(1, SIZE_MAX),
+            height=(1, SIZE_MAX),
+            width=(1, SIZE_MAX),
+            kernel_height=(1, KERNEL_MAX),
+            kernel_width=(1, KERNEL_MAX),
+            stride=(1, STRIDE_MAX),
+            padding=(0, PADDING_MAX),
+            groups=(1, GROUPS_MAX),
+            pool=(1, POOL_MAX),
+            pool_stride=(1, POOL_MAX),
         )
         if self.channels % self.groups:
             raise ModelError(f"convolution: {self.channels} channels in {self.groups} groups")
@@ -195,9 +214,9 @@ class CompressedLayer:
             raise ModelError(f"layer {self.name!r}: a name is text that UTF-8 can write")
         where = f"layer {self.name!r}"
         for name, dtype, low, high in (
-            ("positions", np.int64, 0, 65535**2 - 1),
-            ("codes", np.uint8, 0, 255),
-            ("codebook", np.int16, -32768, 32767),
+            ("positions", np.int64, 0, SIZE_MAX**2 - 1),
+            ("codes", np.uint8, 0, CODEBOOK_MAX - 1),
+            ("codebook", np.int16, *INT16),
         ):
             array = _integers(getattr(self, name), f"{where}: {name}", dtype, low, high)
             object.__setattr__(self, name, array)
@@ -208,15 +227,15 @@ class CompressedLayer:
         _check_integers(
             self,
             where,
-            inputs=(1, 65535),
-            outputs=(1, 65535),
-            shift=(0, 47),
-            bias_exponent=(0, 14),
+            inputs=(1, SIZE_MAX),
+            outputs=(1, SIZE_MAX),
+            shift=(0, SHIFT_MAX),
+            bias_exponent=(0, EXPONENT_MAX),
             output_fraction=FRACTIONS,
-            claimed_bits=(0, 63),
+            claimed_bits=(0, CLAIMED_BITS_MAX),
         )
-        if self.columns > 65535:
-            raise ModelError(f"{where}: columns is {self.columns}, must be 1 to 65535")
+        if self.columns > SIZE_MAX:
+            raise ModelError(f"{where}: columns is {self.columns}, must be 1 to {SIZE_MAX}")
         if not isinstance(self.convolution, Convolution | None):
             raise ModelError(f"{where}: {self.convolution!r} is no Convolution")
         if self.convolution is not None:
@@ -235,8 +254,8 @@ class CompressedLayer:
                 f"layer {self.name!r}: {self.positions.shape} positions for "
                 f"{self.codes.shape} codes"
             )
-        if self.codebook.ndim != 1 or len(self.codebook) > 256:
-            raise ModelError(f"layer {self.name!r}: a codebook has at most 256 values")
+        if self.codebook.ndim != 1 or len(self.codebook) > CODEBOOK_MAX:
+            raise ModelError(f"layer {self.name!r}: a codebook has at most {CODEBOOK_MAX} values")
         if self.kept:
             if self.positions[-1] >= self.size:
                 raise ModelError(f"layer {self.name!r}: a position is outside the layer")
@@ -350,9 +369,9 @@ class CompressedModel:
             if not isinstance(layer, CompressedLayer):
                 raise ModelError(f"layers[{index}] is a {type(layer).__name__}, no CompressedLayer")
         object.__setattr__(self, "input_type", _coded(InputType, self.input_type, "the model"))
-        _check_integers(self, "the model", input_fraction=FRACTIONS, original=(0, 2**32 - 1))
-        if not 1 <= len(self.layers) <= 255:
-            raise ModelError(f"a model has 1 to 255 layers, not {len(self.layers)}")
+        _check_integers(self, "the model", input_fraction=FRACTIONS, original=(0, ORIGINAL_MAX))
+        if not 1 <= len(self.layers) <= LAYERS_MAX:
+            raise ModelError(f"a model has 1 to {LAYERS_MAX} layers, not {len(self.layers)}")
         present = sum(layer.size for layer in self.layers)
         if self.original and self.original < present:
             raise ModelError(
@@ -437,7 +456,7 @@ class CompressedModel:
                 )
             with np.errstate(over="ignore"):  # saturated
                 scaled = np.rint(np.ldexp(inputs.astype(np.float64), self.input_fraction))
-            return np.clip(scaled, -32768, 32767).astype(np.int16)
+            return np.clip(scaled, *INT16).astype(np.int16)
         takes = "uint8" if self.input_type is InputType.UINT8 else "float"
         raise ModelError(
             f"{inputs.dtype} inputs for a network that takes {takes} ones, as what it was "

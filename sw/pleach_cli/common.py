@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pleach.numbers import PES_MAX
 from pleach_cli.output import print_table
 
 if TYPE_CHECKING:
@@ -143,7 +144,9 @@ ModelOption = Annotated[
 ]
 Pes = Annotated[
     int | None,
-    typer.Option(help="Processing elements, a power of two to 64.", show_default="the engine's"),
+    typer.Option(
+        help=f"Processing elements, a power of two to {PES_MAX}.", show_default="the engine's"
+    ),
 ]
 EngineFile = Annotated[
     Path | None,

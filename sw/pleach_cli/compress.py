@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pleach.numbers import CODEBOOK_MAX
 from pleach_cli.common import (
     ActivationOption,
     Checkpoint,
@@ -84,7 +85,9 @@ def command(
     ] = None,
     clusters: Annotated[
         int | None,
-        typer.Option(min=1, max=256, help="Values in every layer's codebook, over the settings'."),
+        typer.Option(
+            min=1, max=CODEBOOK_MAX, help="Values in every layer's codebook, over the settings'."
+        ),
     ] = None,
     as_is: Annotated[
         bool,
@@ -247,10 +250,11 @@ def _check_shared(layers) -> None:
     for layer in layers:
         parts = [t.flatten() for t in (layer.module.weight, layer.module.bias) if t is not None]
         distinct = int(torch.cat(parts).unique().count_nonzero())
-        if distinct > 256:
+        if distinct > CODEBOOK_MAX:
             raise ConfigError(
                 f"layer {layer.name!r} has {distinct:,} distinct weights and biases, a file holds "
-                "256: --clusters 256 shares them, without --as-is they are retrained too"
+                f"{CODEBOOK_MAX}: --clusters {CODEBOOK_MAX} shares them, without --as-is they are "
+                "retrained too"
             )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pleach.numbers import SIZE_MAX
 from pleach_cli.common import DATA, Json, Loss, labels_as, line_of, output_option
 from pleach_cli.output import print_json, progress, say
 
@@ -40,8 +41,8 @@ def command(
         widths = [int(width) for width in hidden.split(",") if width]
     except ValueError:
         widths = [0]
-    if not all(1 <= width <= 65535 for width in widths):
-        raise ConfigError(f"--hidden takes widths like 300,100, up to 65535, not {hidden!r}")
+    if not all(1 <= width <= SIZE_MAX for width in widths):
+        raise ConfigError(f"--hidden takes widths like 300,100, up to {SIZE_MAX}, not {hidden!r}")
     config = TrainConfig(epochs=epochs, dropout=dropout)
     found = data.load(dataset)
     outputs = found.targets or (1 if loss in ("binary", "mse") else max(2, found.classes))

@@ -8,6 +8,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from pleach.numbers import INT16, INT16_MAX
+
 
 class RequantizeUnit(wiring.Component):
     """`result` is `acc` shifted right by `shift` with halves rounded up, saturated to int16, and
@@ -55,8 +57,8 @@ class RequantizeUnit(wiring.Component):
         whole, negative = fine[1:], fine[-1]
         fits = whole[15:] == negative.replicate(len(whole) - 15)
         # Rounding up is the only way out of range left, and only from the largest value.
-        up = fine[0] & (whole[:16] != 32767)
-        limit = Mux(negative, -32768, 32767)
+        up = fine[0] & (whole[:16] != INT16_MAX)
+        limit = Mux(negative, *INT16)
         result = Mux(fits, (whole[:16] + up)[:16].as_signed(), limit)
         m.d.sync += self.result.eq(Mux(self.relu & negative, 0, result))
         return m

@@ -4,11 +4,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from pleach.numbers import INT16_PER_WORD as WIDE
+from pleach.numbers import UINT8_PER_WORD as NARROW
 from pleach_hw.compute.lnzd import vector_layout, widened
 from pleach_hw.load.loader import PACKET_WORD
-
-#: activations in a word of inputs
-NARROW, WIDE = 4, 2
 
 
 class InputUnpack(wiring.Component):

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from pleach.engine.words import MAX_CODE_LENGTH, MAX_GAP_LENGTH
 from pleach.format import gaps
+from pleach.numbers import CODEBOOK_MAX
 from pleach_hw.load.huffman import BitReader, SymbolReader
 from pleach_hw.primitives.memory import LutRam
 from pleach_hw.queue import Buffer
@@ -77,7 +78,7 @@ class EntryDecoder(wiring.Component):
         m = Module()
         m.submodules.gap = gap = SymbolReader(longest=MAX_GAP_LENGTH, size=gaps.CLASSES)
         m.submodules.extra = extra = BitReader(width=MAX_EXTRA)
-        m.submodules.code = code = SymbolReader(longest=MAX_CODE_LENGTH, size=256)
+        m.submodules.code = code = SymbolReader(longest=MAX_CODE_LENGTH, size=CODEBOOK_MAX)
         for reader, prefix in ((gap, "gap"), (code, "code")):
             m.d.comb += [
                 reader.need.eq(getattr(self, f"{prefix}_length")),

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from pleach.engine import EngineConfig, words
 from pleach.engine.protocol import EngineError, Resource
 from pleach.format import gaps
+from pleach.numbers import CODEBOOK_MAX, EXPONENT_MAX, SHIFT_MAX
 from pleach_hw.compute.weight_read import entry_layout
 from pleach_hw.layouts import layout
 from pleach_hw.load.entry_decoder import EntryDecoder
@@ -308,10 +309,10 @@ class Loader(wiring.Component):
             columns[16],
             # No entry takes less than a bit: a payload's word pays for 32 of them.
             Cat(count.entries[:5].any(), count.entries[5:]) > payload_length << 1,
-            scale.shift[4:] == 3,  # 48 and more
+            scale.shift > SHIFT_MAX,
             scale.activation > 1,
-            scale.bias_exponent > 14,
-            tables.codebook_size > 256,
+            scale.bias_exponent > EXPONENT_MAX,
+            tables.codebook_size > CODEBOOK_MAX,
             tables.code_length > words.MAX_CODE_LENGTH,
             tables.gap_classes > gaps.CLASSES,
             tables.gap_length > words.MAX_GAP_LENGTH,

@@ -17,13 +17,19 @@ from pleach.model import (
     InputType,
     accumulator_bits,
 )
+from pleach.numbers import (
+    ACCUMULATOR_BITS_MAX,
+    CODEBOOK_MAX,
+    EXPONENT_MAX,
+    FRACTIONS,
+    INT16_MAX,
+    SHIFT_MAX,
+    UINT8_FRACTION,
+)
 from pleach.reference.maps import batch_size, max_pool, weighted_sums
 
-UINT8_FRACTION = 8
-LARGEST_FRACTION = 14  # 1.0 has to fit int16: it is the bias column's activation
-LARGEST_SHIFT = 47
+LARGEST_FRACTION = EXPONENT_MAX  # 1.0 has to fit int16: it is the bias column's activation
 LEAST_MAGNITUDE = 2**7
-MOST_BITS = 48  # of an accumulator: 65535 products of int16 need 47
 MARGIN = 1.5
 BATCH = 4096
 
@@ -104,7 +110,7 @@ def calibrate(
         fixed = _fix(layer, input_fraction, magnitude, peak, accumulator_bits, codebook_bits)
         done.append(fixed)
         input_fraction = fixed.output_fraction
-        magnitude = 32767 if layer.activation == Activation.RELU else 32768
+        magnitude = layer.activation.magnitude
     return CompressedModel(tuple(done), input_type, fraction)
 
 
@@ -116,8 +122,8 @@ def fraction_for(largest: float) -> int:
     """
     if largest <= 0:
         return LARGEST_FRACTION
-    fraction = min(LARGEST_FRACTION, math.floor(math.log2(32767 / (MARGIN * largest))))
-    return max(-128, fraction)
+    fraction = min(LARGEST_FRACTION, math.floor(math.log2(INT16_MAX / (MARGIN * largest))))
+    return max(FRACTIONS[0], fraction)
 
 
 def _rows(inputs: np.ndarray) -> np.ndarray:
@@ -152,7 +158,7 @@ def _fix(
     codebook_bits: int,
 ) -> CompressedLayer:
     """The layer in integers, with the largest weight fraction that the accumulator allows."""
-    bias_exponent = min(max(input_fraction, 0), 14)
+    bias_exponent = min(max(input_fraction, 0), EXPONENT_MAX)
     matrix = layer.weight.astype(np.float64)
     if layer.bias is not None:
         # The bias is a column of activation 2^bias_exponent, which is 1.0 unless that cannot be
@@ -162,9 +168,10 @@ def _fix(
     flat = matrix.T.ravel()
     positions = np.flatnonzero(flat)
     values, codes = np.unique(flat[positions], return_inverse=True)
-    if len(values) > 256:
+    if len(values) > CODEBOOK_MAX:
         raise ModelError(
-            f"layer {layer.name!r} has {len(values)} distinct weights, a codebook holds 256: "
+            f"layer {layer.name!r} has {len(values)} distinct weights, "
+            f"a codebook holds {CODEBOOK_MAX}: "
             "share its weights first (share_)"
         )
     if not np.isfinite(values).all():
@@ -202,9 +209,9 @@ def _fix(
     weight_fraction = math.floor(math.log2((most + 0.5) / largest))
     if np.rint(np.ldexp(largest, weight_fraction)) > most:
         weight_fraction -= 1
-    weight_fraction = min(weight_fraction, LARGEST_SHIFT + output_fraction - input_fraction)
+    weight_fraction = min(weight_fraction, SHIFT_MAX + output_fraction - input_fraction)
     start = weight_fraction
-    widths = range(32, MOST_BITS + 1) if bits == "auto" else (bits,)
+    widths = range(32, ACCUMULATOR_BITS_MAX + 1) if bits == "auto" else (bits,)
     for width in widths:
         weight_fraction = start
         while (fixed := at(weight_fraction)).kept and accumulator_bits(fixed, magnitude) > width:
@@ -216,7 +223,7 @@ def _fix(
     if enough > start:
         raise ModelError(
             f"layer {layer.name!r}: its largest weight {largest:.4g} would be the integer "
-            f"{reached} with the largest shift, {LARGEST_SHIFT}; {least} is the least allowed: "
+            f"{reached} with the largest shift, {SHIFT_MAX}; {least} is the least allowed: "
             "scale the layer's weights up and the next layer's down"
         )
     needed = accumulator_bits(at(enough), magnitude)

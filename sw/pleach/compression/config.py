@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pleach.errors import ConfigError
+from pleach.numbers import CODEBOOK_MAX, PES_MAX
 from pleach.settings import from_dict, from_toml, nearest
 
 
@@ -165,7 +166,7 @@ class PruneConfig:
         _check(self, "start", 0, 1)
         _check(self, "ramp", 0, 100_000)
         _check(self, "every", 1e-4, 100_000)
-        _check(self, "balance", 1, 64, int)
+        _check(self, "balance", 1, PES_MAX, int)
         if self.balance > 1 and (self.scope == "network" or self.quality is not None):
             raise ConfigError("PruneConfig.balance goes with a density per layer")
         if self.ramp > self.train.epochs:
@@ -206,8 +207,8 @@ class ShareConfig:
     train: TrainConfig = TrainConfig(epochs=10, learning_rate=3e-4, distillation=0.5)
 
     def __post_init__(self):
-        _check(self, "clusters", 1, 256, int)
-        _check_layers(self, 1, 256, int)
+        _check(self, "clusters", 1, CODEBOOK_MAX, int)
+        _check_layers(self, 1, CODEBOOK_MAX, int)
         _check_type(self, "train", TrainConfig, "a TrainConfig")
         _check(self, "reassign", 0, 100_000)
         _check_choice(self, "initialisation", ("linear", "density", "random", "optimal"))

@@ -20,8 +20,8 @@ from pleach.errors import ConfigError, DataError, TrainingError
 from pleach.metrics import as_numbers, as_targets, check_finite, wrong_percent
 from pleach.models import channels_last, layers_of, ours, sample_shape
 from pleach.models.layers import IGNORED
+from pleach.numbers import UINT8_FRACTION
 
-UINT8_FRACTION = 8
 # The order of a float sum, and so its last bit, may depend on the count of threads: it is part of
 # the recipe, not of the machine. One, because batches are small: a second thread saves a quarter of
 # the time on an idle machine, and on a busy one the two wait for each other, ten times as long.

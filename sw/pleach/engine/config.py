@@ -9,6 +9,14 @@ import numpy as np
 
 from pleach.errors import CapacityError, ConfigError
 from pleach.model import CompressedLayer, CompressedModel
+from pleach.numbers import (
+    ACCUMULATOR_BITS_MAX,
+    ACCUMULATOR_BITS_MIN,
+    PE_GROUPS_MAX,
+    PES_MAX,
+    SIZE_MAX,
+    UINT8_PER_WORD,
+)
 
 _POWERS_OF_TWO = (
     "groups", "lanes", "columns", "block", "entries",
@@ -51,10 +59,14 @@ class EngineConfig:
                     raise ConfigError(f"serial_loader must be true or false, not {value!r}")
             elif isinstance(value, bool) or not hasattr(value, "__index__"):
                 raise ConfigError(f"{field.name} must be a whole number, not {value!r}")
-        if not 1 <= self.pes <= 64 or self.pes & (self.pes - 1):
-            raise ConfigError(f"PE count must be a power of two from 1 to 64, not {self.pes}")
-        if not 1 <= self.groups <= min(8, self.pes):
-            raise ConfigError(f"groups must be 1 to 8 and no more than PEs, not {self.groups}")
+        if not 1 <= self.pes <= PES_MAX or self.pes & (self.pes - 1):
+            raise ConfigError(
+                f"PE count must be a power of two from 1 to {PES_MAX}, not {self.pes}"
+            )
+        if not 1 <= self.groups <= min(PE_GROUPS_MAX, self.pes):
+            raise ConfigError(
+                f"groups must be 1 to {PE_GROUPS_MAX} and no more than PEs, not {self.groups}"
+            )
         for name, (low, high) in self._bounds().items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -69,7 +81,7 @@ class EngineConfig:
 
     def _bounds(self) -> dict[str, tuple[int, int]]:
         return {
-            "lanes": (1, 64),
+            "lanes": (1, PES_MAX),
             "groups": (1, self.vector),
             "block": (1, 16),
             "outputs": (1, 65536),
@@ -78,7 +90,7 @@ class EngineConfig:
             "entries": (2, 1 << 20),
             "codebook": (2, 16384),
             "accumulators": (2, 4096),
-            "accumulator_bits": (24, 48),
+            "accumulator_bits": (ACCUMULATOR_BITS_MIN, ACCUMULATOR_BITS_MAX),
             "queue_depth": (8, 256),
             "vectors": (1, 256),
             "ram_latency": (1, 2),
@@ -98,17 +110,17 @@ class EngineConfig:
     def vector(self) -> int:
         """Activations side by side on their way to non-zero detection: a word of inputs or a
         drain's rows, whichever are more."""
-        return max(4, self.drained)
+        return max(UINT8_PER_WORD, self.drained)
 
     @property
     def most_rows(self) -> int:
         """Rows of a layer, at most."""
-        return min(65535, self.row_pes * self.accumulators)
+        return min(SIZE_MAX, self.row_pes * self.accumulators)
 
     @property
     def most_columns(self) -> int:
         """Columns of a layer, its bias column included, at most."""
-        return min(65535, self.groups * self.columns)
+        return min(SIZE_MAX, self.groups * self.columns)
 
     def local_rows(self, rows: int) -> int:
         """Rows of a layer that fall to the fullest PE."""
@@ -187,7 +199,7 @@ class EngineConfig:
             advice.append(f"give {' '.join(give)}")
         if most:
             advice.append(f"no engine has more than {', '.join(most)}")
-        if set(short) & {"accumulators", "entries"} and self.pes < 64:
+        if set(short) & {"accumulators", "entries"} and self.pes < PES_MAX:
             advice.append("more PEs need less")
         lacks = [f"{name} {need} of {getattr(self, name)}" for name, (need, _) in short.items()]
         raise CapacityError(

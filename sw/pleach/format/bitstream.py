@@ -24,6 +24,7 @@ from pleach.model import (
     InputType,
     accumulator_bits,
 )
+from pleach.numbers import CODEBOOK_MAX, EXPONENT_MAX, SHIFT_MAX, SIZE_MAX
 from pleach.text import encodable
 
 _WORD = np.dtype("<u4")
@@ -126,7 +127,7 @@ class Coding:
                 8 * len(built[0].stored) + built[0].codes()[1] @ code_counts[built[1]]
             ),
         )
-        codes, lengths = _by_symbol(code_table, code_order, 256)
+        codes, lengths = _by_symbol(code_table, code_order, CODEBOOK_MAX)
         size = int(gap_counts @ (gap_lengths + gaps.EXTRA_BITS) + code_counts @ lengths)
         _check_payload(layer, -(-size // 8))
         data = interleave.encode(
@@ -369,13 +370,17 @@ def _read_layer(
     inputs, outputs, entries = fields["inputs"], fields["outputs"], fields["entries"]
     columns = inputs + fields["bias"]
     size = columns * outputs
-    if not inputs or not outputs or columns > 65535:
+    if not inputs or not outputs or columns > SIZE_MAX:
         refuse(f"a shape of {inputs} inputs and {outputs} outputs")
     if entries > size:
         refuse(f"{entries} entries in {size} positions", 4)
     if entries > 8 * len(payload):
         refuse(f"{entries} entries in a payload of {len(payload)} bytes", 4)
-    if fields["shift"] > 47 or fields["activation"] > 1 or fields["bias_exponent"] > 14:
+    if (
+        fields["shift"] > SHIFT_MAX
+        or fields["activation"] > max(Activation)
+        or fields["bias_exponent"] > EXPONENT_MAX
+    ):
         refuse("shift, activation or bias_exponent out of range", 8)
     if fields["code_length"] > words.MAX_CODE_LENGTH or fields["gap_length"] > words.MAX_GAP_LENGTH:
         refuse("a code longer than the format allows", 12)
@@ -414,7 +419,7 @@ def _read_layer(
         return claimed(empty), 0, 0
 
     codebook_size, code_length, gap_classes, gap_length, narrow = table_sizes
-    if not 1 <= codebook_size <= 256 or not 1 <= gap_classes <= gaps.CLASSES:
+    if not 1 <= codebook_size <= CODEBOOK_MAX or not 1 <= gap_classes <= gaps.CLASSES:
         refuse(f"a codebook of {codebook_size} and {gap_classes} gap classes", 12)
 
     parts, at = [], 4 * count

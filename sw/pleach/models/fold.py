@@ -11,8 +11,9 @@ from torch import nn
 
 from pleach.errors import ConfigError, ModelError
 from pleach.models.layers import copied, layers_of
+from pleach.numbers import UINT8_FRACTION
 
-UINT8_SCALE = 1 / 256  # how a stored byte is seen
+UINT8_SCALE = 1 / (1 << UINT8_FRACTION)  # how a stored byte is seen
 
 
 def fold_inputs(
