@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pleach.engine import EngineConfig
+from pleach.engine.pipeline import accumulator_latency
 from pleach.model import Activation
 from pleach.reference import Requantizer
-from pleach_hw.compute.arithmetic import drain_latency
 from pleach_hw.compute.drain import DrainUnit
 from pleach_hw.compute.pe import ProcessingElement
 from tests.gateware.streams import receive, simulate
@@ -53,9 +53,9 @@ class Accumulators:
             self.rows[row % pes, address] = value
 
     async def run(self, ctx, dut):
-        """Answer the unit's drains after `drain_latency`, for ever."""
+        """Answer the unit's drains after `accumulator_latency`, for ever."""
         pes, size = self.rows.shape
-        pipeline = [[0] * pes for _ in range(drain_latency(self.config))]
+        pipeline = [[0] * pes for _ in range(accumulator_latency(self.config))]
         while True:
             _, _, valid, row, parity = await ctx.tick().sample(
                 dut.drain_valid, dut.drain_row[0], dut.drain_parity[0]
@@ -153,9 +153,9 @@ def test_every_layer_begins_with_the_first_pe():
     drain_layers(config_of(16), layers)
 
 
-@pytest.mark.parametrize("latency", [1, 2])
-def test_one_vector_a_cycle(latency):
-    config, stamps = config_of(8, 32, ram_latency=latency), []
+@pytest.mark.parametrize(("latency", "groups"), [(1, 1), (2, 1), (1, 4)])
+def test_one_vector_a_cycle(latency, groups):
+    config, stamps = config_of(8 * groups, 32, groups=groups, ram_latency=latency), []
     _, cycles = drain_layers(config, [([7] * 256, 0, Activation.NONE)], stamps=stamps)
     first = DrainUnit(config).latency
     assert stamps == list(range(first, first + 64))

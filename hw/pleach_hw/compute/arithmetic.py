@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
+from pleach.engine.pipeline import accumulator_latency
 from pleach_hw.compute.weight_read import entry_layout
 from pleach_hw.primitives import BlockRam, LutRam, Multiplier, delay
 from pleach_hw.primitives.delay import delays
@@ -15,19 +16,15 @@ from pleach_hw.primitives.delay import delays
 LUT_CODEBOOK = 64
 
 
-def drain_latency(config: EngineConfig) -> int:
-    """Cycles from a drain to its accumulator at the output."""
-    return 3 * config.ram_latency + Multiplier.latency
-
-
 class ArithmeticUnit(wiring.Component):
     """Multiplies and accumulates an entry, or drains a row, every cycle; nothing ever waits.
 
     An operation begins with `mac` or `drain`, never both; `activation`, `parity` and
     `codebook_base`, or `drain_row` and `drain_parity`, belong to that cycle, `entry` follows
     `ram_latency` cycles later. Operations take effect in the order in which they begin. A
-    drain shows its row's accumulator as `drained`, with `drained_valid`, `drain_latency` cycles
-    later and leaves 0 in it. Sums wrap; the compiler proves that none does (docs/numerics.md).
+    drain shows its row's accumulator as `drained`, with `drained_valid`, `accumulator_latency`
+    cycles later and leaves 0 in it. Sums wrap; the compiler proves that none does
+    (docs/numerics.md).
 
     Reset drops the operations begun; accumulators and codebook stay. The codebook is written
     through `codebook_*`, only while no MAC is on its way.
@@ -58,7 +55,7 @@ class ArithmeticUnit(wiring.Component):
         m = Module()
         config = self._config
         latency = config.ram_latency
-        end = drain_latency(config)
+        end = accumulator_latency(config)
 
         # Ages count cycles since the operation began: the entry is there at `latency`, its address
         # in the codebook one later, its value at `looked_up`, product and accumulator at `end`.

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
-from pleach_hw.compute.arithmetic import drain_latency
+from pleach.engine.pipeline import drain_ages, drain_latency, drain_places
 from pleach_hw.compute.lnzd import column_width, vector_layout
 from pleach_hw.compute.requantize import RequantizeUnit
 from pleach_hw.primitives.delay import KEPT, delay, delays
@@ -36,13 +36,8 @@ class DrainUnit(wiring.Component):
     def __init__(self, config: EngineConfig):
         self._config = config
         self._parts = config.row_pes // config.drained  # vectors in a local row
-        # Ages of a vector: there are registers on the way to the PEs and in them, behind the choice
-        # of lanes and behind each addition of two groups.
-        self._drained_at = 2 + drain_latency(config)
-        self._summed_at = self._drained_at + 1 + (config.groups - 1).bit_length()
-        self._queued_at = self._summed_at + RequantizeUnit.latency
-        # A place in the queue is taken for `_queued_at` + 3 cycles at least.
-        self._depth = max(1 << (self._queued_at + 2).bit_length(), config.outputs // config.drained)
+        self._ages = drain_ages(config)
+        self._depth = drain_places(config)
         self._vector = vector_layout(lanes=config.drained, column_width=column_width(config))
         super().__init__(
             {
@@ -66,7 +61,7 @@ class DrainUnit(wiring.Component):
     @property
     def latency(self):
         """Cycles from `start` to the first vector at the output."""
-        return self._queued_at + 1
+        return drain_latency(self._config)
 
     def elaborate(self, platform):
         m = Module()
@@ -105,8 +100,8 @@ class DrainUnit(wiring.Component):
         for pe in range(config.pes):
             chosen = go & (next_number[:part_bits] == pe % config.row_pes // lanes)
             m.d.sync += self.drain_valid[pe].eq(chosen | self.clear_busy)
-        valid = delays(m, go, self._queued_at, name="valid", reset_less=False)
-        last = delay(m, is_last, self._queued_at, name="last")
+        valid = delays(m, go, self._ages.queued, name="valid", reset_less=False)
+        last = delay(m, is_last, self._ages.queued, name="last")
 
         # The accumulators of the vector drained, added up over the groups and requantised. Sums
         # wrap, and none does: each is part of one that the compiler proved to fit.
@@ -120,7 +115,7 @@ class DrainUnit(wiring.Component):
             sums = []
             # Each lane counts by itself, close to what it chooses from.
             part = Signal(part_bits, name=f"part_{lane}", attrs=KEPT)
-            with m.If(valid[self._drained_at]):
+            with m.If(valid[self._ages.drained]):
                 m.d.sync += part.eq(part + 1)
             with m.Elif(self.start):
                 m.d.sync += part.eq(0)

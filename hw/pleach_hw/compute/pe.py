@@ -7,7 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
-from pleach_hw.compute.arithmetic import ArithmeticUnit, drain_latency
+from pleach.engine.pipeline import accumulator_latency, issue_latency
+from pleach_hw.compute.arithmetic import ArithmeticUnit
 from pleach_hw.compute.pointer_read import PointerRead, block_layout
 from pleach_hw.compute.weight_read import WeightRead, entry_layout
 from pleach_hw.primitives import hop
@@ -83,11 +84,11 @@ class ProcessingElement(wiring.Component):
 
     @property
     def drain_latency(self):
-        return 1 + drain_latency(self._config)
+        return 1 + accumulator_latency(self._config)
 
     @property
     def issue_latency(self):
-        return 1 + PointerRead(self._config).latency + 2
+        return issue_latency(self._config)
 
     def elaborate(self, platform):
         m = Module()

@@ -7,27 +7,22 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
+from pleach.engine.pipeline import COLUMNS_AHEAD, pointer_fields, pointer_latency
 from pleach_hw.primitives import BlockRam, delay
 from pleach_hw.queue import Queue
-
-#: Columns that may be on their way to a PE before its `ready` is heeded.
-COLUMNS_AHEAD = 5
 
 
 def pointer_layout(config: EngineConfig) -> data.StructLayout:
     """Where a PE's entries of a column start, and how many they are."""
-    return data.StructLayout(
-        {"start": range(config.entries), "count": range(config.accumulators + 1)}
-    )
+    return data.StructLayout(pointer_fields(config))
 
 
 def block_layout(config: EngineConfig) -> data.StructLayout:
     """The pointers of `block` neighbouring columns: where the first one's entries start, and how
     many each has."""
-    count = range(config.accumulators + 1)
-    return data.StructLayout(
-        {"start": range(config.entries), "counts": data.ArrayLayout(count, config.block)}
-    )
+    fields = pointer_fields(config)
+    counts = data.ArrayLayout(fields["count"], config.block)
+    return data.StructLayout({"start": fields["start"], "counts": counts})
 
 
 def work_layout(config: EngineConfig) -> data.StructLayout:
@@ -64,7 +59,7 @@ class PointerRead(wiring.Component):
     @property
     def latency(self):
         """Cycles from a column to its pointer."""
-        return self._config.ram_latency + (self._config.block > 1)
+        return pointer_latency(self._config)
 
     def elaborate(self, platform):
         m = Module()

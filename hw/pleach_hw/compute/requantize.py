@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from pleach.engine.pipeline import REQUANTIZE
 from pleach.numbers import INT16, INT16_MAX
 
 
@@ -28,7 +29,7 @@ class RequantizeUnit(wiring.Component):
         ValueError: `accumulator_bits` below 17.
     """
 
-    latency = 3
+    latency = REQUANTIZE
 
     def __init__(self, *, accumulator_bits):
         self._bits = operator.index(accumulator_bits)

@@ -7,14 +7,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
+from pleach.engine.pipeline import entry_fields
 from pleach_hw.compute.pointer_read import work_layout
 from pleach_hw.primitives import BlockRam
 
 
 def entry_layout(config: EngineConfig) -> data.StructLayout:
     """A weight in a PE: its local row and its code."""
-    code_bits = min(8, (config.codebook - 1).bit_length())
-    return data.StructLayout({"row": range(config.accumulators), "code": code_bits})
+    return data.StructLayout(entry_fields(config))
 
 
 class WeightRead(wiring.Component):

@@ -8,6 +8,7 @@ from amaranth.hdl import Module, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from pleach.engine.pipeline import MULTIPLIER
 from pleach_hw.primitives import ecp5, ice40
 from pleach_hw.primitives.delay import delay
 
@@ -29,7 +30,7 @@ class Multiplier(wiring.Component):
         ValueError: a width below 2.
     """
 
-    latency = 3
+    latency = MULTIPLIER
 
     def __init__(self, *, width_a, width_b):
         self._width_a = operator.index(width_a)

@@ -12,6 +12,7 @@ import numpy as np
 
 from pleach.cycles import CycleModel
 from pleach.engine import EngineConfig
+from pleach.engine.pipeline import block_bits, entry_bits
 from pleach.errors import CapacityError, ConfigError
 from pleach.model import CompressedModel
 from pleach.processes import workers
@@ -56,13 +57,10 @@ def engines(model: CompressedModel, **sweep: Sequence[int]) -> list[EngineConfig
 
 def memory_bits(model: CompressedModel, config: EngineConfig) -> float:
     """Bits of PE memory filled per weight kept: entries and pointers, in the words of `config`."""
-    row = (config.accumulators - 1).bit_length()
-    code = min(8, (config.codebook - 1).bit_length())
-    start, count = (config.entries - 1).bit_length(), config.accumulators.bit_length()
     columns = sum(config.local_columns(layer.columns) for layer in model.layers)
     blocks = config.pes * columns // config.block
     kept = sum(layer.kept for layer in model.layers)
-    return row + code + blocks * (start + config.block * count) / max(kept, 1)
+    return entry_bits(config) + blocks * block_bits(config) / max(kept, 1)
 
 
 def sweep(

@@ -12,14 +12,9 @@ import numpy as np
 
 from pleach.compiled import njit
 from pleach.engine.config import EngineConfig
+from pleach.engine.pipeline import COLUMNS_AHEAD, drain_ages, drain_places, pointer_latency
 from pleach.model import CompressedLayer, CompressedModel
 from pleach.reference.run import Reference
-
-#: Latencies of the gateware's stages, in cycles; a test holds them equal to those of `pleach_hw`.
-MULTIPLIER = 3
-REQUANTIZE = 3
-#: columns that a PE has places for when it says that it is ready
-COLUMNS_AHEAD = 5
 
 #: what a cycle of a layer, from its first broadcast on, is spent on
 BREAKDOWN = ("broadcasts", "stalled", "starved", "finishing", "draining")
@@ -92,13 +87,9 @@ def stages(config: EngineConfig) -> tuple[int, ...]:
     """What `_simulate` takes of an engine: groups, PEs of a group, lanes, depth of the queues,
     cycles of a pointer's read, cycles from a drain to its vector, vectors in the drain's queue and
     in those of non-zero detection."""
-    pointer = config.ram_latency + (config.block > 1)
-    drained = 2 + 3 * config.ram_latency + MULTIPLIER  # a row is at the drain unit's input
-    queued = drained + 1 + (config.groups - 1).bit_length() + REQUANTIZE
-    places = max(1 << (queued + 2).bit_length(), config.outputs // config.drained)
     return (
-        config.groups, config.row_pes, config.drained, config.queue_depth, pointer, queued, places,
-        config.vectors,
+        config.groups, config.row_pes, config.drained, config.queue_depth, pointer_latency(config),
+        drain_ages(config).queued, drain_places(config), config.vectors,
     )  # fmt: skip
 
 

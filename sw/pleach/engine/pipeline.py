@@ -1,0 +1,112 @@
+"""How long the engine's stages take, and how wide a PE's words are.
+
+The gateware is built with these numbers, the cycle model counts with them, and the explorer weighs
+memories by them. Latencies are cycles.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pleach.engine.config import EngineConfig
+
+#: from factors to their product; hardened multipliers have registers at three places
+MULTIPLIER = 3
+#: from an accumulator to its activation
+REQUANTIZE = 3
+#: columns that a PE has places for when it says that it is ready: so many may be on their way
+#: before the control unit heeds that it no longer is
+COLUMNS_AHEAD = 5
+
+
+class DrainAges(NamedTuple):
+    """Cycles since a vector's drain began, when …"""
+
+    #: its accumulators are at the drain unit's inputs: registers on the way to the PEs and in them
+    drained: int
+    #: they are added up over the groups: a register behind the choice of lanes and each addition
+    summed: int
+    #: it is requantised and enters the queue at the drain unit's output
+    queued: int
+
+
+def pointer_latency(config: EngineConfig) -> int:
+    """From a column to its pointer, in a PE; choosing one of a block takes a register."""
+    return config.ram_latency + (config.block > 1)
+
+
+def issue_latency(config: EngineConfig) -> int:
+    """From a column's broadcast to its first MAC, in a PE with nothing else to do."""
+    return 1 + pointer_latency(config) + 2
+
+
+def accumulator_latency(config: EngineConfig) -> int:
+    """From an operation of the arithmetic unit, a MAC or a drain, to its row's accumulator: entry,
+    codebook value and accumulator are memories, with the multiplier between the last two."""
+    return 3 * config.ram_latency + MULTIPLIER
+
+
+def drain_ages(config: EngineConfig) -> DrainAges:
+    """When a vector is where on its way through the drain.
+
+    >>> drain_ages(EngineConfig()), drain_ages(EngineConfig(groups=4, ram_latency=1)).queued
+    (DrainAges(drained=11, summed=12, queued=15), 14)
+    """
+    drained = 2 + accumulator_latency(config)
+    summed = drained + 1 + (config.groups - 1).bit_length()
+    return DrainAges(drained, summed, summed + REQUANTIZE)
+
+
+def drain_latency(config: EngineConfig) -> int:
+    """From the start of a drain to the first vector of activations.
+
+    >>> drain_latency(EngineConfig()), drain_latency(EngineConfig(ram_latency=1))
+    (16, 13)
+    """
+    return drain_ages(config).queued + 1
+
+
+def drain_places(config: EngineConfig) -> int:
+    """Vectors that the queue at the drain's output holds, a power of two: enough for one a cycle,
+    each of which takes its place for three cycles more than it needs to get there, and for
+    `outputs` rows."""
+    way = drain_ages(config).queued + 2
+    return max(1 << way.bit_length(), config.outputs // config.drained)
+
+
+def entry_fields(config: EngineConfig) -> dict[str, int]:
+    """Bits of a weight in a PE's memory: its local row and its code.
+
+    >>> entry_fields(EngineConfig())
+    {'row': 5, 'code': 7}
+    """
+    return {"row": (config.accumulators - 1).bit_length(), "code": code_bits(config)}
+
+
+def code_bits(config: EngineConfig) -> int:
+    """Bits of a code in a PE: a byte at most, fewer where the codebook is small."""
+    return min(8, (config.codebook - 1).bit_length())
+
+
+def pointer_fields(config: EngineConfig) -> dict[str, int]:
+    """Bits of where a PE's entries of a column start, and of how many they are.
+
+    >>> pointer_fields(EngineConfig())
+    {'start': 11, 'count': 6}
+    """
+    return {
+        "start": (config.entries - 1).bit_length(),
+        "count": config.accumulators.bit_length(),
+    }
+
+
+def entry_bits(config: EngineConfig) -> int:
+    """Width of a PE's entry memory."""
+    return sum(entry_fields(config).values())
+
+
+def block_bits(config: EngineConfig) -> int:
+    """Width of a PE's pointer memory: where the entries of `block` neighbouring columns start, and
+    how many each column has."""
+    fields = pointer_fields(config)
+    return fields["start"] + config.block * fields["count"]
