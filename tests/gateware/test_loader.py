@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 
 from pleach.engine import EngineConfig
-from pleach.engine.protocol import Command, EngineError
+from pleach.engine.protocol import Command, EngineError, Resource
 from pleach.errors import FormatError
 from pleach.format import dumps, loads
+from pleach.format.bitstream import Coding
 from pleach.host import load_packet, run_packet, status_packet
 from pleach.model import CompressedModel, InputType
 from pleach.reference import Reference
+from pleach_hw.load.loader import Loader
 from tests.cocotb.cases import network
-from tests.cocotb.damage import bad_files, paid, too_large
+from tests.cocotb.damage import bad_files, paid, too_large, words_of
+from tests.gateware.streams import plain, send, simulate
 from tests.gateware.test_engine import exchange
 from tests.strategies import random_inputs, random_layer, random_model
 
@@ -150,3 +153,142 @@ def test_packets_that_are_refused():
     assert got["status again"].status().latency_cycles == got["status"].status().latency_cycles
     held = got["status without a model"].status()
     assert (held.model_held, held.load_error) == (0, EngineError.LENGTH)
+
+
+def loaded_alone(config, files, *, idle=0.0, stuck=(), seed=0):
+    """Of each file what a loader by itself answers, ``(error, detail)``, and what it writes.
+
+    Args:
+        idle: part of the cycles in which no word is there.
+        stuck: numbers of files at which a PE says that it has no room.
+    """
+    dut = Loader(config)
+    rng = np.random.default_rng(seed)
+    answers, writes = [], []
+
+    async def bench(ctx):
+        for number, data in enumerate(files):
+            words = words_of(data).tolist()
+            writes.append([])
+            ctx.set(dut.overflow, number in stuck)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            packet = [{"data": word, "last": 0} for word in words]
+            packet[-1]["last"] = 1
+            await send(ctx, dut.i, packet, idle=idle, seed=int(rng.integers(2**32)))
+            while not ctx.get(dut.done):
+                await ctx.tick()
+            answers.append((ctx.get(dut.error), ctx.get(dut.detail)))
+            await ctx.tick().repeat(3)
+
+    async def monitor(ctx):
+        strobes = (
+            dut.load_clear, dut.codebook_write, dut.entry_valid, dut.column_end, dut.layer_write,
+        )  # fmt: skip
+        values = (
+            dut.codebook_addr, dut.codebook_data, dut.entry, dut.column, dut.layer_index, dut.layer,
+        )  # fmt: skip
+        while True:
+            _, _, *got = await ctx.tick().sample(*strobes, *values)
+            clear, book, entry, end, layer = got[:5]
+            address, value, placed, column, index, fields = got[5:]
+            assert sum(map(bool, got[:5])) <= 1
+            if clear:
+                writes[-1].append(("clear",))
+            if book:
+                writes[-1].append(("value", address, value))
+            if entry:
+                writes[-1].append(("entry", entry, placed["row"], placed["code"]))
+            if end:
+                writes[-1].append(("end", end, column))
+            if layer:
+                writes[-1].append(("layer", index, plain(fields)))
+
+    simulate(dut, bench, background=[monitor], limit=60_000)
+    # An entry of a layer that was refused may still be on its way when the next file begins.
+    return answers, [file[file.index(("clear",)) :] for file in writes]
+
+
+def all_writes(model, config):
+    """What the loader has to write for a model, in order."""
+    writes = [("clear",)]
+    column_base = codebook_base = 0
+    for index, layer in enumerate(model.layers):
+        order = Coding.of(layer).code_order[: len(layer.codebook)] if layer.kept else []
+        number = np.argsort(order)
+        values = layer.codebook[order].tolist() if layer.kept else []
+        writes += [("value", codebook_base + n, value) for n, value in enumerate(values)]
+        entries = zip(layer.column_of, layer.row_of, layer.codes, strict=True)
+        entries = [
+            (c, (1 << pe, r // config.row_pes, number[code]))
+            for pe, (c, r, code) in zip(config.pe_of(layer), entries, strict=True)
+        ]
+        for column in range(layer.columns):
+            writes += [("entry", *map(int, entry)) for c, entry in entries if c == column]
+            local = column_base + column // config.groups
+            writes.append(("end", 1 << column % config.groups, local))
+        fields = {
+            "inputs": layer.inputs,
+            "outputs": layer.outputs,
+            "bias": int(layer.bias),
+            "bias_exponent": layer.bias_exponent,
+            "shift": layer.shift,
+            "relu": int(layer.activation),
+            "column_base": column_base,
+            "codebook_base": codebook_base,
+        }
+        writes.append(("layer", index, fields))
+        column_base += config.local_columns(layer.columns)
+        codebook_base += len(values)
+    return writes
+
+
+@pytest.mark.parametrize(
+    ("array", "idle"),
+    [
+        ({"pes": 1}, 0.0),
+        ({"pes": 4, "groups": 2, "block": 4}, 0.4),
+        ({"pes": 2, "serial_loader": True}, 0.2),
+    ],
+)
+def test_a_loader_alone_writes_what_the_file_says(array, idle):
+    """Dense, sparse and empty layers; codes of no bits and of many; codebooks of 8 and 16 bits."""
+    config = EngineConfig(
+        columns=256, entries=2048, codebook=512, accumulators=64, accumulator_bits=48, **array
+    )
+    rng = np.random.default_rng(1)
+    models = [
+        random_model(
+            rng, widths, density=density, codebook=codebook, empty_columns=density / 2, bias=bias
+        )
+        for widths, density, codebook, bias in (
+            ((9, 14, 5), 0.3, 20, True), ((4, 6), 0.0, 1, False), ((1, 1, 12), 1.0, 1, True),
+            ((40, 3), 0.05, 2, True), ((7, 12), 1.0, 60, False),
+        )
+    ]  # fmt: skip
+    few = [replace(layer, codebook=layer.codebook % 100) for layer in models[0].layers]
+    models.append(replace(models[0], layers=few))
+    answers, writes = loaded_alone(config, [dumps(model) for model in models], idle=idle)
+    assert answers == [(EngineError.OK, 0)] * len(models)
+    assert writes == [all_writes(model, config) for model in models]
+
+
+def test_a_loader_alone_begins_anew_after_an_error():
+    """A file cut anywhere is a LENGTH error, and the next one is loaded as if it were the first;
+    of a file that does not fit the PEs nothing is committed."""
+    config = replace(SMALL, pes=2)
+    good = dumps(MODEL)
+    cut = [good[: 4 * at] for at in range(1, len(good) // 4, 17)]
+    files = [good, *(file for short in cut for file in (short, good))]
+    answers, writes = loaded_alone(config, [*files, good, good], stuck=[len(files)])
+    expected = all_writes(MODEL, config)
+    assert [error for error, _ in answers[1:-2:2]] == [EngineError.LENGTH] * len(cut)
+    assert answers[:-2:2] == [(EngineError.OK, 0)] * (len(cut) + 1)
+    assert writes[:-2:2] == [expected] * (len(cut) + 1)
+    assert answers[-2:] == [(EngineError.CAPACITY, Resource.ENTRIES), (EngineError.OK, 0)]
+    assert writes[-1] == expected
+    assert not any(kind == "layer" for kind, *_ in writes[-2])
+    for short, full in zip(cut, writes[1:-2:2], strict=True):
+        # What was decoded by then is a beginning of the whole, and no layer without its CRC.
+        assert full == expected[: len(full)], len(short)
