@@ -1,8 +1,36 @@
-"""The software's word layouts as Amaranth structures: bit positions are stated once."""
+"""Layouts of what goes through the engine: each is stated here, and nowhere else.
 
+Words of files and packets have theirs in the software, `pleach.engine.words`; `layout` makes an
+Amaranth structure of one.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from amaranth.hdl import signed
 from amaranth.lib import data
 
+from pleach.engine import EngineConfig
+from pleach.engine.pipeline import entry_fields, pointer_fields
 from pleach.engine.words import Word
+
+#: A word of a packet; `last` marks the packet's last one.
+PACKET_WORD = data.StructLayout({"data": 32, "last": 1})
+
+
+class Source(IntEnum):
+    """Where the activations of a pass come from."""
+
+    INPUTS = 0  #: the words of the RUN packet
+    DRAINED = 1  #: the rows of the pass before
+
+
+class Sink(IntEnum):
+    """Where the rows of a pass go."""
+
+    NEXT = 0  #: to the pass after
+    OUTPUTS = 1  #: into the answer
 
 
 def layout(word: Word) -> data.StructLayout:
@@ -13,3 +41,75 @@ def layout(word: Word) -> data.StructLayout:
     """
     left = 32 - sum(word.fields.values())
     return data.StructLayout(word.fields | ({"reserved": left} if left else {}))
+
+
+def column_width(config: EngineConfig) -> int:
+    """Bits of a column's number, and of a vector's place among vectors."""
+    return max(config.most_columns.bit_length(), config.vector.bit_length())
+
+
+def pass_layout(config: EngineConfig) -> data.StructLayout:
+    """One pass of the program that the control unit runs: a layer, as the loader wrote it."""
+    return data.StructLayout(
+        {
+            "source": Source,  # of the activations
+            "inputs": range(config.most_columns + 1),  # activations of the pass
+            "bias": 1,  # a column of biases comes behind those of the inputs
+            "bias_exponent": 4,  # the bias column's activation is 2 to this
+            "column_base": range(config.columns),  # its first column, in each group
+            "codebook_base": range(config.codebook),  # its first value in the codebook
+            "parity": 1,  # which end of the accumulators its rows begin at
+            "rows": range(config.most_rows + 1),  # rows drained
+            "shift": 6,  # of the requantisation
+            "relu": 1,  # negative rows become 0
+            "sink": Sink,  # of the rows
+            "last": 1,  # the program ends with it
+        }
+    )
+
+
+def entry_layout(config: EngineConfig) -> data.StructLayout:
+    """A weight in a PE: its local row and its code."""
+    return data.StructLayout(entry_fields(config))
+
+
+def pointer_layout(config: EngineConfig) -> data.StructLayout:
+    """Where a PE's entries of a column start, and how many they are."""
+    return data.StructLayout(pointer_fields(config))
+
+
+def block_layout(config: EngineConfig) -> data.StructLayout:
+    """The pointers of `block` neighbouring columns: where the first one's entries start, and how
+    many each has."""
+    fields = pointer_fields(config)
+    counts = data.ArrayLayout(fields["count"], config.block)
+    return data.StructLayout({"start": fields["start"], "counts": counts})
+
+
+def work_layout(config: EngineConfig) -> data.StructLayout:
+    """A column's entries in this PE, one or more, and the activation that they multiply."""
+    return data.StructLayout({"pointer": pointer_layout(config), "activation": signed(16)})
+
+
+def vector_layout(*, lanes: int, column_width: int) -> data.StructLayout:
+    """Neighbouring activations of a pass.
+
+    Lane `n` holds the activation of column ``column + n`` where bit `n` of `mask` is set; `column`
+    is a multiple of `lanes`, and `last` marks the last vector of the pass.
+    """
+    return data.StructLayout(
+        {
+            "values": data.ArrayLayout(signed(16), lanes),
+            "mask": lanes,
+            "column": column_width,
+            "last": 1,
+        }
+    )
+
+
+def token_layout(*, column_width: int) -> data.StructLayout:
+    """An activation that is not zero, and its column; `last` marks the last token of the pass.
+
+    `present` is 0 where a pass ended in zeros and its last token carries no activation.
+    """
+    return data.StructLayout({"value": signed(16), "column": column_width, "present": 1, "last": 1})

@@ -17,8 +17,7 @@ from amaranth.hdl import ClockSignal, Instance, Module, Shape, Value
 from pleach.engine import EngineConfig
 from pleach.model import CompressedModel
 from pleach_hw.build.export import engine_verilog
-from pleach_hw.compute.pointer_read import block_layout
-from pleach_hw.compute.weight_read import entry_layout
+from pleach_hw.layouts import block_layout, entry_layout
 
 POINTERS, ENTRIES = "pointer_read.blocks", "weight_read.entries"
 
@@ -87,9 +86,9 @@ def bulk_verilog(config: EngineConfig) -> str:
     return engine_verilog(config, BulkPlatform()) + _MEMORY
 
 
-def file_name(memory: str, pe: int) -> str:
+def file_name(memory: str, pe: int, config: EngineConfig) -> str:
     """Of a PE's memory, in that folder."""
-    return f"engine.pe_{pe}.{memory}.memory.ram"
+    return f"engine.group_{pe // config.row_pes}.pe_{pe}.{memory}.memory.ram"
 
 
 def contents(model: CompressedModel, config: EngineConfig) -> dict[str, np.ndarray]:
@@ -134,7 +133,7 @@ def write_contents(model: CompressedModel, config: EngineConfig, folder: Path) -
     for memory, words in contents(model, config).items():
         for pe, row in enumerate(words):
             text = "\n".join(f"{word:x}" for word in row.tolist())
-            (folder / file_name(memory, pe)).write_text(text + "\n")
+            (folder / file_name(memory, pe, config)).write_text(text + "\n")
 
 
 def skeleton(model: CompressedModel) -> CompressedModel:

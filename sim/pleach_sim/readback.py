@@ -61,9 +61,9 @@ class Readback(wiring.Component):
         kind, low, high = Signal(2), Signal(14), Signal(16)
         m.d.comb += self.m_axis_tdata.eq(Cat(kind, low, high))
         words = (
-            (VALUE, loader.codebook_write, 0, loader.codebook_data),
-            (ENTRY, loader.entry_valid, loader.entry.code, loader.entry.row),
-            (COLUMN, loader.column_end, 0, 0),
+            (VALUE, loader.codebook.write, 0, loader.codebook.value),
+            (ENTRY, loader.pes.entry_valid, loader.pes.entry.code, loader.pes.entry.row),
+            (COLUMN, loader.pes.column_end, 0, 0),
             (VERDICT, loader.done, loader.error, loader.detail),
         )
         m.d.comb += self.m_axis_tvalid.eq(Cat(strobe for _, strobe, _, _ in words).any())

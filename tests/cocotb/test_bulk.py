@@ -54,7 +54,7 @@ def test_contents_are_what_load_writes(tmp_path):
     held = loads(dumps(model))
     for memory, words in contents(held, config).items():
         for pe, expected in enumerate(words):
-            text = (tmp_path / file_name(memory, pe)).read_text()
+            text = (tmp_path / file_name(memory, pe, config)).read_text()
             written = [int(w, 16) for w in text.split() if not w.startswith(("/", "@"))]
             assert written[: len(expected)] == expected.tolist(), (pe, memory)
             assert not any(written[len(expected) :])

@@ -4,7 +4,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, ResetInserter, Signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,7 +58,7 @@ class Accumulators:
         pipeline = [[0] * pes for _ in range(accumulator_latency(self.config))]
         while True:
             _, _, valid, row, parity = await ctx.tick().sample(
-                dut.drain_valid, dut.drain_row[0], dut.drain_parity[0]
+                Cat(g.valid for g in dut.groups), dut.groups[0].row, dut.groups[0].parity
             )
             address = size - 1 - row if parity else row
             drained = [99] * pes
@@ -68,7 +68,10 @@ class Accumulators:
                     self.rows[pe, address] = 0
                     self.drains += 1
             pipeline.append(drained)
-            ctx.set(dut.drained, pipeline.pop(0))
+            ages = pipeline.pop(0)
+            for number, group in enumerate(dut.groups):
+                first = number * self.config.row_pes
+                ctx.set(group.drained, ages[first : first + self.config.row_pes])
 
 
 def expected_vectors(outputs, lanes):
@@ -98,18 +101,18 @@ def drain_layers(config, layers, *, stall=0.0, seed=0, stamps=None):
     async def control(ctx):
         for number, (accumulators, shift, activation) in enumerate(layers):
             pes.fill(accumulators, number % 2)
-            ctx.set(dut.start, 1)
-            ctx.set(dut.last_row, len(accumulators) - 1)
-            ctx.set(dut.shift, shift)
-            ctx.set(dut.relu, activation == Activation.RELU)
-            ctx.set(dut.parity, number % 2)
+            ctx.set(dut.command.start, 1)
+            ctx.set(dut.command.last_row, len(accumulators) - 1)
+            ctx.set(dut.command.shift, shift)
+            ctx.set(dut.command.relu, activation == Activation.RELU)
+            ctx.set(dut.command.parity, number % 2)
             assert not ctx.get(dut.busy)
             await ctx.tick()
-            ctx.set(dut.start, 0)
+            ctx.set(dut.command.start, 0)
             assert ctx.get(dut.busy)
-            cycles.append(1 + await wait_for(ctx, dut.done))
+            cycles.append(1 + await wait_for(ctx, dut.command.done))
             await ctx.tick()
-            assert not ctx.get(dut.done)
+            assert not ctx.get(dut.command.done)
 
     async def model(ctx):
         await pes.run(ctx, dut)
@@ -167,13 +170,13 @@ def test_no_more_is_drained_than_has_room():
     pes = Accumulators(config_of(4, 64))
 
     async def bench(ctx):
-        ctx.set(dut.last_row, 255)
-        ctx.set(dut.start, 1)
+        ctx.set(dut.command.last_row, 255)
+        ctx.set(dut.command.start, 1)
         await ctx.tick()
-        ctx.set(dut.start, 0)
+        ctx.set(dut.command.start, 0)
         await pause(ctx, 60)
         held = pes.drains
-        assert held == 4 * 32 and ctx.get(dut.busy) and not ctx.get(dut.drain_valid)
+        assert held == 4 * 32 and ctx.get(dut.busy) and not ctx.get(dut.groups[0].valid)
         await receive(ctx, dut.o, 3)
         await pause(ctx, 60)
         assert pes.drains == held + 4 * 3
@@ -192,12 +195,12 @@ def test_clear_sweeps_every_accumulator(pes):
     model.rows[:] = 5
 
     async def bench(ctx):
-        ctx.set(dut.clear, 1)
+        ctx.set(dut.command.clear, 1)
         await ctx.tick()
-        ctx.set(dut.clear, 0)
-        assert await wait_for(ctx, ~dut.clear_busy) == config.accumulators
+        ctx.set(dut.command.clear, 0)
+        assert await wait_for(ctx, ~dut.command.clear_busy) == config.accumulators
         await pause(ctx, 30)
-        assert not ctx.get(dut.o.valid) and not ctx.get(dut.drain_valid)
+        assert not ctx.get(dut.o.valid) and not ctx.get(dut.groups[0].valid)
 
     async def run_model(ctx):
         await model.run(ctx, dut)
@@ -215,10 +218,10 @@ def test_reset_in_the_middle_of_a_layer():
     async def bench(ctx):
         for rows, cycles in ((60, 9), (60, 15), (60, 24), (13, 80)):
             pes.rows[:] = 3
-            ctx.set(dut.last_row, rows - 1)
-            ctx.set(dut.start, 1)
+            ctx.set(dut.command.last_row, rows - 1)
+            ctx.set(dut.command.start, 1)
             await ctx.tick()
-            ctx.set(dut.start, 0)
+            ctx.set(dut.command.start, 0)
             await pause(ctx, cycles)
             if cycles < 80:
                 ctx.set(reset, 1)
@@ -245,10 +248,10 @@ def test_a_layer_through_real_processing_elements(pes):
     for number, element in enumerate(elements):
         top.submodules[f"pe_{number}"] = element
         top.d.comb += [
-            element.drain_valid.eq(dut.drain_valid[number]),
-            element.drain_row.eq(dut.drain_row[0]),
-            element.drain_parity.eq(dut.drain_parity[0]),
-            dut.drained[number].eq(element.drained),
+            element.drain.valid.eq(dut.groups[0].valid[number]),
+            element.drain.row.eq(dut.groups[0].row),
+            element.drain.parity.eq(dut.groups[0].parity),
+            dut.groups[0].drained[number].eq(element.drain.drained[0]),
         ]
     rng = np.random.default_rng(5)
     rows = 4 * pes - (pes > 1)
@@ -272,12 +275,12 @@ def test_a_layer_through_real_processing_elements(pes):
             for column in range(6):
                 await broadcast(ctx, element, column, int(inputs[column]))
         for element in elements:
-            await wait_for(ctx, element.issued)
-        ctx.set(dut.last_row, rows - 1)
-        ctx.set(dut.shift, 3)
-        ctx.set(dut.start, 1)
+            await wait_for(ctx, element.broadcast.issued)
+        ctx.set(dut.command.last_row, rows - 1)
+        ctx.set(dut.command.shift, 3)
+        ctx.set(dut.command.start, 1)
         await ctx.tick()
-        ctx.set(dut.start, 0)
+        ctx.set(dut.command.start, 0)
         outputs = Requantizer(shift=3, activation=Activation.NONE)((weights[codes] * kept) @ inputs)
         expected = expected_vectors(outputs.tolist(), config.drained)
         vectors = await receive(ctx, dut.o, len(expected), stall=0.3)

@@ -5,8 +5,7 @@ from amaranth.hdl import Shape
 
 from pleach.engine import EngineConfig
 from pleach.engine.pipeline import block_bits, entry_bits, pointer_fields
-from pleach_hw.compute.pointer_read import block_layout, pointer_layout
-from pleach_hw.compute.weight_read import entry_layout
+from pleach_hw.layouts import block_layout, entry_layout, pointer_layout
 
 
 @pytest.mark.parametrize(

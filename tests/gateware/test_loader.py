@@ -16,6 +16,7 @@ from pleach.format.bitstream import Coding
 from pleach.host import load_packet, run_packet, status_packet
 from pleach.model import CompressedModel, InputType
 from pleach.reference import Reference
+from pleach_hw.layouts import Sink, Source
 from pleach_hw.load.loader import Loader
 from tests.cocotb.cases import network
 from tests.cocotb.damage import bad_files, paid, too_large, words_of
@@ -163,6 +164,7 @@ def loaded_alone(config, files, *, idle=0.0, stuck=(), seed=0):
         stuck: numbers of files at which a PE says that it has no room.
     """
     dut = Loader(config)
+    pes = dut.pes
     rng = np.random.default_rng(seed)
     answers, writes = [], []
 
@@ -170,7 +172,7 @@ def loaded_alone(config, files, *, idle=0.0, stuck=(), seed=0):
         for number, data in enumerate(files):
             words = words_of(data).tolist()
             writes.append([])
-            ctx.set(dut.overflow, number in stuck)
+            ctx.set(dut.pes.overflow, number in stuck)
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
@@ -184,14 +186,15 @@ def loaded_alone(config, files, *, idle=0.0, stuck=(), seed=0):
 
     async def monitor(ctx):
         strobes = (
-            dut.load_clear, dut.codebook_write, dut.entry_valid, dut.column_end, dut.layer_write,
+            pes.clear, dut.codebook.write, pes.entry_valid, pes.column_end, dut.program.write,
         )  # fmt: skip
         values = (
-            dut.codebook_addr, dut.codebook_data, dut.entry, dut.column, dut.layer_index, dut.layer,
+            dut.codebook.address, dut.codebook.value, pes.entry, pes.column,
+            dut.program.index, dut.program.pass_,
         )  # fmt: skip
         while True:
             _, _, *got = await ctx.tick().sample(*strobes, *values)
-            clear, book, entry, end, layer = got[:5]
+            clear, book, entry, end, written = got[:5]
             address, value, placed, column, index, fields = got[5:]
             assert sum(map(bool, got[:5])) <= 1
             if clear:
@@ -202,8 +205,8 @@ def loaded_alone(config, files, *, idle=0.0, stuck=(), seed=0):
                 writes[-1].append(("entry", entry, placed["row"], placed["code"]))
             if end:
                 writes[-1].append(("end", end, column))
-            if layer:
-                writes[-1].append(("layer", index, plain(fields)))
+            if written:
+                writes[-1].append(("pass", index, plain(fields)))
 
     simulate(dut, bench, background=[monitor], limit=60_000)
     # An entry of a layer that was refused may still be on its way when the next file begins.
@@ -229,16 +232,20 @@ def all_writes(model, config):
             local = column_base + column // config.groups
             writes.append(("end", 1 << column % config.groups, local))
         fields = {
+            "source": Source.DRAINED if index else Source.INPUTS,
             "inputs": layer.inputs,
-            "outputs": layer.outputs,
             "bias": int(layer.bias),
             "bias_exponent": layer.bias_exponent,
-            "shift": layer.shift,
-            "relu": int(layer.activation),
             "column_base": column_base,
             "codebook_base": codebook_base,
+            "parity": index % 2,
+            "rows": layer.outputs,
+            "shift": layer.shift,
+            "relu": int(layer.activation),
+            "sink": Sink.OUTPUTS if index + 1 == len(model.layers) else Sink.NEXT,
+            "last": int(index + 1 == len(model.layers)),
         }
-        writes.append(("layer", index, fields))
+        writes.append(("pass", index, fields))
         column_base += config.local_columns(layer.columns)
         codebook_base += len(values)
     return writes
@@ -288,7 +295,7 @@ def test_a_loader_alone_begins_anew_after_an_error():
     assert writes[:-2:2] == [expected] * (len(cut) + 1)
     assert answers[-2:] == [(EngineError.CAPACITY, Resource.ENTRIES), (EngineError.OK, 0)]
     assert writes[-1] == expected
-    assert not any(kind == "layer" for kind, *_ in writes[-2])
+    assert not any(kind == "pass" for kind, *_ in writes[-2])
     for short, full in zip(cut, writes[1:-2:2], strict=True):
         # What was decoded by then is a beginning of the whole, and no layer without its CRC.
         assert full == expected[: len(full)], len(short)

@@ -19,49 +19,49 @@ SMALL = EngineConfig(
 
 async def load(ctx, dut, columns, codebook):
     """Load `columns`, a list of entries ``(row, code)`` for each, and the codebook."""
-    ctx.set(dut.load_clear, 1)
+    ctx.set(dut.load.clear, 1)
     await ctx.tick()
-    ctx.set(dut.load_clear, 0)
+    ctx.set(dut.load.clear, 0)
     for number, column in enumerate(columns):
-        ctx.set(dut.entry_valid, 1)
+        ctx.set(dut.load.entry_valid, 1)
         for row, code in column:
-            ctx.set(dut.entry, {"row": row, "code": code})
+            ctx.set(dut.load.entry, {"row": row, "code": code})
             await ctx.tick()
-        ctx.set(dut.entry_valid, 0)
-        ctx.set(dut.column_end, 1)
-        ctx.set(dut.column_end_column, number)
+        ctx.set(dut.load.entry_valid, 0)
+        ctx.set(dut.load.column_end, 1)
+        ctx.set(dut.load.column, number)
         await ctx.tick()
-        ctx.set(dut.column_end, 0)
-    ctx.set(dut.codebook_write, 1)
+        ctx.set(dut.load.column_end, 0)
+    ctx.set(dut.codebook.write, 1)
     for address, value in enumerate(codebook):
-        ctx.set(dut.codebook_addr, address)
-        ctx.set(dut.codebook_data, value)
+        ctx.set(dut.codebook.address, address)
+        ctx.set(dut.codebook.value, value)
         await ctx.tick()
-    ctx.set(dut.codebook_write, 0)
+    ctx.set(dut.codebook.write, 0)
 
 
 async def broadcast(ctx, dut, column, activation):
     """Broadcast a column as soon as the PE is ready."""
-    while not ctx.get(dut.ready):
+    while not ctx.get(dut.broadcast.ready):
         await ctx.tick()
-    ctx.set(dut.column_valid, 1)
-    ctx.set(dut.column, column)
-    ctx.set(dut.activation, activation)
+    ctx.set(dut.broadcast.valid, 1)
+    ctx.set(dut.broadcast.column, column)
+    ctx.set(dut.broadcast.activation, activation)
     await ctx.tick()
-    ctx.set(dut.column_valid, 0)
+    ctx.set(dut.broadcast.valid, 0)
 
 
 async def drain(ctx, dut, rows, parity=0):
     """Drain `rows`, one a cycle, and return their sums; checks `drained_valid` in every cycle."""
     sums = []
     for cycle in range(len(rows) + dut.drain_latency):
-        ctx.set(dut.drain_valid, cycle < len(rows))
-        ctx.set(dut.drain_parity, parity)
+        ctx.set(dut.drain.valid, cycle < len(rows))
+        ctx.set(dut.drain.parity, parity)
         if cycle < len(rows):
-            ctx.set(dut.drain_row, rows[cycle])
+            ctx.set(dut.drain.row, rows[cycle])
         assert ctx.get(dut.drained_valid) == (cycle >= dut.drain_latency)
         if cycle >= dut.drain_latency:
-            sums.append(ctx.get(dut.drained))
+            sums.append(ctx.get(dut.drain.drained[0]))
         await ctx.tick()
     return sums
 
@@ -82,7 +82,7 @@ async def wait_for(ctx, signal):
 async def all_issued(ctx, dut):
     """After a broadcast: wait until nothing is left to issue; returns the cycles waited."""
     await ctx.tick()  # what `issued` says before is older than the broadcast
-    return 1 + await wait_for(ctx, dut.issued)
+    return 1 + await wait_for(ctx, dut.broadcast.issued)
 
 
 def wrapped(value, bits):
@@ -139,31 +139,31 @@ def run_layers(config, seed, *, idle, layers=4):
                 for column, activation in enumerate(random_values(random, quarter))
             ] * (layer < layers)
             wanted = sums(columns, codebook, base, work, config)
-            ctx.set(dut.parity, parity)
-            ctx.set(dut.codebook_base, base)
+            ctx.set(dut.standing.parity, parity)
+            ctx.set(dut.standing.codebook_base, base)
             fresh = False  # `issued` knows of the last column
-            while work or draining or coming or not (fresh and ctx.get(dut.issued)):
+            while work or draining or coming or not (fresh and ctx.get(dut.broadcast.issued)):
                 # A column of this layer, a row of the one before, both, or neither.
-                ready = ctx.get(dut.ready)
+                ready = ctx.get(dut.broadcast.ready)
                 stalls += bool(work and not ready)
                 go = bool(work and ready and random.random() >= idle)
                 fresh = not go
-                ctx.set(dut.column_valid, go)
+                ctx.set(dut.broadcast.valid, go)
                 if go:
                     column, activation = work.pop(0)
-                    ctx.set(dut.column, column)
-                    ctx.set(dut.activation, activation)
+                    ctx.set(dut.broadcast.column, column)
+                    ctx.set(dut.broadcast.activation, activation)
                 go = bool(draining and random.random() < 0.3)
-                ctx.set(dut.drain_valid, go)
+                ctx.set(dut.drain.valid, go)
                 if go:
-                    ctx.set(dut.drain_row, draining.pop(0))
-                    ctx.set(dut.drain_parity, 1 - parity)
-                    overtaken += not ctx.get(dut.issued)
+                    ctx.set(dut.drain.row, draining.pop(0))
+                    ctx.set(dut.drain.parity, 1 - parity)
+                    overtaken += not ctx.get(dut.broadcast.issued)
                 coming.append(go)
                 valid = coming.pop(0) if len(coming) > dut.drain_latency else False
                 assert ctx.get(dut.drained_valid) == valid
                 if valid:
-                    assert ctx.get(dut.drained) == expected.pop(0)
+                    assert ctx.get(dut.drain.drained[0]) == expected.pop(0)
                 await ctx.tick()
                 if not (draining or any(coming)):
                     coming = []
@@ -213,19 +213,19 @@ def sums_of(columns, work, config=SMALL, codebook=range(1, 17)):
         await load(ctx, dut, columns, list(codebook))
         cycles = 0
         left = list(work)
-        await wait_for(ctx, dut.issued)
+        await wait_for(ctx, dut.broadcast.issued)
         fresh = False
-        while left or not (fresh and ctx.get(dut.issued)):
-            go = bool(left and ctx.get(dut.ready))
+        while left or not (fresh and ctx.get(dut.broadcast.issued)):
+            go = bool(left and ctx.get(dut.broadcast.ready))
             fresh = not go
-            ctx.set(dut.column_valid, go)
+            ctx.set(dut.broadcast.valid, go)
             if go:
                 column, activation = left.pop(0)
-                ctx.set(dut.column, column)
-                ctx.set(dut.activation, activation)
+                ctx.set(dut.broadcast.column, column)
+                ctx.set(dut.broadcast.activation, activation)
             await ctx.tick()
             cycles += 1
-        assert not ctx.get(dut.overflow)
+        assert not ctx.get(dut.load.overflow)
         result.extend(await drain(ctx, dut, range(config.accumulators)))
         assert await drain(ctx, dut, range(config.accumulators)) == [0] * config.accumulators
         result.append(cycles)
@@ -298,13 +298,13 @@ def test_a_pe_without_a_row_never_stalls_or_works():
 
     async def bench(ctx):
         await load(ctx, dut, [[]] * 32, [1] * 16)
-        ctx.set(dut.column_valid, 1)
+        ctx.set(dut.broadcast.valid, 1)
         for column in range(32):
-            assert ctx.get(dut.ready)
-            ctx.set(dut.column, column)
+            assert ctx.get(dut.broadcast.ready)
+            ctx.set(dut.broadcast.column, column)
             await ctx.tick()
-        ctx.set(dut.column_valid, 0)
-        assert await wait_for(ctx, dut.issued) == 3 + SMALL.ram_latency
+        ctx.set(dut.broadcast.valid, 0)
+        assert await wait_for(ctx, dut.broadcast.issued) == 3 + SMALL.ram_latency
         assert await drain(ctx, dut, range(8)) == [0] * 8
 
     simulate(dut, bench)
@@ -318,9 +318,9 @@ def test_issued_comes_when_the_last_mac_was_issued():
         await broadcast(ctx, dut, 0, 5)
         await ctx.tick()
         for _ in range(dut.issue_latency + 1):
-            assert not ctx.get(dut.issued)
+            assert not ctx.get(dut.broadcast.issued)
             await ctx.tick()
-        assert ctx.get(dut.issued)
+        assert ctx.get(dut.broadcast.issued)
 
     simulate(dut, bench)
 
@@ -331,16 +331,16 @@ def test_queue_depth_columns_are_taken_then_no_more():
     async def bench(ctx):
         await load(ctx, dut, [[(row, 0) for row in range(8)]], [1] * 16)
         # Drains keep every MAC back.
-        ctx.set(dut.drain_valid, 1)
+        ctx.set(dut.drain.valid, 1)
         taken, before = 0, [0, 0]
         for _ in range(40):  # a broadcast may go by a `ready` that is two cycles old
-            go, *before = *before, ctx.get(dut.ready)
-            ctx.set(dut.column_valid, go)
+            go, *before = *before, ctx.get(dut.broadcast.ready)
+            ctx.set(dut.broadcast.valid, go)
             taken += go
             await ctx.tick()
         assert taken == SMALL.queue_depth
-        ctx.set(dut.drain_valid, 0)
-        ctx.set(dut.column_valid, 0)
+        ctx.set(dut.drain.valid, 0)
+        ctx.set(dut.broadcast.valid, 0)
         # The end of the drains comes in a cycle later.
         assert await all_issued(ctx, dut) == 8 * taken + 2
 
@@ -353,17 +353,17 @@ def test_an_entry_too_many_is_dropped_and_reported():
 
     async def bench(ctx):
         await load(ctx, dut, full, range(1, 17))
-        assert not ctx.get(dut.overflow)
+        assert not ctx.get(dut.load.overflow)
         await load(ctx, dut, [*full, [(1, 15)] * 130, []], range(1, 17))  # as many again, and two
-        assert ctx.get(dut.overflow)
+        assert ctx.get(dut.load.overflow)
         await pause(ctx, 3)
-        assert ctx.get(dut.overflow)
+        assert ctx.get(dut.load.overflow)
         for column in (0, 15, 16, 17):
             await broadcast(ctx, dut, column, 1)
         await all_issued(ctx, dut)
         assert await drain(ctx, dut, range(8)) == [2 * n for n in range(1, 9)]
         await load(ctx, dut, [[(0, 0)]], [1] * 16)
-        assert not ctx.get(dut.overflow)
+        assert not ctx.get(dut.load.overflow)
 
     simulate(dut, bench)
 
@@ -381,7 +381,7 @@ def test_reset_drops_the_work_and_keeps_the_weights(after):
         ctx.set(reset, 1)
         await ctx.tick()
         ctx.set(reset, 0)
-        assert ctx.get(dut.ready)
+        assert ctx.get(dut.broadcast.ready)
         await drain(ctx, dut, range(8))
         await broadcast(ctx, dut, 0, -2)
         await all_issued(ctx, dut)

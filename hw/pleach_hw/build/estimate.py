@@ -17,10 +17,9 @@ from pleach.engine import EngineConfig
 from pleach_hw.compute.arithmetic import LUT_CODEBOOK
 from pleach_hw.boards import Board
 from pleach_hw.compute.pe import ProcessingElement
-from pleach_hw.compute.pointer_read import block_layout
+from pleach_hw.layouts import block_layout, entry_layout
 from pleach_hw.primitives import ice40
 from pleach_hw.primitives.ecp5 import block_rams
-from pleach_hw.compute.weight_read import entry_layout
 
 #: the chips that it is for
 FAMILY = "ecp5"

@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
 from pleach.engine.pipeline import accumulator_latency
-from pleach_hw.compute.weight_read import entry_layout
+from pleach_hw.buses import CodebookBus
+from pleach_hw.layouts import entry_layout
 from pleach_hw.primitives import BlockRam, LutRam, Multiplier, delay
 from pleach_hw.primitives.delay import delays
 
@@ -27,7 +28,7 @@ class ArithmeticUnit(wiring.Component):
     (docs/numerics.md).
 
     Reset drops the operations begun; accumulators and codebook stay. The codebook is written
-    through `codebook_*`, only while no MAC is on its way.
+    through `codebook`, only while no MAC is on its way.
     """
 
     def __init__(self, config: EngineConfig):
@@ -45,9 +46,7 @@ class ArithmeticUnit(wiring.Component):
                 "drain_parity": In(1),
                 "drained": Out(signed(config.accumulator_bits)),
                 "drained_valid": Out(1),
-                "codebook_write": In(1),
-                "codebook_addr": In(range(config.codebook)),
-                "codebook_data": In(signed(16)),
+                "codebook": In(CodebookBus(config)),
             }
         )
 
@@ -79,9 +78,9 @@ class ArithmeticUnit(wiring.Component):
         # The codebook's one write and one read never meet: it is written before any MAC begins.
         m.d.comb += [
             codebook.read_addr.eq(code_address),
-            codebook.write_en.eq(self.codebook_write),
-            codebook.write_addr.eq(self.codebook_addr),
-            codebook.write_data.eq(self.codebook_data),
+            codebook.write_en.eq(self.codebook.write),
+            codebook.write_addr.eq(self.codebook.address),
+            codebook.write_data.eq(self.codebook.value),
         ]
 
         # Product

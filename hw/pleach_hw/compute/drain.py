@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
 from pleach.engine.pipeline import drain_ages, drain_latency, drain_places
-from pleach_hw.compute.lnzd import column_width, vector_layout
+from pleach_hw.buses import DrainBus, DrainCommandBus
 from pleach_hw.compute.requantize import RequantizeUnit
+from pleach_hw.layouts import column_width, vector_layout
 from pleach_hw.primitives.delay import KEPT, delay, delays
 from pleach_hw.queue import Queue
 
@@ -20,17 +21,20 @@ class DrainUnit(wiring.Component):
 
     Row `r` is local row ``r // row_pes`` of PE ``r % row_pes`` in each group, and the sum of what
     the groups' PEs hold. All `lanes` accumulators of a vector are drained, those past the last row,
-    too; the vector's mask leaves them out. `start` may come while not `busy`; `last_row`,
-    `shift`, `relu` and `parity` belong to it and stand still until `done`, which is high in
-    the cycle in which the last vector enters the queue at the output.
+    too; the vector's mask leaves them out. A start may come while not `busy`; `done` is high
+    in the cycle in which the last vector enters the queue at the output.
 
     Back-pressure: rows are drained only when their vector is sure of a place in that queue, so
     that no PE ever waits. The queue is deep enough for one vector a cycle, and for `outputs` rows.
 
-    `clear` drains every row of every PE, `accumulators` cycles while `clear_busy`, and gives
-    nothing: after a reset, which leaves the accumulators. Reset drops all else.
+    A clear takes `accumulators` cycles, while `clear_busy`: after a reset, which leaves the
+    accumulators. Reset drops all else.
 
-    On ECP5, with 32-bit accumulators: 1669 LUT4 for 16 PEs.
+    Ports:
+        command: from the control unit.
+        busy: a layer is drained.
+        groups: to and from the PEs of each group.
+        o: the vectors.
     """
 
     def __init__(self, config: EngineConfig):
@@ -41,19 +45,9 @@ class DrainUnit(wiring.Component):
         self._vector = vector_layout(lanes=config.drained, column_width=column_width(config))
         super().__init__(
             {
-                "start": In(1),
-                "last_row": In(range(config.most_rows)),
-                "shift": In(6),
-                "relu": In(1),
-                "parity": In(1),
+                "command": In(DrainCommandBus(config)),
                 "busy": Out(1),
-                "done": Out(1),
-                "clear": In(1),
-                "clear_busy": Out(1),
-                "drain_valid": Out(config.pes),
-                "drain_row": Out(data.ArrayLayout(range(config.accumulators), config.groups)),
-                "drain_parity": Out(config.groups),
-                "drained": In(data.ArrayLayout(signed(config.accumulator_bits), config.pes)),
+                "groups": Out(DrainBus(config, pes=config.row_pes)).array(config.groups),
                 "o": Out(stream.Signature(self._vector)),
             }
         )
@@ -66,10 +60,11 @@ class DrainUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
+        command = self.command
         lanes, parts = config.drained, self._parts
         lane_bits, part_bits = (lanes - 1).bit_length(), (parts - 1).bit_length()
         number = range(parts * config.accumulators)  # of a vector in its layer
-        last_number = self.last_row[lane_bits:]
+        last_number = command.last_row[lane_bits:]
 
         # Which vector goes next; `places` of the queue are taken by those on their way or in it.
         active = Signal()
@@ -77,29 +72,31 @@ class DrainUnit(wiring.Component):
         next_number = Signal(number)
         places = Signal(range(self._depth + 1))
         room = ~places[-1]  # the depth is a power of two
-        go = (self.start | active) & room
+        go = (command.start | active) & room
         is_last = next_number == last_number
         with m.If(go):
             m.d.sync += [next_number.eq(next_number + 1), active.eq(1)]
             with m.If(is_last):
                 m.d.sync += [next_number.eq(0), active.eq(0)]
-        with m.Elif(self.start):
+        with m.Elif(command.start):
             m.d.sync += active.eq(1)
         m.d.sync += [
-            self.clear_busy.eq(self.clear | (self.clear_busy & (sweep != config.accumulators - 1))),
-            sweep.eq(sweep + self.clear_busy),
+            command.clear_busy.eq(
+                command.clear | (command.clear_busy & (sweep != config.accumulators - 1))
+            ),
+            sweep.eq(sweep + command.clear_busy),
         ]
-        for group in range(config.groups):  # the same for all, from registers on the way
-            row = Signal(range(config.accumulators), name=f"row_{group}", attrs=KEPT)
-            parity = Signal(name=f"parity_{group}", attrs=KEPT)
-            m.d.comb += [self.drain_row[group].eq(row), self.drain_parity[group].eq(parity)]
+        for index, group in enumerate(self.groups):  # the same for all, from registers on the way
+            row = Signal(range(config.accumulators), name=f"row_{index}", attrs=KEPT)
+            parity = Signal(name=f"parity_{index}", attrs=KEPT)
+            m.d.comb += [group.row.eq(row), group.parity.eq(parity)]
             m.d.sync += [
-                row.eq(Mux(self.clear_busy, sweep, next_number[part_bits:])),
-                parity.eq(self.parity),
+                row.eq(Mux(command.clear_busy, sweep, next_number[part_bits:])),
+                parity.eq(command.parity),
             ]
-        for pe in range(config.pes):
-            chosen = go & (next_number[:part_bits] == pe % config.row_pes // lanes)
-            m.d.sync += self.drain_valid[pe].eq(chosen | self.clear_busy)
+            for pe in range(config.row_pes):
+                chosen = go & (next_number[:part_bits] == pe // lanes)
+                m.d.sync += group.valid[pe].eq(chosen | command.clear_busy)
         valid = delays(m, go, self._ages.queued, name="valid", reset_less=False)
         last = delay(m, is_last, self._ages.queued, name="last")
 
@@ -117,12 +114,11 @@ class DrainUnit(wiring.Component):
             part = Signal(part_bits, name=f"part_{lane}", attrs=KEPT)
             with m.If(valid[self._ages.drained]):
                 m.d.sync += part.eq(part + 1)
-            with m.Elif(self.start):
+            with m.Elif(command.start):
                 m.d.sync += part.eq(0)
-            for group in range(config.groups):
-                first = group * config.row_pes + lane
-                choice = Array(self.drained[first : (group + 1) * config.row_pes : lanes])
-                sums.append(Signal(accumulator, name=f"acc_{lane}_{group}", reset_less=True))
+            for index, group in enumerate(self.groups):
+                choice = Array(group.drained[lane::lanes])
+                sums.append(Signal(accumulator, name=f"acc_{lane}_{index}", reset_less=True))
                 m.d.sync += sums[-1].eq(choice[part])
             while len(sums) > 1:
                 pairs = list(zip(sums[::2], sums[1::2], strict=True))
@@ -130,8 +126,8 @@ class DrainUnit(wiring.Component):
                 m.d.sync += [total.eq(a + b) for total, (a, b) in zip(sums, pairs, strict=True)]
             m.d.comb += [
                 unit.acc.eq(sums[0]),
-                unit.shift.eq(self.shift),
-                unit.relu.eq(self.relu),
+                unit.shift.eq(command.shift),
+                unit.relu.eq(command.relu),
                 vector.values[lane].eq(unit.result),
             ]
 
@@ -142,14 +138,14 @@ class DrainUnit(wiring.Component):
             queue.i.valid.eq(queued),
             vector.column.eq(queued_number << lane_bits),
             vector.last.eq(last),
-            vector.mask.eq(Cat(~last | (n <= self.last_row[:lane_bits]) for n in range(lanes))),
-            self.done.eq(queued & vector.last),
+            vector.mask.eq(Cat(~last | (n <= command.last_row[:lane_bits]) for n in range(lanes))),
+            command.done.eq(queued & vector.last),
         ]
         with m.If(queued):
             m.d.sync += queued_number.eq(Mux(vector.last, 0, queued_number + 1))
         given = Signal()  # late, so that what comes from the host ends here
         m.d.sync += [
-            self.busy.eq((self.busy | self.start) & ~self.done),
+            self.busy.eq((self.busy | command.start) & ~command.done),
             given.eq(queue.o.valid & queue.o.ready),
         ]
         with m.If(go ^ given):

@@ -4,56 +4,12 @@ from __future__ import annotations
 
 import operator
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from pleach.engine import EngineConfig
+from pleach_hw.layouts import token_layout, vector_layout
 from pleach_hw.queue import Queue
-
-
-def column_width(config: EngineConfig) -> int:
-    """Bits of a column's number, and of a vector's place among vectors."""
-    return max(config.most_columns.bit_length(), config.vector.bit_length())
-
-
-def vector_layout(*, lanes: int, column_width: int) -> data.StructLayout:
-    """Neighbouring activations of a layer.
-
-    Lane `n` holds the activation of column ``column + n`` where bit `n` of `mask` is set; `column`
-    is a multiple of `lanes`, and `last` marks the layer's last vector.
-    """
-    return data.StructLayout(
-        {
-            "values": data.ArrayLayout(signed(16), lanes),
-            "mask": lanes,
-            "column": column_width,
-            "last": 1,
-        }
-    )
-
-
-def widened(values, mask, column, *, lanes):
-    """Neighbouring activations in their places of a vector of `lanes` lanes.
-
-    `column` is a multiple of the number of `values`, of the vector one of `lanes`. Values stand in
-    every place and only the mask tells which it is, so this costs a decoder and no multiplexer.
-
-    Returns the vector's values, its mask and its column.
-    """
-    width = len(values)
-    place = column[(width - 1).bit_length() : (lanes - 1).bit_length()]
-    placed = Cat(mask[lane % width] & (place == lane // width) for lane in range(lanes))
-    aligned = Cat(Const(0, (lanes - 1).bit_length()), column[(lanes - 1).bit_length() :])
-    return [values[lane % width] for lane in range(lanes)], placed, aligned
-
-
-def token_layout(*, column_width: int) -> data.StructLayout:
-    """An activation that is not zero, and its column; `last` marks the layer's last token.
-
-    `present` is 0 where a layer ended in zeros and its last token carries no activation.
-    """
-    return data.StructLayout({"value": signed(16), "column": column_width, "present": 1, "last": 1})
 
 
 class NonZeroDetector(wiring.Component):
@@ -64,8 +20,6 @@ class NonZeroDetector(wiring.Component):
     Each layer ends in exactly one token with `last`. Back-pressure: up to `depth` vectors wait;
     `i.ready` does not depend on `o.ready`. Where only one can wait, one comes in every other cycle
     at most, and its first token a cycle sooner. Reset drops all that wait.
-
-    On ECP5, with 4 lanes, 16-bit columns and 16 vectors: 240 LUT4.
 
     Args:
         lanes: activations in a vector.

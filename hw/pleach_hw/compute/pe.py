@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
 from pleach.engine.pipeline import accumulator_latency, issue_latency
+from pleach_hw.buses import BroadcastBus, CodebookBus, DrainBus, LoadBus, StandingBus, hopped
 from pleach_hw.compute.arithmetic import ArithmeticUnit
-from pleach_hw.compute.pointer_read import PointerRead, block_layout
-from pleach_hw.compute.weight_read import WeightRead, entry_layout
-from pleach_hw.primitives import hop
-
-#: Inputs of a processing element that say when others hold.
-STROBES = (
-    "column_valid",
-    "drain_valid",
-    "load_clear",
-    "entry_valid",
-    "column_end",
-    "codebook_write",
-)
+from pleach_hw.compute.pointer_read import PointerRead
+from pleach_hw.compute.weight_read import WeightRead
+from pleach_hw.layouts import block_layout
 
 
 class ProcessingElement(wiring.Component):
@@ -29,56 +20,36 @@ class ProcessingElement(wiring.Component):
     broadcast; one MAC or drain a cycle. The first MAC of a column is issued `issue_latency` cycles
     after its broadcast where nothing is ahead of it; columns without a weight here cost nothing.
 
-    Broadcast: with `column_valid`, `column` (layer base added) and `activation` are taken; it may
-    come only while `ready`, or in the two cycles after: `ready` falls while there are still places
-    for what is on its way. Whatever comes in has a register here, so it may come from far away.
-
-    Drain: with `drain_valid`, `drained` shows `drain_latency` cycles later, with `drained_valid`,
-    the sum of `drain_row` over every MAC issued before, and the row begins again at 0. Drains go
-    before MACs and are never refused. `issued` says that no MAC is left to be issued of what was
-    broadcast two cycles ago and before: drains may come, and `parity` and `codebook_base` may
-    change, from this very cycle on. The last sum is written within `drain_latency` cycles.
-
-    Loading, only when all sums are written: `load_clear`, then the columns in rising order, each as
-    its entries (`entry_valid`) followed by `column_end`; of a block of columns the first is never
-    left out. An entry too many is dropped and raises `overflow` until the next `load_clear`. The
-    codebook is written through `codebook_*`.
+    Whatever comes in has a register here, so it may come from far away.
 
     Reset drops all work held; pointers, entries, codebook and accumulators stay. So drain every row
-    after a reset, before the first layer.
+    after a reset, before the first pass.
 
-    On ECP5, speed grade 6, with 2048 columns, 2048 entries, a codebook of 128 and 32-bit
-    accumulators: 5 DP16KD, 1 MULT18X18D, 463 LUT4 for 32 local rows and 599 for 64, 165-173 MHz.
+    Ports:
+        broadcast: a column may come only while `ready`, or in the two cycles after: `ready` falls
+            while there are still places for what is on its way. `issued` says that no MAC is left
+            to be issued of what was broadcast two cycles ago and before: drains may come, and what
+            `standing` gives may change, from this very cycle on. The last sum is written within
+            `drain_latency` cycles.
+        drain: the sum of a row over every MAC issued before shows `drain_latency` cycles later,
+            with `drained_valid`, and the row begins again at 0. Drains go before MACs and are never
+            refused.
+        load: only when all sums are written: `clear`, then the columns in rising order, each as
+            its entries followed by `column_end`; of a block of columns the first is never left out.
+            An entry too many is dropped and raises `overflow` until the next `clear`.
+        codebook: only when all sums are written.
     """
 
     def __init__(self, config: EngineConfig):
         self._config = config
-        row = range(config.accumulators)
-        column = range(config.columns)
-        code_address = range(config.codebook)
         super().__init__(
             {
-                "column_valid": In(1),
-                "column": In(column),
-                "activation": In(signed(16)),
-                "ready": Out(1, init=1),
-                "parity": In(1),
-                "codebook_base": In(code_address),
-                "drain_valid": In(1),
-                "drain_row": In(row),
-                "drain_parity": In(1),
-                "drained": Out(signed(config.accumulator_bits)),
+                "broadcast": In(BroadcastBus(config)),
+                "standing": In(StandingBus(config)),
+                "drain": In(DrainBus(config, pes=1)),
                 "drained_valid": Out(1),
-                "issued": Out(1, init=1),
-                "load_clear": In(1),
-                "entry_valid": In(1),
-                "entry": In(entry_layout(config)),
-                "column_end": In(1),
-                "column_end_column": In(column),
-                "overflow": Out(1),
-                "codebook_write": In(1),
-                "codebook_addr": In(code_address),
-                "codebook_data": In(signed(16)),
+                "load": In(LoadBus(config, pes=1)),
+                "codebook": In(CodebookBus(config)),
             }
         )
 
@@ -98,31 +69,32 @@ class ProcessingElement(wiring.Component):
         m.submodules.arithmetic = arithmetic = ArithmeticUnit(config)
 
         # Everything that comes from outside has a register here, so that it may come from far away.
-        here = {
-            name: hop(m, getattr(self, name), name=f"{name}_here", reset_less=name not in STROBES)
-            for name, member in self.signature.members.items()
-            if member.flow is In
-        }
+        broadcast = hopped(m, self.broadcast, name="broadcast_here")
+        standing = hopped(m, self.standing, name="standing_here")
+        drain = hopped(m, self.drain, name="drain_here")
+        load = hopped(m, self.load, name="load_here")
+        codebook = hopped(m, self.codebook, name="codebook_here")
 
         wiring.connect(m, pointers.o, weights.i)
+        wiring.connect(m, codebook, arithmetic.codebook)
         m.d.sync += [
-            self.ready.eq(pointers.ready),
-            self.issued.eq(pointers.empty & ~pointers.column_valid & ~weights.busy),
+            broadcast.ready.eq(pointers.ready),
+            broadcast.issued.eq(pointers.empty & ~pointers.column_valid & ~weights.busy),
         ]
         m.d.comb += [
-            pointers.column_valid.eq(here["column_valid"]),
-            pointers.column.eq(here["column"]),
-            pointers.activation.eq(here["activation"]),
-            weights.hold.eq(here["drain_valid"]),
+            pointers.column_valid.eq(broadcast.valid),
+            pointers.column.eq(broadcast.column),
+            pointers.activation.eq(broadcast.activation),
+            weights.hold.eq(drain.valid),
             arithmetic.mac.eq(weights.issued),
             arithmetic.activation.eq(weights.activation),
-            arithmetic.parity.eq(here["parity"]),
-            arithmetic.codebook_base.eq(here["codebook_base"]),
+            arithmetic.parity.eq(standing.parity),
+            arithmetic.codebook_base.eq(standing.codebook_base),
             arithmetic.entry.eq(weights.entry),
-            arithmetic.drain.eq(here["drain_valid"]),
-            arithmetic.drain_row.eq(here["drain_row"]),
-            arithmetic.drain_parity.eq(here["drain_parity"]),
-            self.drained.eq(arithmetic.drained),
+            arithmetic.drain.eq(drain.valid),
+            arithmetic.drain_row.eq(drain.row),
+            arithmetic.drain_parity.eq(drain.parity),
+            drain.drained[0].eq(arithmetic.drained),
             self.drained_valid.eq(arithmetic.drained_valid),
         ]
 
@@ -132,11 +104,11 @@ class ProcessingElement(wiring.Component):
         start = Signal(range(config.entries), reset_less=True)
         count = Signal(range(config.accumulators + 1), reset_less=True)
         full = fill[-1]  # the capacity is a power of two
-        append = here["entry_valid"] & ~full
+        append = load.entry_valid & ~full
         block = Signal(block_layout(config))
         pointers_before = Signal(block_layout(config), reset_less=True)
         block_bits = (config.block - 1).bit_length()
-        within = here["column_end_column"][:block_bits]
+        within = load.column[:block_bits]
         first = within == 0
         m.d.comb += block.start.eq(Mux(first, start, pointers_before.start))
         for column in range(config.block):
@@ -145,19 +117,16 @@ class ProcessingElement(wiring.Component):
         m.d.comb += [
             weights.write_en.eq(append),
             weights.write_addr.eq(fill),
-            weights.write_entry.eq(here["entry"]),
-            pointers.write_en.eq(here["column_end"]),
-            pointers.write_block.eq(here["column_end_column"] >> block_bits),
+            weights.write_entry.eq(load.entry),
+            pointers.write_en.eq(load.column_end),
+            pointers.write_block.eq(load.column >> block_bits),
             pointers.write_data.eq(block),
-            arithmetic.codebook_write.eq(here["codebook_write"]),
-            arithmetic.codebook_addr.eq(here["codebook_addr"]),
-            arithmetic.codebook_data.eq(here["codebook_data"]),
         ]
-        with m.If(here["load_clear"]):
-            m.d.sync += [fill.eq(0), start.eq(0), count.eq(0), self.overflow.eq(0)]
-        with m.Elif(here["column_end"]):
+        with m.If(load.clear):
+            m.d.sync += [fill.eq(0), start.eq(0), count.eq(0), load.overflow.eq(0)]
+        with m.Elif(load.column_end):
             m.d.sync += [start.eq(fill), count.eq(0), pointers_before.eq(block)]
-        with m.Elif(here["entry_valid"]):
+        with m.Elif(load.entry_valid):
             m.d.sync += [fill.eq(fill + append), count.eq(count + append)]
-            m.d.sync += self.overflow.eq(self.overflow | full)
+            m.d.sync += load.overflow.eq(load.overflow | full)
         return m

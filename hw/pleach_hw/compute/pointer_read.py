@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
-from pleach.engine.pipeline import COLUMNS_AHEAD, pointer_fields, pointer_latency
+from pleach.engine.pipeline import COLUMNS_AHEAD, pointer_latency
+from pleach_hw.layouts import block_layout, pointer_layout, work_layout
 from pleach_hw.primitives import BlockRam, delay
 from pleach_hw.queue import Queue
-
-
-def pointer_layout(config: EngineConfig) -> data.StructLayout:
-    """Where a PE's entries of a column start, and how many they are."""
-    return data.StructLayout(pointer_fields(config))
-
-
-def block_layout(config: EngineConfig) -> data.StructLayout:
-    """The pointers of `block` neighbouring columns: where the first one's entries start, and how
-    many each has."""
-    fields = pointer_fields(config)
-    counts = data.ArrayLayout(fields["count"], config.block)
-    return data.StructLayout({"start": fields["start"], "counts": counts})
-
-
-def work_layout(config: EngineConfig) -> data.StructLayout:
-    """A column's entries in this PE, one or more, and the activation that they multiply."""
-    return data.StructLayout({"pointer": pointer_layout(config), "activation": signed(16)})
 
 
 class PointerRead(wiring.Component):

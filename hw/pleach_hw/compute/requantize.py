@@ -20,8 +20,6 @@ class RequantizeUnit(wiring.Component):
     It runs freely and nothing is reset. `shift` and `relu` are those of the layer: they stand still
     while anything of it is inside.
 
-    On ECP5: 234 LUT4 with 32-bit accumulators, 303 with 41.
-
     Args:
         accumulator_bits: width of `acc`, from 17.
 

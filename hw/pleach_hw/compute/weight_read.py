@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
-from pleach.engine.pipeline import entry_fields
-from pleach_hw.compute.pointer_read import work_layout
+from pleach_hw.layouts import entry_layout, work_layout
 from pleach_hw.primitives import BlockRam
-
-
-def entry_layout(config: EngineConfig) -> data.StructLayout:
-    """A weight in a PE: its local row and its code."""
-    return data.StructLayout(entry_fields(config))
 
 
 class WeightRead(wiring.Component):

@@ -14,8 +14,7 @@ from pleach.engine.protocol import (
     Command,
     EngineError,
 )
-from pleach_hw.layouts import layout
-from pleach_hw.load.loader import PACKET_WORD
+from pleach_hw.layouts import PACKET_WORD, layout
 
 
 class HostLink(wiring.Component):

@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from pleach.numbers import INT16_PER_WORD as WIDE
 from pleach.numbers import UINT8_PER_WORD as NARROW
-from pleach_hw.compute.lnzd import vector_layout, widened
-from pleach_hw.load.loader import PACKET_WORD
+from pleach_hw.compute.router import widened
+from pleach_hw.layouts import PACKET_WORD, vector_layout
 
 
 class InputUnpack(wiring.Component):

@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
@@ -11,8 +11,8 @@ from pleach.engine import EngineConfig, words
 from pleach.engine.protocol import EngineError, Resource
 from pleach.format import gaps
 from pleach.numbers import CODEBOOK_MAX, EXPONENT_MAX, SHIFT_MAX
-from pleach_hw.compute.weight_read import entry_layout
-from pleach_hw.layouts import layout
+from pleach_hw.buses import CodebookBus, LoadBus, ProgramBus
+from pleach_hw.layouts import PACKET_WORD, Sink, Source, layout
 from pleach_hw.load.entry_decoder import EntryDecoder
 from pleach_hw.load.scatter import Scatter
 from pleach_hw.load.serial_decoder import SerialDecoder
@@ -22,25 +22,6 @@ from pleach_hw.queue import Buffer
 
 #: Cycles until a layer's fields are checked.
 CHECK_CYCLES = 2
-
-#: A word of a packet.
-PACKET_WORD = data.StructLayout({"data": 32, "last": 1})
-
-
-def layer_layout(config: EngineConfig) -> data.StructLayout:
-    """What the control unit knows of a layer."""
-    return data.StructLayout(
-        {
-            "inputs": range(config.most_columns + 1),
-            "outputs": range(config.most_rows + 1),
-            "bias": 1,
-            "bias_exponent": 4,
-            "shift": 6,
-            "relu": 1,
-            "column_base": range(config.columns),
-            "codebook_base": range(config.codebook),
-        }
-    )
 
 
 class TableBuilder(wiring.Component):
@@ -118,24 +99,22 @@ class TableBuilder(wiring.Component):
 
 
 class Loader(wiring.Component):
-    """Reads the file of a LOAD packet and fills the PEs, the codebook and the layer table.
+    """Reads the file of a LOAD packet and fills the PEs, the codebook and the program.
 
     A word a cycle outside of the data words; data words as the entry decoder asks for them, an
     entry in two cycles, an empty column in one. With `serial_loader` a word takes 32 cycles, and an
     entry as many as `SerialDecoder` says. Whatever is wrong ends in `done` with
-    an error, after the packet's last word was taken; no write goes past what the PEs and the layer
-    table hold, whatever the file says.
+    an error, after the packet's last word was taken; no write goes past what the PEs and the
+    program hold, whatever the file says.
 
     Ports:
         start: a packet begins; what was loaded is void.
         i: its words after the command word.
         done: strobe, the packet was taken; `error` and `detail` stand until the next start.
-        layers, input_type: of the header, once done without an error.
+        input_type: of the header, once done without an error.
         convolutional: a layer that was loaded is a convolution.
-        layer_write, layer_index, layer: write port of the layer table.
-        load_clear … codebook_data: for all PEs; `entry_valid` has a bit for each, `column_end` one
-            for each group.
-        overflow: a PE had no room for an entry.
+        program: to the control unit, a pass for each layer.
+        pes, codebook: to all PEs.
     """
 
     def __init__(self, config: EngineConfig):
@@ -147,21 +126,11 @@ class Loader(wiring.Component):
                 "done": Out(1),
                 "error": Out(EngineError),
                 "detail": Out(16),
-                "layers": Out(range(config.layers + 1)),
                 "input_type": Out(1),
                 "convolutional": Out(1),
-                "layer_write": Out(1),
-                "layer_index": Out(range(config.layers)),
-                "layer": Out(layer_layout(config)),
-                "load_clear": Out(1),
-                "entry_valid": Out(config.pes),
-                "entry": Out(entry_layout(config)),
-                "column_end": Out(config.groups),
-                "column": Out(range(config.columns)),
-                "overflow": In(1),
-                "codebook_write": Out(1),
-                "codebook_addr": Out(range(config.codebook)),
-                "codebook_data": Out(signed(16)),
+                "program": Out(ProgramBus(config)),
+                "pes": Out(LoadBus(config, pes=config.pes)),
+                "codebook": Out(CodebookBus(config)),
             }
         )
 
@@ -337,19 +306,26 @@ class Loader(wiring.Component):
             ),
             short_of.eq(Cat(~fit for fit in fits.values())),
         ]
-        m.d.comb += [self.layers.eq(layers_read), self.input_type.eq(info.input_type)]
+        m.d.comb += self.input_type.eq(info.input_type)
+        one_pass, last_layer = self.program.pass_, Signal()
+        m.d.comb += last_layer.eq(layers_read + 1 == info.layers)
         m.d.sync += [
-            self.load_clear.eq(0),
-            self.layer_write.eq(0),
-            self.layer_index.eq(layers_read),
-            self.layer.inputs.eq(shape.inputs),
-            self.layer.outputs.eq(shape.outputs),
-            self.layer.bias.eq(scale.bias),
-            self.layer.bias_exponent.eq(scale.bias_exponent),
-            self.layer.shift.eq(scale.shift),
-            self.layer.relu.eq(scale.activation),
-            self.layer.column_base.eq(column_base),
-            self.layer.codebook_base.eq(codebook_base),
+            self.pes.clear.eq(0),
+            self.program.write.eq(0),
+            self.program.index.eq(layers_read),
+            # A layer is a pass. Neighbours begin at different ends of the accumulators.
+            one_pass.source.eq(Mux(layers_read == 0, Source.INPUTS, Source.DRAINED)),
+            one_pass.inputs.eq(shape.inputs),
+            one_pass.bias.eq(scale.bias),
+            one_pass.bias_exponent.eq(scale.bias_exponent),
+            one_pass.column_base.eq(column_base),
+            one_pass.codebook_base.eq(codebook_base),
+            one_pass.parity.eq(layers_read[0]),
+            one_pass.rows.eq(shape.outputs),
+            one_pass.shift.eq(scale.shift),
+            one_pass.relu.eq(scale.activation),
+            one_pass.sink.eq(Mux(last_layer, Sink.OUTPUTS, Sink.NEXT)),
+            one_pass.last.eq(last_layer),
         ]
 
         # --- the tables, a byte at a time --------------------------------------------------------
@@ -408,9 +384,9 @@ class Loader(wiring.Component):
             decoder.class_data.eq(gap_class),
             decoder.clear.eq(0),
             table.start.eq(0),
-            self.codebook_write.eq(0),
-            self.codebook_addr.eq(codebook_base + number),
-            self.codebook_data.eq(
+            self.codebook.write.eq(0),
+            self.codebook.address.eq(codebook_base + number),
+            self.codebook.value.eq(
                 Mux(tables.narrow, byte.as_signed(), Cat(low_byte, byte).as_signed())
             ),
         ]
@@ -427,10 +403,10 @@ class Loader(wiring.Component):
             scatter.rows.eq(shape.outputs),
             scatter.columns.eq(columns),
             scatter.column_base.eq(column_base),
-            self.entry_valid.eq(scatter.entry_valid),
-            self.entry.eq(scatter.entry),
-            self.column_end.eq(scatter.column_end),
-            self.column.eq(scatter.column),
+            self.pes.entry_valid.eq(scatter.entry_valid),
+            self.pes.entry.eq(scatter.entry),
+            self.pes.column_end.eq(scatter.column_end),
+            self.pes.column.eq(scatter.column),
         ]
 
         def fail(error, detail=layers_read):
@@ -479,7 +455,7 @@ class Loader(wiring.Component):
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
-                    m.d.sync += self.load_clear.eq(1)
+                    m.d.sync += self.pes.clear.eq(1)
                     m.d.sync += [
                         self.error.eq(EngineError.OK),
                         self.detail.eq(0),
@@ -667,7 +643,7 @@ class Loader(wiring.Component):
             with state("codebook"), byte_read():
                 m.d.sync += [low_byte.eq(byte), have_low.eq(~have_low | tables.narrow)]
                 with m.If(have_low):
-                    m.d[soon] += self.codebook_write.eq(1)
+                    m.d[soon] += self.codebook.write.eq(1)
                     m.d.sync += number.eq(number + 1)
                     with m.If(number == codebook_last):
                         m.next = "begin"
@@ -701,7 +677,7 @@ class Loader(wiring.Component):
                 is_layer = ~kind[7]
                 with m.If(wrong_crc):
                     fail(EngineError.SECTION_CRC)
-                with m.Elif(is_layer & self.overflow):
+                with m.Elif(is_layer & self.pes.overflow):
                     fail(EngineError.CAPACITY, Resource.ENTRIES)
                 with m.Else():
                     m.next = "next"
@@ -709,7 +685,7 @@ class Loader(wiring.Component):
                         m.next = "layer"
             with state("layer"):
                 m.d.sync += [
-                    self.layer_write.eq(1),
+                    self.program.write.eq(1),
                     layers_read.eq(layers_read + 1),
                     column_base.eq(column_base + local_columns),
                     codebook_base.eq(codebook_base + tables.codebook_size),

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
-from pleach_hw.compute.weight_read import entry_layout
+from pleach_hw.layouts import entry_layout
 from pleach_hw.load.entry_decoder import ENTRY
 
 

@@ -1,0 +1,204 @@
+"""Signatures of the bundles that join the engine's blocks, as whoever drives them has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from amaranth.hdl import Module, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from pleach.engine import EngineConfig
+from pleach_hw.layouts import entry_layout, pass_layout
+from pleach_hw.primitives import hop
+
+
+class Bus(wiring.Signature):
+    """A bundle. `strobes` are those of its fields that say when others hold."""
+
+    strobes: ClassVar[frozenset[str]] = frozenset()
+
+
+class LoadBus(Bus):
+    """Weights on their way to `pes` processing elements: all of the engine, a group's, or one.
+
+    Members:
+        clear: Out, what was loaded is void.
+        entry_valid: Out, a bit for each PE, `entry` is its next one.
+        entry: Out, a weight.
+        column_end: Out, a bit for each group of PEs, `column` has all its entries there.
+        column: Out, the number of the column that ended.
+        overflow: In, a PE had no room for an entry since `clear`.
+    """
+
+    strobes = frozenset({"clear", "entry_valid", "column_end"})
+
+    def __init__(self, config: EngineConfig, *, pes: int):
+        super().__init__(
+            {
+                "clear": Out(1),
+                "entry_valid": Out(pes),
+                "entry": Out(entry_layout(config)),
+                "column_end": Out(max(1, pes // config.row_pes)),
+                "column": Out(range(config.columns)),
+                "overflow": In(1),
+            }
+        )
+
+
+class CodebookBus(Bus):
+    """The write port of every PE's codebook.
+
+    Members:
+        write: Out, `value` goes to `address`.
+        address, value: Out.
+    """
+
+    strobes = frozenset({"write"})
+
+    def __init__(self, config: EngineConfig):
+        super().__init__(
+            {
+                "write": Out(1),
+                "address": Out(range(config.codebook)),
+                "value": Out(signed(16)),
+            }
+        )
+
+
+class ProgramBus(Bus):
+    """The write port of the program that the control unit runs.
+
+    Members:
+        write: Out, `pass_` becomes pass number `index`.
+        index, pass_: Out.
+    """
+
+    strobes = frozenset({"write"})
+
+    def __init__(self, config: EngineConfig):
+        super().__init__(
+            {
+                "write": Out(1),
+                "index": Out(range(config.layers)),
+                "pass_": Out(pass_layout(config)),
+            }
+        )
+
+
+class BroadcastBus(Bus):
+    """Columns that go to all PEs of a group.
+
+    Members:
+        valid: Out, a column comes; only while `ready`, or so soon after that the PE allows for it.
+        column: Out, its number in the group, the base of the pass added.
+        activation: Out, what its weights are multiplied by.
+        ready: In, further columns are welcome.
+        issued: In, no MAC is left to be issued of what was broadcast.
+    """
+
+    strobes = frozenset({"valid"})
+
+    def __init__(self, config: EngineConfig):
+        super().__init__(
+            {
+                "valid": Out(1),
+                "column": Out(range(config.columns)),
+                "activation": Out(signed(16)),
+                "ready": In(1, init=1),
+                "issued": In(1, init=1),
+            }
+        )
+
+
+class StandingBus(Bus):
+    """What PEs know of a pass; it stands still until all of its MACs are issued.
+
+    Members:
+        parity: Out, which end of the accumulators the rows begin at.
+        codebook_base: Out, the first value in the codebook.
+    """
+
+    def __init__(self, config: EngineConfig):
+        super().__init__({"parity": Out(1), "codebook_base": Out(range(config.codebook))})
+
+
+class DrainBus(Bus):
+    """Drains of `pes` processing elements: a group's, or one.
+
+    Members:
+        valid: Out, a bit for each PE, its `row` is drained.
+        row: Out, a local row.
+        parity: Out, which end of the accumulators the rows begin at.
+        drained: In, the sum of each PE, some cycles later.
+    """
+
+    strobes = frozenset({"valid"})
+
+    def __init__(self, config: EngineConfig, *, pes: int):
+        super().__init__(
+            {
+                "valid": Out(pes),
+                "row": Out(range(config.accumulators)),
+                "parity": Out(1),
+                "drained": In(data.ArrayLayout(signed(config.accumulator_bits), pes)),
+            }
+        )
+
+
+class DrainCommandBus(Bus):
+    """What the control unit asks of the drain unit.
+
+    Members:
+        start: Out, drain the rows of a pass; what follows stands still until `done`.
+        last_row: Out, the number of its last row.
+        shift, relu: Out, its requantisation.
+        parity: Out, which end of the accumulators its rows begin at.
+        done: In, its last vector enters the queue at the output.
+        clear: Out, drain every row of every PE and give nothing.
+        clear_busy: In, that goes on.
+    """
+
+    strobes = frozenset({"start", "clear"})
+
+    def __init__(self, config: EngineConfig):
+        super().__init__(
+            {
+                "start": Out(1),
+                "last_row": Out(range(config.most_rows)),
+                "shift": Out(6),
+                "relu": Out(1),
+                "parity": Out(1),
+                "done": In(1),
+                "clear": Out(1),
+                "clear_busy": In(1),
+            }
+        )
+
+
+def hopped(m: Module, bus: wiring.PureInterface, *, name: str) -> wiring.PureInterface:
+    """A component's port `bus` a cycle later, as whoever drives it has it: what comes in has a
+    register here (`hop`), so that it may come from far away; what goes out has none."""
+    signature = bus.signature.flip()
+    here = signature.create(path=(name,))
+    for field, member in signature.members.items():
+        outside = getattr(bus, field)
+        if member.flow is Out:
+            held = field in signature.strobes
+            setattr(here, field, hop(m, outside, name=f"{name}_{field}", reset_less=not held))
+        else:
+            m.d.comb += outside.eq(getattr(here, field))
+    return here
+
+
+def deal(m: Module, bus: wiring.PureInterface, parts: Sequence[wiring.PureInterface]) -> None:
+    """Drive the `LoadBus` of each of `parts`, groups or PEs in their order, from one for all."""
+    for number, part in enumerate(parts):
+        m.d.comb += [
+            part.clear.eq(bus.clear),
+            part.entry_valid.eq(bus.entry_valid.word_select(number, len(part.entry_valid))),
+            part.entry.eq(bus.entry),
+            part.column_end.eq(bus.column_end[number % len(bus.column_end)]),
+            part.column.eq(bus.column),
+        ]
