@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from pleach.engine import EngineConfig
+from pleach.engine.config import PARAMETERS
+from pleach.engine.protocol import STATUS_WORDS
 from pleach.errors import FormatError, PleachError
 from pleach.format import dumps, loads, save
 from pleach.reference import Reference
@@ -62,7 +64,12 @@ def test_pauses(pes):
 def test_protocol(pes, tmp_path):
     """Packets, errors and resets, on the tests of bench_protocol.py."""
     config = small_engine(pes)
-    engine = {name: getattr(config, name) for name in _STATUS} | {"lanes": config.drained}
+    engine = {
+        name: getattr(config, name)
+        for word in STATUS_WORDS
+        for name in word.fields
+        if name in PARAMETERS
+    } | {"lanes": config.drained}
     parameters = {"engine": engine}
     for name, model in (("a", network()), ("b", network(5, (31, 7, 19)))):
         inputs = images(model, 4)
@@ -96,12 +103,6 @@ def test_protocol(pes, tmp_path):
     assert found["refused"] == len(parameters["bad_files"]) > 30
     assert found["flips"] == len(flips)
     assert len([error for error, count in found["errors"].items() if count]) >= 3
-
-
-_STATUS = (
-    "pes", "lanes", "layers", "accumulator_bits", "columns", "entries", "codebook", "accumulators",
-    "queue_depth",
-)  # fmt: skip
 
 
 def test_software_refuses_the_same_files():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,15 +19,69 @@ from pleach.numbers import (
     UINT8_PER_WORD,
 )
 
-_POWERS_OF_TWO = (
-    "groups", "lanes", "columns", "block", "entries",
-    "codebook", "accumulators", "queue_depth", "outputs", "vectors",
-)  # fmt: skip
+
+class Parameter(NamedTuple):
+    """What a field of `EngineConfig` may be, and what it means."""
+
+    low: int
+    high: int
+    meaning: str
+    power_of_two: bool = True
+
+
+#: of each field of `EngineConfig`, in their order
+PARAMETERS = {
+    "pes": Parameter(1, PES_MAX, "processing elements"),
+    "groups": Parameter(
+        1, PE_GROUPS_MAX,
+        "groups of PEs, and broadcasts a cycle; no more than PEs, nor than a vector has lanes",
+    ),
+    "lanes": Parameter(
+        1, PES_MAX,
+        "rows drained and requantised a cycle; a group of fewer PEs drains as many as those",
+    ),
+    "layers": Parameter(1, 64, "layers that it can hold", power_of_two=False),
+    "columns": Parameter(
+        2, 1 << 16,
+        "columns that a group can hold, all layers together, bias columns included; a layer takes "
+        "whole blocks, and there are two at least",
+    ),
+    "block": Parameter(1, 16, "neighbouring columns that share a word of pointers"),
+    "entries": Parameter(2, 1 << 20, "weights that a PE can hold, all layers together"),
+    "codebook": Parameter(2, 1 << 14, "codebook values that it can hold, all layers together"),
+    "accumulators": Parameter(
+        2, 1 << 12,
+        "rows that a PE can hold for two neighbouring layers together, `⌈rows/row_pes⌉` each",
+    ),
+    "accumulator_bits": Parameter(
+        ACCUMULATOR_BITS_MIN, ACCUMULATOR_BITS_MAX, "width of an accumulator", power_of_two=False
+    ),
+    "queue_depth": Parameter(
+        8, 256, "columns that can wait in a PE; from 16 on it takes one a cycle"
+    ),
+    "outputs": Parameter(
+        1, 1 << 16,
+        "outputs that can wait for the host, so that a wide drain need not; the drain's own way "
+        "asks for some vectors in any case",
+    ),
+    "vectors": Parameter(
+        1, 256, "vectors of activations that can wait in front of each non-zero detection"
+    ),
+    "ram_latency": Parameter(
+        1, 2,
+        "2 where block RAMs have an output register, for the clock; 1 without it, for fewer "
+        "flip-flops and earlier results",
+        power_of_two=False,
+    ),
+    "serial_loader": Parameter(
+        0, 1, "the loader works bit by bit: less logic, more cycles", power_of_two=False
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """What an engine is made of and can hold; docs/engine.md has the table.
+    """What an engine is made of and can hold; `PARAMETERS` and docs/engine.md say what each is.
 
     >>> EngineConfig(pes=64, groups=4).row_pes
     16
@@ -52,13 +107,13 @@ class EngineConfig:
     serial_loader: bool = False
 
     def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "serial_loader":
+        for name in PARAMETERS:
+            value = getattr(self, name)
+            if name == "serial_loader":
                 if not isinstance(value, bool):
                     raise ConfigError(f"serial_loader must be true or false, not {value!r}")
             elif isinstance(value, bool) or not hasattr(value, "__index__"):
-                raise ConfigError(f"{field.name} must be a whole number, not {value!r}")
+                raise ConfigError(f"{name} must be a whole number, not {value!r}")
         if not 1 <= self.pes <= PES_MAX or self.pes & (self.pes - 1):
             raise ConfigError(
                 f"PE count must be a power of two from 1 to {PES_MAX}, not {self.pes}"
@@ -71,30 +126,20 @@ class EngineConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name} must be {low} to {high}, not {value}")
-        for name in _POWERS_OF_TWO:
+        for name, parameter in PARAMETERS.items():
             value = getattr(self, name)
-            if value & (value - 1):
+            if parameter.power_of_two and value & (value - 1):
                 raise ConfigError(
                     f"{name} must be a power of two, not {value}: "
                     f"{1 << value.bit_length()} is the next"
                 )
 
     def _bounds(self) -> dict[str, tuple[int, int]]:
-        return {
-            "lanes": (1, PES_MAX),
-            "groups": (1, self.vector),
-            "block": (1, 16),
-            "outputs": (1, 65536),
-            "layers": (1, 64),
-            "columns": (2 * self.block, 65536),
-            "entries": (2, 1 << 20),
-            "codebook": (2, 16384),
-            "accumulators": (2, 4096),
-            "accumulator_bits": (ACCUMULATOR_BITS_MIN, ACCUMULATOR_BITS_MAX),
-            "queue_depth": (8, 256),
-            "vectors": (1, 256),
-            "ram_latency": (1, 2),
-        }
+        """Of each parameter; that of two depends on others."""
+        bounds = {name: (each.low, each.high) for name, each in PARAMETERS.items()}
+        bounds["groups"] = 1, self.vector
+        bounds["columns"] = 2 * self.block, PARAMETERS["columns"].high
+        return bounds
 
     @property
     def row_pes(self) -> int:
@@ -184,7 +229,7 @@ class EngineConfig:
         short = {}
         for name, need in self.needs(model).items():
             if need > getattr(self, name):
-                power = name in _POWERS_OF_TWO
+                power = PARAMETERS[name].power_of_two
                 short[name] = need, 1 << (need - 1).bit_length() if power else need
         return short
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import Self
 
 import numpy as np
 
@@ -19,43 +21,86 @@ RESPONSE_WORD = Word(command=8, error=8, detail=16)
 
 
 class Command(IntEnum):
-    """Bits 7:0 of a command word."""
+    """Bits 7:0 of a command word, each with what its packet and its answer hold."""
 
-    LOAD = 1
-    RUN = 2
-    STATUS = 3
+    LOAD = 1, "the file", "none"
+    RUN = (
+        2,
+        "inputs: four uint8 or two int16 a word, lowest first; `⌈inputs/4⌉` or `⌈inputs/2⌉` words",
+        "outputs, two int16 a word, lowest first; of an odd number the last half is zero",
+    )
+    STATUS = 3, "none", "the status words"
+
+    sends: str
+    answers: str
+
+    def __new__(cls, code: int, sends: str, answers: str) -> Self:
+        member = int.__new__(cls, code)
+        member._value_, member.sends, member.answers = code, sends, answers
+        return member
 
 
 class EngineError(IntEnum):
-    """Why the engine refused; bits 15:8 of an answer's first word."""
+    """Why the engine refused, bits 15:8 of an answer's first word, each with its meaning.
 
-    OK = 0
-    NO_MODEL = 1
-    BAD_COMMAND = 2
-    BAD_HEADER = 3
-    HEADER_CRC = 4
-    LENGTH = 5
-    SECTION_TYPE = 6
-    SECTION_CRC = 7
-    BAD_FIELD = 8
-    SHAPE = 9
-    BAD_TABLE = 10
-    DATA = 11
-    POSITION = 12
-    CAPACITY = 13
-    INPUT_LENGTH = 14
-    UNSUPPORTED = 15
+    >>> EngineError(1).name, EngineError.NO_MODEL.meaning
+    ('NO_MODEL', 'RUN: no model is loaded')
+    """
+
+    OK = 0, "nothing was refused"
+    NO_MODEL = 1, "RUN: no model is loaded"
+    BAD_COMMAND = 2, "the packet's first word is not a command"
+    BAD_HEADER = (
+        3,
+        "LOAD: the file's magic number, its version or another field of its header is wrong",
+    )
+    HEADER_CRC = 4, "LOAD: the CRC of the file's header does not match"
+    LENGTH = (
+        5,
+        "LOAD: the packet has no data, is shorter or longer than the file says, or a section "
+        "reaches past its end; STATUS: the packet has data",
+    )
+    SECTION_TYPE = (
+        6,
+        "LOAD: a section has an unknown type below 128, or there are more or fewer layers than the "
+        "header says",
+    )
+    SECTION_CRC = 7, "LOAD: the CRC of a section does not match"
+    BAD_FIELD = 8, "LOAD: a field of a layer is out of range"
+    SHAPE = 9, "LOAD: a layer takes other inputs than the one before it gives, both fully connected"
+    BAD_TABLE = 10, "LOAD: a code table breaks the Kraft equality, or has not the size it claims"
+    DATA = 11, "LOAD: a layer's data ends before its last entry"
+    POSITION = 12, "LOAD: an entry lies outside its layer"
+    CAPACITY = 13, "LOAD: the file needs more of a resource than this engine has"
+    INPUT_LENGTH = 14, "RUN: there are too few or too many words of inputs"
+    UNSUPPORTED = 15, "RUN: the model has a convolution, which the engine loads and does not run"
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        member = int.__new__(cls, code)
+        member._value_, member.meaning = code, meaning
+        return member
 
 
 class Resource(IntEnum):
-    """What a CAPACITY error is short of: bits 2:0 of the answer's detail."""
+    """What a CAPACITY error is short of, bits 2:0 of the answer's detail, each with the parameter
+    of `EngineConfig` that sets it and its meaning."""
 
-    LAYERS = 0
-    COLUMNS = 1
-    ROWS = 2
-    ENTRIES = 3
-    CODEBOOK = 4
-    ACCUMULATOR_BITS = 5
+    LAYERS = 0, "layers", "layers"
+    COLUMNS = 1, "columns", "columns of a group, all layers together"
+    ROWS = 2, "accumulators", "rows of a PE, of two neighbouring layers together"
+    ENTRIES = 3, "entries", "weights of a PE, all layers together"
+    CODEBOOK = 4, "codebook", "codebook values, all layers together"
+    ACCUMULATOR_BITS = 5, "accumulator_bits", "bits of an accumulator, as the file claims them"
+
+    parameter: str
+    meaning: str
+
+    def __new__(cls, code: int, parameter: str, meaning: str) -> Self:
+        member = int.__new__(cls, code)
+        member._value_, member.parameter, member.meaning = code, parameter, meaning
+        return member
 
 
 STATUS_WORDS = (
@@ -69,40 +114,58 @@ STATUS_WORDS = (
     Word(latency_cycles=32),
 )
 
+#: what the status words hold besides parameters of `EngineConfig`, and where they differ from one
+STATUS_MEANINGS = {
+    "version": f"version of the gateware, {GATEWARE_VERSION}",
+    "model_held": "1 while a model is loaded",
+    "load_error": "error of the last LOAD",
+    "lanes": "rows drained a cycle: `EngineConfig.drained`",
+    "load_cycles": "cycles of the last LOAD: first word of the file accepted to the model held, "
+    "both cycles included",
+    "latency_cycles": "cycles of the last RUN: first input word accepted to last output word "
+    "accepted, both cycles included; of a RUN refused for its length, to the last output dropped",
+}
+#: of the words behind them, one for each layer that the engine can hold
+COMPUTE_CYCLES = (
+    "cycles of each layer in the last RUN: first broadcast to last row requantised, both cycles "
+    "included"
+)
+
 
 @dataclass(frozen=True)
 class Status:
-    """The status words, unpacked; ``compute_cycles`` has one value a layer of the engine."""
+    """The status words, unpacked: each field of `STATUS_WORDS` is an attribute.
 
-    version: int
-    model_held: int
-    load_error: EngineError
-    pes: int
-    lanes: int
-    layers: int
-    accumulator_bits: int
-    columns: int
-    entries: int
-    codebook: int
-    accumulators: int
-    queue_depth: int
-    groups: int
-    block: int
-    load_cycles: int
-    latency_cycles: int
+    ``compute_cycles`` has one value a layer of the engine.
+
+    >>> Status.unpack([1 << 16 | 1, 16, 0, 0, 0, 0, 0, 99, 5, 7])
+    ... # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
+    Status(fields={'version': 1, 'model_held': 1, 'load_error': 0, 'pes': 16, ...,
+        'latency_cycles': 99}, compute_cycles=(5, 7))
+    """
+
+    fields: Mapping[str, int]
     compute_cycles: tuple[int, ...]
 
     @classmethod
-    def unpack(cls, words) -> Status:
+    def unpack(cls, words: Iterable[int]) -> Self:
         """From the words after the answer's first."""
         words = [int(word) for word in words]
-        values = {}
+        fields: dict[str, int] = {}
         for layout, word in zip(STATUS_WORDS, words, strict=False):
-            values |= layout.unpack(word)
-        names = {field.name for field in fields(cls)}
-        values = {name: value for name, value in values.items() if name in names}
-        values["load_error"] = EngineError(values["load_error"])
-        return cls(**values, compute_cycles=tuple(words[len(STATUS_WORDS) :]))
+            fields |= layout.unpack(word)
+        fields = {name: value for name, value in fields.items() if not name.startswith("_")}
+        return cls(fields, tuple(words[len(STATUS_WORDS) :]))
+
+    @property
+    def load_error(self) -> EngineError:
+        return EngineError(self.fields["load_error"])
+
+    def __getattr__(self, name: str) -> int:
+        try:
+            return self.__dict__["fields"][name]
+        except KeyError:
+            raise AttributeError(f"the status words have no field {name!r}") from None
 
 
 def command_word(command: Command) -> int:
