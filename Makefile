@@ -12,6 +12,7 @@ STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum
 
 test: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --summary=none
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 demo: $(STAMP)
@@ -20,6 +21,7 @@ demo: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --summary=none
 
 # Minutes: a hundred lines broken one at a time, each of which a test must notice.
 mutants: $(STAMP)
