@@ -6,31 +6,16 @@ Amaranth structure of one.
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 from amaranth.hdl import signed
 from amaranth.lib import data
 
 from pleach.engine import EngineConfig
 from pleach.engine.pipeline import entry_fields, pointer_fields
+from pleach.engine.program import Sink, Source
 from pleach.engine.words import Word
 
 #: A word of a packet; `last` marks the packet's last one.
 PACKET_WORD = data.StructLayout({"data": 32, "last": 1})
-
-
-class Source(IntEnum):
-    """Where the activations of a pass come from."""
-
-    INPUTS = 0  #: the words of the RUN packet
-    DRAINED = 1  #: the rows of the pass before
-
-
-class Sink(IntEnum):
-    """Where the rows of a pass go."""
-
-    NEXT = 0  #: to the pass after
-    OUTPUTS = 1  #: into the answer
 
 
 def layout(word: Word) -> data.StructLayout:
@@ -49,21 +34,22 @@ def column_width(config: EngineConfig) -> int:
 
 
 def pass_layout(config: EngineConfig) -> data.StructLayout:
-    """One pass of the program that the control unit runs: a layer, as the loader wrote it."""
+    """One pass of the program that the control unit runs; `pleach.engine.program.Pass` says what
+    each field means."""
     return data.StructLayout(
         {
-            "source": Source,  # of the activations
-            "inputs": range(config.most_columns + 1),  # activations of the pass
-            "bias": 1,  # a column of biases comes behind those of the inputs
-            "bias_exponent": 4,  # the bias column's activation is 2 to this
-            "column_base": range(config.columns),  # its first column, in each group
-            "codebook_base": range(config.codebook),  # its first value in the codebook
-            "parity": 1,  # which end of the accumulators its rows begin at
-            "rows": range(config.most_rows + 1),  # rows drained
-            "shift": 6,  # of the requantisation
-            "relu": 1,  # negative rows become 0
-            "sink": Sink,  # of the rows
-            "last": 1,  # the program ends with it
+            "source": Source,
+            "inputs": range(config.most_columns + 1),
+            "bias": 1,
+            "bias_exponent": 4,
+            "column_base": range(config.columns),
+            "codebook_base": range(config.codebook),
+            "parity": 1,
+            "rows": range(config.most_rows + 1),
+            "shift": 6,
+            "relu": 1,
+            "sink": Sink,
+            "last": 1,
         }
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pleach.engine import EngineConfig
+from pleach.engine.program import lower
 from pleach.engine.protocol import Command, EngineError, Resource
 from pleach.errors import FormatError
 from pleach.format import dumps, loads
@@ -16,7 +17,6 @@ from pleach.format.bitstream import Coding
 from pleach.host import load_packet, run_packet, status_packet
 from pleach.model import CompressedModel, InputType
 from pleach.reference import Reference
-from pleach_hw.layouts import Sink, Source
 from pleach_hw.load.loader import Loader
 from tests.cocotb.cases import network
 from tests.cocotb.damage import bad_files, paid, too_large, words_of
@@ -216,12 +216,12 @@ def loaded_alone(config, files, *, idle=0.0, stuck=(), seed=0):
 def all_writes(model, config):
     """What the loader has to write for a model, in order."""
     writes = [("clear",)]
-    column_base = codebook_base = 0
-    for index, layer in enumerate(model.layers):
+    program = lower(model, config).passes
+    for index, (layer, each) in enumerate(zip(model.layers, program, strict=True)):
         order = Coding.of(layer).code_order[: len(layer.codebook)] if layer.kept else []
         number = np.argsort(order)
         values = layer.codebook[order].tolist() if layer.kept else []
-        writes += [("value", codebook_base + n, value) for n, value in enumerate(values)]
+        writes += [("value", each.codebook_base + n, value) for n, value in enumerate(values)]
         entries = zip(layer.column_of, layer.row_of, layer.codes, strict=True)
         entries = [
             (c, (1 << pe, r // config.row_pes, number[code]))
@@ -229,25 +229,9 @@ def all_writes(model, config):
         ]
         for column in range(layer.columns):
             writes += [("entry", *map(int, entry)) for c, entry in entries if c == column]
-            local = column_base + column // config.groups
+            local = each.column_base + column // config.groups
             writes.append(("end", 1 << column % config.groups, local))
-        fields = {
-            "source": Source.DRAINED if index else Source.INPUTS,
-            "inputs": layer.inputs,
-            "bias": int(layer.bias),
-            "bias_exponent": layer.bias_exponent,
-            "column_base": column_base,
-            "codebook_base": codebook_base,
-            "parity": index % 2,
-            "rows": layer.outputs,
-            "shift": layer.shift,
-            "relu": int(layer.activation),
-            "sink": Sink.OUTPUTS if index + 1 == len(model.layers) else Sink.NEXT,
-            "last": int(index + 1 == len(model.layers)),
-        }
-        writes.append(("pass", index, fields))
-        column_base += config.local_columns(layer.columns)
-        codebook_base += len(values)
+        writes.append(("pass", index, vars(each)))
     return writes
 
 
