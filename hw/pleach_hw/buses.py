@@ -10,6 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
+from pleach.engine.protocol import STATUS_WORDS, EngineError
 from pleach_hw.layouts import entry_layout, pass_layout
 from pleach_hw.primitives import hop
 
@@ -175,6 +176,57 @@ class DrainCommandBus(Bus):
                 "clear_busy": In(1),
             }
         )
+
+
+class CyclesBus(Bus):
+    """The read port of what the passes of the last run took; combinational.
+
+    Members:
+        index: Out, the number of a pass.
+        cycles: In, from its first broadcast to its last row requantised, both included.
+    """
+
+    def __init__(self, config: EngineConfig):
+        super().__init__({"index": Out(range(config.layers)), "cycles": In(32)})
+
+
+class HostStateBus(Bus):
+    """What the host link knows and the status words say.
+
+    Members:
+        model_held: Out, there is a model to run.
+        load_error: Out, what became of the last LOAD.
+        load_cycles: Out, what it took, from the first word of the file on.
+        latency_cycles: Out, what the last RUN took, from the first word of inputs to the last one
+            of outputs.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "model_held": Out(1),
+                "load_error": Out(EngineError),
+                "load_cycles": Out(32),
+                "latency_cycles": Out(32),
+            }
+        )
+
+
+class StatusBus(Bus):
+    """The read port of the status words; combinational.
+
+    Members:
+        index: Out, the number of a word.
+        word: In, the word.
+    """
+
+    def __init__(self, config: EngineConfig):
+        super().__init__({"index": Out(range(status_words(config))), "word": In(32)})
+
+
+def status_words(config: EngineConfig) -> int:
+    """How many words an engine says of itself: one for each pass comes last."""
+    return len(STATUS_WORDS) + config.layers
 
 
 def hopped(m: Module, bus: wiring.PureInterface, *, name: str) -> wiring.PureInterface:

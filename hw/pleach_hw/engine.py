@@ -13,6 +13,7 @@ from pleach_hw.compute.lnzd import NonZeroDetector
 from pleach_hw.compute.router import VectorRouter
 from pleach_hw.io.host_link import HostLink
 from pleach_hw.io.packing import InputUnpack, OutputPack
+from pleach_hw.io.status import StatusBank
 from pleach_hw.layouts import column_width
 from pleach_hw.load.loader import Loader
 
@@ -48,6 +49,7 @@ class Engine(wiring.Component):
         config = self._config
         columns = column_width(config)
         m.submodules.host = host = HostLink(config)
+        m.submodules.status = status = StatusBank(config)
         m.submodules.loader = loader = Loader(config)
         m.submodules.unpack = unpack = InputUnpack(lanes=config.vector, column_width=columns)
         m.submodules.router = router = VectorRouter(config)
@@ -68,6 +70,10 @@ class Engine(wiring.Component):
             self.m_axis_tvalid.eq(host.o.valid),
             host.o.ready.eq(self.m_axis_tready),
         ]
+
+        connect(m, host.state, status.state)
+        connect(m, host.status, status.read)
+        connect(m, status.cycles, control.cycles)
 
         # LOAD: the loader fills the PEs and the program.
         connect(m, host.load, loader.i)
@@ -109,10 +115,8 @@ class Engine(wiring.Component):
             router.source.eq(control.source),
             router.sink.eq(control.sink),
             control.start.eq(host.run_start),
-            control.cycles_index.eq(host.cycles_index),
             host.inputs_done.eq(unpack.done),
             host.wrong_length.eq(unpack.wrong_length),
             host.busy.eq(control.busy),
-            host.cycles.eq(control.cycles),
         ]
         return m

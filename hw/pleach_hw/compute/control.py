@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
-from pleach_hw.buses import BroadcastBus, DrainCommandBus, ProgramBus, StandingBus
+from pleach_hw.buses import BroadcastBus, CyclesBus, DrainCommandBus, ProgramBus, StandingBus
 from pleach_hw.layouts import Sink, Source, column_width, pass_layout, token_layout
 from pleach_hw.primitives.delay import delays
 from pleach_hw.primitives.memory import LutRam
@@ -32,13 +32,11 @@ class ControlUnit(wiring.Component):
         broadcast: to the PEs of each group.
         standing: to all PEs.
         drain: to the drain unit.
-        cycles_index, cycles: read port of the cycles that each pass took in the last run, from its
-            first broadcast to its last row requantised, both included.
+        cycles: read port of what each pass of the last run took.
     """
 
     def __init__(self, config: EngineConfig):
         self._config = config
-        index = range(config.layers)
         token = token_layout(column_width=column_width(config))
         super().__init__(
             {
@@ -52,8 +50,7 @@ class ControlUnit(wiring.Component):
                 "broadcast": Out(BroadcastBus(config)).array(config.groups),
                 "standing": Out(StandingBus(config)),
                 "drain": Out(DrainCommandBus(config)),
-                "cycles_index": In(index),
-                "cycles": Out(32),
+                "cycles": In(CyclesBus(config)),
             }
         )
 
@@ -100,8 +97,8 @@ class ControlUnit(wiring.Component):
         drain_index = Signal.like(index)
         m.submodules.pass_cycles = pass_cycles = LutRam(shape=32, depth=max(8, config.layers))
         m.d.comb += [
-            pass_cycles.read_addr.eq(self.cycles_index),
-            self.cycles.eq(pass_cycles.read_data),
+            pass_cycles.read_addr.eq(self.cycles.index),
+            self.cycles.cycles.eq(pass_cycles.read_data),
             pass_cycles.write_addr.eq(drain_index),
             pass_cycles.write_data.eq(drain_cycles),
             pass_cycles.write_en.eq(self.drain.done),

@@ -1,19 +1,19 @@
 """The host link: command packets in, one answer packet for each."""
 
-from amaranth.hdl import Module, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
 from pleach.engine.protocol import (
     COMMAND_WORD,
-    GATEWARE_VERSION,
     MAGIC,
     RESPONSE_WORD,
-    STATUS_WORDS,
     Command,
     EngineError,
 )
+from pleach_hw.buses import HostStateBus, StatusBus, status_words
+from pleach_hw.io.status import Stopwatch
 from pleach_hw.layouts import PACKET_WORD, layout
 
 
@@ -29,7 +29,8 @@ class HostLink(wiring.Component):
         inputs, run_start, inputs_done, wrong_length: the words of a RUN and their unpacker.
         outputs: the words of a run's outputs, `last` on the last.
         busy: the engine cannot start a run yet.
-        cycles_index, cycles: the cycles of each layer.
+        state: what the status words say of packets.
+        status: read port of the status words.
     """
 
     def __init__(self, config: EngineConfig):
@@ -51,114 +52,82 @@ class HostLink(wiring.Component):
                 "wrong_length": In(1),
                 "outputs": In(packet),
                 "busy": In(1),
-                "cycles_index": Out(range(config.layers)),
-                "cycles": In(32),
+                "state": Out(HostStateBus()),
+                "status": Out(StatusBus(config)),
             }
         )
 
+    def _refusal(self, m: Module, word: data.View) -> Signal:
+        """Why the packet that begins with `word` is refused: `OK` where it is not."""
+        refusal = Signal(EngineError)
+        last = self.i.p.last
+        with m.If(word.magic != MAGIC):
+            m.d.comb += refusal.eq(EngineError.BAD_COMMAND)
+        with m.Else(), m.Switch(word.command):
+            with m.Case(Command.LOAD), m.If(last):
+                m.d.comb += refusal.eq(EngineError.LENGTH)
+            with m.Case(Command.RUN):
+                with m.If(~self.state.model_held):
+                    m.d.comb += refusal.eq(EngineError.NO_MODEL)
+                with m.Elif(self.convolutional):
+                    m.d.comb += refusal.eq(EngineError.UNSUPPORTED)
+                with m.Elif(last):
+                    m.d.comb += refusal.eq(EngineError.INPUT_LENGTH)
+            with m.Case(Command.STATUS), m.If(~last):
+                m.d.comb += refusal.eq(EngineError.LENGTH)
+            with m.Default():
+                m.d.comb += refusal.eq(EngineError.BAD_COMMAND)
+        return refusal
+
     def elaborate(self, platform):
         m = Module()
-        config = self._config
-        command_word = layout(COMMAND_WORD)(self.i.p.data)
+        word = layout(COMMAND_WORD)(self.i.p.data)
+        refusal = self._refusal(m, word)
         command = Signal(8)
         error = Signal(EngineError)
         detail = Signal(16)
-        model_held = Signal()
-        loaded_error = Signal(EngineError)
-
-        # --- cycles ------------------------------------------------------------------------------
-        load_cycles = Signal(32)
-        loading = Signal()
-        latency_cycles = Signal(32)
-        running = Signal()
-        accepted = self.load.valid & self.load.ready
-        with m.If(accepted):
-            m.d.sync += loading.eq(1)
-        with m.If(accepted | loading):
-            m.d.sync += load_cycles.eq(load_cycles + 1)
-        with m.If(self.inputs.valid & self.inputs.ready):
-            m.d.sync += [running.eq(1), latency_cycles.eq(1)]
-        with m.If(running):
-            m.d.sync += latency_cycles.eq(latency_cycles + 1)
-
-        # --- the status words --------------------------------------------------------------------
-        values = {
-            "version": GATEWARE_VERSION,
-            "model_held": model_held,
-            "load_error": loaded_error,
-            "lanes": config.drained,
-            "load_cycles": load_cycles,
-            "latency_cycles": latency_cycles,
-        }
-        status = []
-        for word in STATUS_WORDS:
-            value = Signal(layout(word))
-            for name in word.fields:
-                if not name.startswith("_"):
-                    m.d.comb += value[name].eq(values.get(name, getattr(config, name, 0)))
-            status.append(Value.cast(value))
-        count = len(status) + config.layers
-        index = Signal(range(count))
-        status_word = Signal(32)
-        m.d.comb += self.cycles_index.eq(index - len(status))
-        with m.Switch(index):
-            for number, value in enumerate(status):
-                with m.Case(number):
-                    m.d.comb += status_word.eq(value)
-            with m.Default():
-                m.d.comb += status_word.eq(self.cycles)
-
-        # --- packets -----------------------------------------------------------------------------
+        state = self.state
+        m.submodules.load_watch = load_watch = Stopwatch()
+        m.submodules.run_watch = run_watch = Stopwatch()
+        m.d.comb += [
+            load_watch.start.eq(self.load.valid & self.load.ready),
+            run_watch.start.eq(self.inputs.valid & self.inputs.ready),
+            run_watch.clear.eq(self.run_start),
+            state.load_cycles.eq(load_watch.cycles),
+            state.latency_cycles.eq(run_watch.cycles),
+        ]
         for port in (self.load, self.inputs):
             m.d.comb += port.payload.eq(self.i.payload)
         answer = Signal(layout(RESPONSE_WORD))
         m.d.comb += [answer.command.eq(command), answer.error.eq(error), answer.detail.eq(detail)]
         no_data = (error != EngineError.OK) | (command == Command.LOAD)
 
-        def refuse(why, *, ended):
-            """Answer with an error once the packet's last word was taken."""
-            m.d.sync += [error.eq(why), detail.eq(0)]
-            m.next = "discard"
-            with m.If(ended):
-                m.next = "answer"
-
         with m.FSM():
             with m.State("idle"):
                 m.d.comb += self.i.ready.eq(~self.busy)
                 with m.If(self.i.valid & self.i.ready):
-                    last = self.i.p.last
                     m.d.sync += [
-                        command.eq(command_word.command),
-                        error.eq(EngineError.OK),
+                        command.eq(word.command),
+                        error.eq(refusal),
                         detail.eq(0),
-                        index.eq(0),
+                        self.status.index.eq(0),
                     ]
-                    with m.If(command_word.magic != MAGIC):
+                    with m.If(refusal == EngineError.BAD_COMMAND):
                         m.d.sync += command.eq(0)
-                        refuse(EngineError.BAD_COMMAND, ended=last)
-                    with m.Elif(command_word.command == Command.LOAD):
-                        m.d.sync += [model_held.eq(0), load_cycles.eq(0)]
-                        with m.If(last):
-                            m.d.sync += loaded_error.eq(EngineError.LENGTH)
-                            refuse(EngineError.LENGTH, ended=last)
-                        with m.Else():
+                    with m.Elif(word.command == Command.LOAD):
+                        m.d.comb += load_watch.clear.eq(1)
+                        m.d.sync += [state.model_held.eq(0), state.load_error.eq(refusal)]
+                    with m.If(refusal != EngineError.OK):
+                        m.next = "discard"
+                        with m.If(self.i.p.last):
+                            m.next = "answer"
+                    with m.Else(), m.Switch(word.command):
+                        with m.Case(Command.LOAD):
                             m.next = "start load"
-                    with m.Elif(command_word.command == Command.RUN):
-                        with m.If(~model_held):
-                            refuse(EngineError.NO_MODEL, ended=last)
-                        with m.Elif(self.convolutional):
-                            refuse(EngineError.UNSUPPORTED, ended=last)
-                        with m.Elif(last):
-                            refuse(EngineError.INPUT_LENGTH, ended=last)
-                        with m.Else():
+                        with m.Case(Command.RUN):
                             m.next = "start run"
-                    with m.Elif(command_word.command == Command.STATUS):
-                        m.next = "answer"
-                        with m.If(~last):
-                            refuse(EngineError.LENGTH, ended=last)
-                    with m.Else():
-                        m.d.sync += command.eq(0)
-                        refuse(EngineError.BAD_COMMAND, ended=last)
+                        with m.Default():
+                            m.next = "answer"
 
             with m.State("discard"):
                 m.d.comb += self.i.ready.eq(1)
@@ -174,12 +143,12 @@ class HostLink(wiring.Component):
                     self.i.ready.eq(self.load.ready),
                 ]
                 with m.If(self.load_done):
+                    m.d.comb += load_watch.stop.eq(1)
                     m.d.sync += [
-                        loading.eq(0),
                         error.eq(self.load_error),
                         detail.eq(self.load_detail),
-                        loaded_error.eq(self.load_error),
-                        model_held.eq(self.load_error == EngineError.OK),
+                        state.load_error.eq(self.load_error),
+                        state.model_held.eq(self.load_error == EngineError.OK),
                     ]
                     m.next = "answer"
 
@@ -202,7 +171,7 @@ class HostLink(wiring.Component):
             with m.State("drop outputs"):
                 m.d.comb += self.outputs.ready.eq(1)
                 with m.If(self.outputs.valid & self.outputs.p.last):
-                    m.d.sync += running.eq(0)
+                    m.d.comb += run_watch.stop.eq(1)
                     m.next = "answer"
 
             with m.State("answer"):
@@ -224,16 +193,16 @@ class HostLink(wiring.Component):
                     self.outputs.ready.eq(self.o.ready),
                 ]
                 with m.If(self.o.valid & self.o.ready & self.o.p.last):
-                    m.d.sync += running.eq(0)
+                    m.d.comb += run_watch.stop.eq(1)
                     m.next = "idle"
             with m.State("status"):
                 m.d.comb += [
                     self.o.valid.eq(1),
-                    self.o.p.data.eq(status_word),
-                    self.o.p.last.eq(index == count - 1),
+                    self.o.p.data.eq(self.status.word),
+                    self.o.p.last.eq(self.status.index == status_words(self._config) - 1),
                 ]
                 with m.If(self.o.ready):
-                    m.d.sync += index.eq(index + 1)
+                    m.d.sync += self.status.index.eq(self.status.index + 1)
                     with m.If(self.o.p.last):
                         m.next = "idle"
         return m
