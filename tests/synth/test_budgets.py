@@ -10,8 +10,10 @@ from pleach_hw.compute.drain import DrainUnit
 from pleach_hw.compute.lnzd import NonZeroDetector
 from pleach_hw.compute.pe import ProcessingElement
 from pleach_hw.compute.requantize import RequantizeUnit
+from pleach_hw.compute.router import VectorRouter
 from pleach_hw.io.host_link import HostLink
 from pleach_hw.io.packing import InputUnpack, OutputPack
+from pleach_hw.io.status import StatusBank
 from pleach_hw.load.entry_decoder import EntryDecoder
 from pleach_hw.load.loader import Loader
 from pleach_hw.load.scatter import Scatter
@@ -22,12 +24,14 @@ ENGINE = EngineConfig(pes=16)
 #: LUT4 and block RAMs of the netlist: what they are, and a tenth.
 BLOCKS = {
     "processing element": (ProcessingElement(EngineConfig(pes=1, accumulators=64)), 540, 5),
-    "host link": (HostLink(ENGINE), 480, 0),
+    "host link": (HostLink(ENGINE), 370, 0),
+    "status": (StatusBank(ENGINE), 115, 0),
     "loader": (Loader(ENGINE), 5300, 0),
     "entry decoder": (EntryDecoder(1 << 20), 3100, 0),
     "scatter": (Scatter(ENGINE), 290, 0),
     "input": (InputUnpack(lanes=4), 200, 0),
     "non-zero detection": (NonZeroDetector(), 250, 0),
+    "router": (VectorRouter(ENGINE), 160, 0),
     "control": (ControlUnit(ENGINE), 440, 0),
     "drain": (DrainUnit(ENGINE), 1830, 0),
     "requantisation": (RequantizeUnit(accumulator_bits=32), 260, 0),
