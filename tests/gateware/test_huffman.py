@@ -8,30 +8,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleach.errors import FormatError
 from pleach.format import HuffmanTable, gaps, interleave
 from pleach.format.bitstream import Coding
 from pleach_hw.load.entry_decoder import EntryDecoder
 from pleach_hw.load.huffman import BitReader, SymbolReader
-from pleach_hw.load.loader import TableBuilder
 from pleach_hw.load.serial_decoder import SerialDecoder, SerialReader
 from tests.gateware.streams import receive, send, simulate
 from tests.strategies import random_layer
 
 
-async def load_table(ctx, port, table, prefix=""):
-    """Write a `HuffmanTable` through the table port of a reader."""
-    if not prefix:
-        ctx.set(port.forget, 1)
-        await ctx.tick()
-        ctx.set(port.forget, 0)
+async def load_table(ctx, port, table):
+    """Write a `HuffmanTable` through a `TableWrite` port."""
     for length in range(1, table.length + 1):
-        ctx.set(getattr(port, f"{prefix}write_length"), length)
-        ctx.set(getattr(port, f"{prefix}write_upper"), table.upper[length])
-        ctx.set(getattr(port, f"{prefix}write_offset"), table.offset[length] & 0xFF)
-        ctx.set(getattr(port, f"{prefix}write"), 1)
+        ctx.set(port.length, length)
+        ctx.set(port.upper, table.upper[length])
+        ctx.set(port.offset, table.offset[length] & 0xFF)
+        ctx.set(port.write, 1)
         await ctx.tick()
-    ctx.set(getattr(port, f"{prefix}write"), 0)
+    ctx.set(port.write, 0)
 
 
 #: a symbol, two, a few, an even code, a skewed one of 12 bits, all there are
@@ -57,7 +51,10 @@ def test_symbols(busy):
             )
             words = [int(bits[n : n + 32].ljust(32, "0"), 2) for n in range(0, len(bits), 32)]
             words += rng.integers(2**32, size=2).tolist()
-            await load_table(ctx, dut, table)
+            ctx.set(dut.forget, 1)
+            await ctx.tick()
+            ctx.set(dut.forget, 0)
+            await load_table(ctx, dut.table, table)
             ctx.set(dut.need, table.length)
             ctx.set(dut.sought, int(numbers[windows[0]]))
             ctx.set(dut.clear, 1)
@@ -100,58 +97,6 @@ def test_symbols(busy):
                 assert ctx.get(dut.found) == (numbers[window] == numbers[windows[0]])
 
     simulate(dut, bench)
-
-
-def test_table_builder():
-    """Counts of code lengths, right ones and wrong ones by the way, against `HuffmanTable`."""
-    dut = TableBuilder()
-    rng = np.random.default_rng(6)
-    cases = []  # (size, counts of the lengths below the longest)
-    for _ in range(40):
-        table, _ = HuffmanTable.build(rng.integers(1, 100, rng.integers(2, 257)), limit=12)
-        counts = np.array(table.counts[1:-1])
-        cases.append((table.size, counts.tolist()))
-        if len(counts):
-            counts[rng.integers(len(counts))] += rng.integers(-1, 3)
-            cases.append((table.size, np.maximum(counts, 0).tolist()))
-    # Full too soon, with nothing and with something left; a longest length without a code.
-    cases += [(2, [2]), (3, [2]), (4, [1, 2]), (5, [1, 2]), (2, [0, 2, 0]), (256, [0] * 7)]
-    broken = []
-
-    async def bench(ctx):
-        for size, counts in cases:
-            ctx.set(dut.size, size)
-            ctx.set(dut.longest, len(counts) + 1)
-            ctx.set(dut.start, 1)
-            await ctx.tick()
-            ctx.set(dut.start, 0)
-            await ctx.tick().repeat(2)
-            written, wrong = [], False
-            while not wrong and len(written) <= len(counts):
-                assert ctx.get(dut.at_longest) == (len(written) == len(counts))
-                ctx.set(dut.count, 255 if ctx.get(dut.at_longest) else counts[len(written)])
-                ctx.set(dut.step, 1)
-                await ctx.tick()
-                ctx.set(dut.step, 0)
-                while not ctx.get(dut.done):
-                    if ctx.get(dut.write):
-                        assert ctx.get(dut.write_length) == len(written) + 1
-                        written.append((ctx.get(dut.write_upper), ctx.get(dut.write_offset)))
-                    await ctx.tick()
-                wrong = bool(ctx.get(dut.broken))
-                await ctx.tick()
-            broken.append(wrong)
-            try:
-                table = HuffmanTable.from_counts(size, len(counts) + 1, bytes(counts))
-            except FormatError:
-                assert wrong, (size, counts)
-                continue
-            assert not wrong, (size, counts)
-            offsets = [offset & 0xFF for offset in table.offset]
-            assert written == list(zip(table.upper[1:], offsets[1:], strict=True))
-
-    simulate(dut, bench, limit=60_000)
-    assert 20 < sum(broken) < len(cases) - 20
 
 
 @settings(max_examples=10, deadline=None, derandomize=True)
@@ -208,14 +153,15 @@ def decode_in_hardware(layers, *, decoder=EntryDecoder, idle=0.0, stall=0.0, see
             ctx.set(dut.clear, 1)
             await ctx.tick()
             ctx.set(dut.clear, 0)
-            await load_table(ctx, dut, coding.gap_table, "gap_")
-            await load_table(ctx, dut, coding.code_table, "code_")
+            await ctx.tick()
+            await load_table(ctx, dut.gap_table, coding.gap_table)
+            await load_table(ctx, dut.code_table, coding.code_table)
             for number, gap_class in enumerate(coding.gap_order):
-                ctx.set(dut.class_addr, number)
-                ctx.set(dut.class_data, int(gap_class))
-                ctx.set(dut.class_write, 1)
+                ctx.set(dut.classes.number, number)
+                ctx.set(dut.classes.gap_class, int(gap_class))
+                ctx.set(dut.classes.write, 1)
                 await ctx.tick()
-            ctx.set(dut.class_write, 0)
+            ctx.set(dut.classes.write, 0)
             ctx.set(dut.gap_length, coding.gap_table.length)
             ctx.set(dut.code_length, coding.code_table.length)
             ctx.set(dut.entries, layer.kept)

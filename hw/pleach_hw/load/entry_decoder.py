@@ -1,46 +1,64 @@
 """From the data words of a layer to its entries: three readers and what joins them."""
 
 from amaranth.hdl import Array, Const, Module, Mux, ResetInserter, Signal
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from pleach.engine.words import MAX_CODE_LENGTH, MAX_GAP_LENGTH
 from pleach.format import gaps
 from pleach.numbers import CODEBOOK_MAX
+from pleach_hw.load.buses import ClassWrite, decoder_ports
 from pleach_hw.load.huffman import BitReader, SymbolReader
 from pleach_hw.primitives.memory import LutRam
 from pleach_hw.queue import Buffer
 
 MAX_EXTRA = int(max(gaps.EXTRA_BITS))
 
-#: One gap symbol: positions to pass over, and the code of the entry there unless it is a skip.
-ENTRY = data.StructLayout({"gap": 17, "skip": 1, "code": 8})
 
+class GapClasses(wiring.Component):
+    """The gap classes in the order of their code numbers, and how many extra bits each has.
 
-def decoder_ports(most_entries: int) -> dict:
-    """What any decoder of entries has for ports; `EntryDecoder` says what they are."""
-    table = {
-        "write": In(1),
-        "write_length": In(range(MAX_CODE_LENGTH + 1)),
-        "write_upper": In(MAX_CODE_LENGTH + 1),
-        "write_offset": In(8),
-    }
-    return {
-        "start": In(1),
-        "entries": In(range(most_entries + 1)),
-        "i": In(stream.Signature(32)),
-        "o": Out(stream.Signature(ENTRY)),
-        "starved": Out(1),
-        "done": Out(1),
-        "gap_length": In(range(MAX_GAP_LENGTH + 1)),
-        "code_length": In(range(MAX_CODE_LENGTH + 1)),
-        "clear": In(1),
-        "class_write": In(1),
-        "class_addr": In(range(gaps.CLASSES)),
-        "class_data": In(range(gaps.CLASSES)),
-        **{f"gap_{name}": flow for name, flow in table.items()},
-        **{f"code_{name}": flow for name, flow in table.items()},
-    }
+    Ports:
+        clear: strobe, no class is the skip.
+        i: write port of the list.
+        number: of a gap code.
+        gap_class, extra: what it stands for, and its extra bits.
+        skip_number: the number of the skip, or one that no class has.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "clear": In(1),
+                "i": In(ClassWrite()),
+                "number": In(5),
+                "gap_class": Out(5),
+                "extra": Out(4),
+                "skip_number": Out(5, init=gaps.CLASSES),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.places = places = LutRam(
+            shape=data.StructLayout({"gap_class": 5, "extra": 4}), depth=32
+        )
+        m.d.comb += [
+            places.write_en.eq(self.i.write),
+            places.write_addr.eq(self.i.number),
+            places.write_data.gap_class.eq(self.i.gap_class),
+            places.write_data.extra.eq(
+                Array(Const(int(n), 4) for n in gaps.EXTRA_BITS)[self.i.gap_class]
+            ),
+            places.read_addr.eq(self.number),
+            self.gap_class.eq(places.read_data.gap_class),
+            self.extra.eq(places.read_data.extra),
+        ]
+        with m.If(self.clear):
+            m.d.sync += self.skip_number.eq(gaps.CLASSES)
+        with m.If(self.i.write & (self.i.gap_class == gaps.SKIP)):
+            m.d.sync += self.skip_number.eq(self.i.number)
+        return m
 
 
 class EntryDecoder(wiring.Component):
@@ -66,9 +84,9 @@ class EntryDecoder(wiring.Component):
         o: one payload a gap symbol.
         starved: a reader asks and no word is there.
         done: every entry was given out; held until the next start.
-        gap_*, code_*: longest codes and table writes of the two codes.
-        clear: forget both tables.
-        class_*: write port of the list of gap classes.
+        gap_length, code_length: of the longest codes.
+        clear: forget both tables; for a write into them in the next cycle it is too late.
+        gap_table, code_table, classes: write ports of the two codes, and of the list of classes.
     """
 
     def __init__(self, most_entries: int):
@@ -79,33 +97,18 @@ class EntryDecoder(wiring.Component):
         m.submodules.gap = gap = SymbolReader(longest=MAX_GAP_LENGTH, size=gaps.CLASSES)
         m.submodules.extra = extra = BitReader(width=MAX_EXTRA)
         m.submodules.code = code = SymbolReader(longest=MAX_CODE_LENGTH, size=CODEBOOK_MAX)
-        for reader, prefix in ((gap, "gap"), (code, "code")):
-            m.d.comb += [
-                reader.need.eq(getattr(self, f"{prefix}_length")),
-                reader.forget.eq(self.clear),
-            ]
-            for name in ("write", "write_length", "write_upper", "write_offset"):
-                m.d.comb += getattr(reader, name).eq(getattr(self, f"{prefix}_{name}"))
+        connect(m, flipped(self.gap_table), gap.table)
+        connect(m, flipped(self.code_table), code.table)
+        # What goes to many registers has a cycle for the way.
+        clear = Signal()
+        m.d.sync += clear.eq(self.clear)
+        m.d.comb += [gap.need.eq(self.gap_length), code.need.eq(self.code_length)]
+        m.d.comb += [reader.forget.eq(clear) for reader in (gap, code)]
 
-        # Classes in the order of their code numbers, and how many extra bits each has.
-        m.submodules.classes = classes = LutRam(
-            shape=data.StructLayout({"gap_class": 5, "extra": 4}), depth=32
-        )
-        m.d.comb += [
-            classes.write_en.eq(self.class_write),
-            classes.write_addr.eq(self.class_addr),
-            classes.write_data.gap_class.eq(self.class_data),
-            classes.write_data.extra.eq(
-                Array(Const(int(n), 4) for n in gaps.EXTRA_BITS)[self.class_data]
-            ),
-        ]
-        # The code number of the skip: known without a look-up, it says what G does next.
-        skip_number = Signal(5, init=gaps.CLASSES)  # which no class has
-        m.d.comb += gap.sought.eq(skip_number)
-        with m.If(self.clear):
-            m.d.sync += skip_number.eq(skip_number.init)
-        with m.If(self.class_write & (self.class_data == gaps.SKIP)):
-            m.d.sync += skip_number.eq(self.class_addr)
+        m.submodules.classes = classes = GapClasses()
+        m.d.comb += [classes.clear.eq(clear), gap.sought.eq(classes.skip_number)]
+        for field in ("write", "number", "gap_class"):
+            m.d.sync += getattr(classes.i, field).eq(getattr(self.classes, field))
 
         # The next words.
         running = Signal()
@@ -180,9 +183,8 @@ class EntryDecoder(wiring.Component):
         with m.If(takes_extra):
             m.d.sync += asks_extra.eq(0)
 
-        gap_row = classes.read_data
         m.d.comb += [
-            classes.read_addr.eq(gap.number),
+            classes.number.eq(gap.number),
             extra.count.eq(extra_count),
         ]
         m.d.sync += one_less.eq(left - 1)
@@ -200,9 +202,9 @@ class EntryDecoder(wiring.Component):
                     reading.eq(reads),
                     looked_up.eq(numbered),
                     wants_code.eq(is_entry),
-                    gap_class.eq(gap_row.gap_class),
-                    extra_count.eq(gap_row.extra),
-                    asks_extra.eq(numbered & extra.short.bit_select(gap_row.extra, 1)),
+                    gap_class.eq(classes.gap_class),
+                    extra_count.eq(classes.extra),
+                    asks_extra.eq(numbered & extra.short.bit_select(classes.extra, 1)),
                     known.eq(found),
                     known_skip.eq(found_skip),
                     # The first `window_count` bits of the window, as a number.

@@ -11,6 +11,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from pleach_hw.load.buses import TableWrite
+
 
 class TwoWords(wiring.Component):
     """The words that a reader holds, two at most.
@@ -142,16 +144,15 @@ class SymbolReader(wiring.Component):
         number: of the symbol, two cycles later; `found` says that it is the one `sought`.
         clear: forget all bits.
         forget: the table is empty.
-        write, write_length, write_upper, write_offset: sets the table for one length, 1 upwards.
+        table: its write port.
     """
 
     def __init__(self, *, longest: int, size: int):
         self._longest = longest
         self._number_shape = number = unsigned(max(1, (size - 1).bit_length()))
-        length = range(longest + 1)
         super().__init__(
             {
-                "need": In(length),
+                "need": In(range(longest + 1)),
                 "word": In(32),
                 "word_valid": In(1),
                 "ask": Out(1),
@@ -165,10 +166,7 @@ class SymbolReader(wiring.Component):
                 "found": Out(1),
                 "clear": In(1),
                 "forget": In(1),
-                "write": In(1),
-                "write_length": In(length),
-                "write_upper": In(longest + 1),
-                "write_offset": In(number),
+                "table": In(TableWrite()),
             }
         )
 
@@ -179,10 +177,10 @@ class SymbolReader(wiring.Component):
         upper = [Signal(length + 1, name=f"upper_{length}") for length in lengths]
         offset = [Signal(self._number_shape, name=f"offset_{length}") for length in lengths]
         for length in lengths:
-            with m.If(self.write & (self.write_length == length)):
+            with m.If(self.table.write & (self.table.length == length)):
                 m.d.sync += [
-                    upper[length - 1].eq(self.write_upper),
-                    offset[length - 1].eq(self.write_offset),
+                    upper[length - 1].eq(self.table.upper),
+                    offset[length - 1].eq(self.table.offset),
                 ]
         with m.If(self.forget):
             m.d.sync += [u.eq(0) for u in upper]

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
 from pleach_hw.layouts import entry_layout
-from pleach_hw.load.entry_decoder import ENTRY
+from pleach_hw.load.buses import ENTRY
 
 
 class Scatter(wiring.Component):

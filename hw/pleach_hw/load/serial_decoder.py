@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from pleach.engine.words import MAX_CODE_LENGTH, MAX_GAP_LENGTH
 from pleach.format import gaps
-from pleach_hw.load.entry_decoder import MAX_EXTRA, decoder_ports
+from pleach_hw.load.buses import decoder_ports
+from pleach_hw.load.entry_decoder import MAX_EXTRA
 from pleach_hw.primitives import LutRam
 
 #: Places in the decoder's memory: from 0 on the bounds of the gap codes, then …
@@ -90,21 +91,23 @@ class SerialDecoder(wiring.Component):
 
         # A memory for both tables, the bound of each length, and for the list of classes.
         m.submodules.memory = memory = LutRam(shape=MAX_CODE_LENGTH + 1, depth=64)
-        m.d.comb += memory.write_en.eq(self.gap_write | self.code_write | self.class_write)
-        with m.If(self.class_write):
+        m.d.comb += memory.write_en.eq(
+            self.gap_table.write | self.code_table.write | self.classes.write
+        )
+        with m.If(self.classes.write):
             m.d.comb += [
-                memory.write_addr.eq(CLASS_AT | self.class_addr),
-                memory.write_data.eq(self.class_data),
+                memory.write_addr.eq(CLASS_AT | self.classes.number),
+                memory.write_data.eq(self.classes.gap_class),
             ]
-        with m.Elif(self.code_write):
+        with m.Elif(self.code_table.write):
             m.d.comb += [
-                memory.write_addr.eq(CODE_BOUND_AT | self.code_write_length),
-                memory.write_data.eq(self.code_write_upper),
+                memory.write_addr.eq(CODE_BOUND_AT | self.code_table.length),
+                memory.write_data.eq(self.code_table.upper),
             ]
         with m.Else():
             m.d.comb += [
-                memory.write_addr.eq(self.gap_write_length),
-                memory.write_data.eq(self.gap_write_upper),
+                memory.write_addr.eq(self.gap_table.length),
+                memory.write_data.eq(self.gap_table.upper),
             ]
 
         # A canonical code bit by bit: `prefix` is its number among the words of its length, which
