@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,9 @@ from typing import Any, TypeVar
 from pleach.errors import ConfigError
 
 T = TypeVar("T")
+N = TypeVar("N")
+#: metadata of a field that its dataclass reads itself, whatever is in the table
+READS_ITSELF = {"reads_itself": True}
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
@@ -36,7 +40,13 @@ def from_dict(default: T, table: Mapping[str, Any], where: str = "") -> T:
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where or 'settings '}must be a table, not {table!r}")
     known = {f.name: getattr(default, f.name) for f in fields(default)}
+    whole = {f.name for f in fields(default) if f.metadata.get("reads_itself")}
+    # What is no field but a short form of others, an InitVar.
+    whole |= inspect.signature(type(default)).parameters.keys() - known.keys()
     for key, value in table.items():
+        if key in whole:
+            known[key] = value
+            continue
         if key not in known:
             raise ConfigError(f"unknown setting {where}{key}: {nearest(key, known)}")
         if isinstance(known[key], tuple) and known[key] and is_dataclass(known[key][0]):
@@ -59,6 +69,28 @@ def from_dict(default: T, table: Mapping[str, Any], where: str = "") -> T:
             from_dict(known[key], value, f"{where}{key}.") if is_dataclass(known[key]) else value
         )
     return type(default)(**known)
+
+
+def by_layer(
+    names: Sequence[str], default: N, settings: Mapping[str, N], where: str = ""
+) -> dict[str, N]:
+    """The setting of each layer, `default` where it has none of its own.
+
+    Args:
+        names: of the layers there are.
+        where: the name of `settings`, for the error.
+
+    Raises:
+        ConfigError: a name in `settings` that is no layer.
+
+    >>> by_layer(["fc1", "fc2"], 0.5, {"fc2": 0.1})
+    {'fc1': 0.5, 'fc2': 0.1}
+    """
+    for name in settings:
+        if name not in names:
+            place = f"{where}: " * bool(where)
+            raise ConfigError(f"{place}no layer is called {name!r}: {nearest(name, names)}")
+    return {name: settings.get(name, default) for name in names}
 
 
 def from_toml(default: T, path: str | Path) -> T:

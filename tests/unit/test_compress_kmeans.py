@@ -61,7 +61,7 @@ def test_histogram_costs_little():
     values = np.random.default_rng(4).normal(size=8192)
     by_bins = squares(values, *kmeans(values, 8, initialisation="optimal"))
 
-    module = sys.modules["pleach.compression.kmeans"]  # the function hides the module's name
+    module = sys.modules["pleach.compression.quantisers.kmeans"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BINS", len(values))
         exact = squares(values, *kmeans(values, 8, initialisation="optimal"))

@@ -102,7 +102,7 @@ def test_validation_is_looked_at_before_any_training(monkeypatch):
     def begun(*_, **__):
         raise AssertionError("it trains")
 
-    monkeypatch.setattr("pleach.compression.pipeline.train", begun)
+    monkeypatch.setattr("pleach.compression.step.train", begun)
     for validation, words in (
         ((EYE[:, :2], [0, 1, 2]), "takes 3 a sample"),
         ((EYE.astype(np.uint8), [0, 1, 2]), "validation inputs are uint8, the calibration's float"),

@@ -28,6 +28,7 @@ from pleach.compression import (
     share_,
     train,
 )
+from pleach.compression.steps import reassignment
 from pleach.compression.train import DROPOUTS, _drop, _dropped, exclusive, predict
 from pleach.errors import ConfigError, DataError, ModelError, TrainingError
 from pleach.format import dumps
@@ -595,10 +596,8 @@ def test_reassignment_moves_weights_to_the_nearer_value():
     share_(model, ShareConfig(clusters=4, reassign=0.5))
     codes = model.fc1.parametrizations.weight[0].codes.clone()
     settings = ShareConfig(clusters=4, reassign=0.5)
-    from pleach.compression.pipeline import _reassignment
-
     config = TrainConfig(epochs=6, batch_size=16, learning_rate=0.02)
-    reassign = _reassignment(model, ShareConfig(reassign=settings.reassign, train=config))
+    reassign = reassignment(model, ShareConfig(reassign=settings.reassign, train=config))
     train(model, X, Y, config, before_step=reassign)
     list_ = model.fc1.parametrizations.weight
     assert not torch.equal(list_[0].codes, codes)

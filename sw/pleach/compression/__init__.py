@@ -1,24 +1,35 @@
 """From a trained torch network to a `CompressedModel`: prune, share, fine-tune, calibrate."""
 
 from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
-from pleach.compression.kmeans import kmeans
+from pleach.compression.observe import Observations
 from pleach.compression.pipeline import Stage, compress, finish
 from pleach.compression.prune import prune_
+from pleach.compression.quantisers.kmeans import kmeans
 from pleach.compression.recipe import lenet_recipe
 from pleach.compression.remove import remove_neurons_
 from pleach.compression.sensitivity import Sensitivity, sensitivity
 from pleach.compression.share import reassign_, share_
+from pleach.compression.step import Context, Plan, Step
+from pleach.compression.steps import Factorise, Prune, Share, factorise_
 from pleach.compression.train import error_percent, train
 
 __all__ = [
     "CompressConfig",
+    "Context",
+    "Factorise",
+    "Observations",
+    "Plan",
+    "Prune",
     "PruneConfig",
     "Sensitivity",
+    "Share",
     "ShareConfig",
     "Stage",
+    "Step",
     "TrainConfig",
     "compress",
     "error_percent",
+    "factorise_",
     "finish",
     "kmeans",
     "lenet_recipe",

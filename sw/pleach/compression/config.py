@@ -3,51 +3,41 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
+from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pleach.compression.allocation import ALLOCATIONS, Allocation
+from pleach.compression.checks import (
+    check_choice,
+    check_integer,
+    check_layers,
+    check_names,
+    check_number,
+    check_type,
+    check_value,
+)
+from pleach.compression.criteria import CRITERIA, Criterion
+from pleach.compression.granularity import GRANULARITIES, Granularity
+from pleach.compression.kinds import Kinds
+from pleach.compression.quantisers import QUANTISERS, Quantiser
+from pleach.compression.regularisers import REGULARISERS, Regulariser
+from pleach.compression.schedules import SCHEDULES, Schedule
 from pleach.errors import ConfigError
 from pleach.numbers import CODEBOOK_MAX, PES_MAX
-from pleach.settings import from_dict, from_toml, nearest
+from pleach.settings import READS_ITSELF, from_dict, from_toml, nearest
+
+#: what a setting takes that names a kind: the name, a table with ``kind``, or the thing itself
+Table = Mapping[str, Any]
+DEVICES = re.compile(r"cpu|auto|cuda(:\d+)?")
 
 
-def _check(config, name: str, low, high, kind=float) -> None:
-    _check_value(f"{type(config).__name__}.{name}", getattr(config, name), low, high, kind)
-
-
-def _check_value(name: str, value, low, high, kind) -> None:
-    allowed = Real if kind is float else Integral
-    if isinstance(value, bool) or not isinstance(value, allowed) or not low <= value <= high:
-        what = "a number" if kind is float else "an integer"
-        raise ConfigError(f"{name} must be {what} from {low} to {high}, not {value!r}")
-
-
-def _check_choice(config, name: str, choices: tuple[str, ...]) -> None:
-    if getattr(config, name) not in choices:
-        raise ConfigError(
-            f"{type(config).__name__}.{name} must be one of {', '.join(choices)}, "
-            f"not {getattr(config, name)!r}"
-        )
-
-
-def _check_type(config, name: str, kind: type, what: str) -> None:
-    if not isinstance(getattr(config, name), kind):
-        raise ConfigError(
-            f"{type(config).__name__}.{name} must be {what}, not {getattr(config, name)!r}"
-        )
-
-
-def _check_layers(config, low, high, kind) -> None:
-    """`layers`: a value for each name; a copy is kept."""
-    _check_type(config, "layers", Mapping, "a table of layer names and values")
-    for name, value in config.layers.items():
-        if not isinstance(name, str):
-            raise ConfigError(f"{type(config).__name__}.layers takes names, not {name!r}")
-        _check_value(f"{type(config).__name__}.layers[{name!r}]", value, low, high, kind)
-    object.__setattr__(config, "layers", dict(config.layers))
+def _choose(config: object, name: str, kinds: Kinds[Any]) -> None:
+    """Put in the place of a name or a table in that field what it stands for."""
+    value = kinds.of(getattr(config, name), f"{type(config).__name__}.{name}")
+    object.__setattr__(config, name, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +53,7 @@ class TrainConfig:
         optimizer: ``adam`` or ``sgd`` (momentum 0.9).
         weight_decay: L2 penalty (Han 2015, section 3.1).
         l1: L1 penalty, the loss for a weight of magnitude 1 (same section).
+        regularisers: further penalties, each a kind of `pleach.compression.regularisers`.
         dropout: share of each hidden activation vector that is dropped.
         rescale_dropout: whether `dropout` is the dense network's and each layer of a pruned one
             takes ``dropout·√(C_ir / C_io)`` of it, with the counts of its connections now and
@@ -72,6 +63,9 @@ class TrainConfig:
         temperature: of those targets.
         freeze: qualified names of layers that are not trained, for instance the convolutions while
             the fully connected layers are (Han 2015, section 3.4).
+        device: where it runs: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``, CUDA where there is one.
+            The network is moved there and back. The same seed gives the same weights on one kind of
+            CPU; what a GPU sums may differ in the last bits from run to run.
     """
 
     epochs: int = 20
@@ -81,32 +75,53 @@ class TrainConfig:
     optimizer: str = "adam"
     weight_decay: float = 0.0
     l1: float = 0.0
+    regularisers: tuple[Regulariser | str | Table, ...] = field(default=(), metadata=READS_ITSELF)
     dropout: float = 0.0
     rescale_dropout: bool = False
     input_dropout: float = 0.0
     distillation: float = 0.0
     temperature: float = 4.0
     freeze: tuple[str, ...] = ()
+    device: str = "cpu"
 
     def __post_init__(self):
-        _check(self, "epochs", 0, 100_000, int)
-        _check(self, "batch_size", 1, 1 << 24, int)
-        _check(self, "learning_rate", 0, 100)
-        _check_choice(self, "schedule", ("cosine", "step", "constant"))
-        _check_choice(self, "optimizer", ("adam", "sgd"))
-        _check(self, "weight_decay", 0, 1)
-        _check(self, "l1", 0, 1)
-        _check(self, "dropout", 0, 0.95)
-        _check(self, "input_dropout", 0, 0.95)
-        _check(self, "distillation", 0, 1)
-        _check(self, "temperature", 0.1, 100)
-        _check_type(self, "rescale_dropout", bool, "true or false")
-        names = self.freeze
-        if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+        check_integer(self, "epochs", 0, 100_000)
+        check_integer(self, "batch_size", 1, 1 << 24)
+        check_number(self, "learning_rate", 0, 100)
+        check_choice(self, "schedule", ("cosine", "step", "constant"))
+        check_choice(self, "optimizer", ("adam", "sgd"))
+        check_number(self, "weight_decay", 0, 1)
+        check_number(self, "l1", 0, 1)
+        check_number(self, "dropout", 0, 0.95)
+        check_number(self, "input_dropout", 0, 0.95)
+        check_number(self, "distillation", 0, 1)
+        check_number(self, "temperature", 0.1, 100)
+        check_type(self, "rescale_dropout", bool, "true or false")
+        check_names(self, "freeze")
+        found = REGULARISERS.several(self.regularisers, "TrainConfig.regularisers")
+        object.__setattr__(self, "regularisers", found)
+        if not isinstance(self.device, str) or not DEVICES.fullmatch(self.device):
             raise ConfigError(
-                f'TrainConfig.freeze must be a list of layer names, like ["fc1"], not {names!r}'
+                f"TrainConfig.device must be one of cpu, auto, cuda, cuda:0, not {self.device!r}"
             )
-        object.__setattr__(self, "freeze", tuple(names))
+
+    @property
+    def penalties(self) -> tuple[Regulariser, ...]:
+        """All regularisers, those of `l1` and `weight_decay` first."""
+        named = {"l1": self.l1, "weight_decay": self.weight_decay}
+        return (
+            *(REGULARISERS.of({"kind": k, "strength": x}, k) for k, x in named.items() if x),
+            *REGULARISERS.several(self.regularisers, "regularisers"),
+        )
+
+
+#: the fields of a PruneConfig that name a kind
+KINDS: dict[str, Kinds[Any]] = {
+    "criterion": CRITERIA,
+    "granularity": GRANULARITIES,
+    "scope": ALLOCATIONS,
+    "schedule": SCHEDULES,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,16 +134,23 @@ class PruneConfig:
         quality: if set, the threshold is ``quality`` standard deviations of the layer's weights
             before pruning (Han 2015, section 3.1), and `density` is not used.
         layers: either setting per layer, by qualified name.
-        criterion: ``magnitude``, or ``saliency``: what the loss would lose with the weight, to
-            second order (LeCun 1990, with the Fisher information for the curvature); it wants
-            ``train.optimizer = "adam"``.
-        scope: ``layer``, the density holds for each layer, or ``network``, for all together, and
-            the criterion says how much of it each layer gets.
+        criterion: what is pruned first, a kind of `pleach.compression.criteria`: ``magnitude``;
+            ``saliency``, what the loss would lose with the weight, to second order (LeCun 1990,
+            with the Fisher information for the curvature; it wants ``train.optimizer = "adam"``);
+            ``taylor``, the same to first order (Molchanov et al. 2019); ``apoz``, how seldom a
+            channel gives 0 (Hu et al. 2016).
+        granularity: what is pruned as one, a kind of `pleach.compression.granularity`: ``element``,
+            or ``channel``, a neuron or filter with its bias (Li et al. 2017).
+        scope: who keeps how much, a kind of `pleach.compression.allocation`: ``layer``, the density
+            holds for each layer, or ``network``, for all together, and the criterion says how much
+            of it each layer gets.
+        schedule: how the density falls, a kind of `pleach.compression.schedules`: ``cubic`` (Zhu
+            and Gupta 2017).
         splice: whether what was pruned goes on learning and may come back while the ramp lasts
             (dynamic network surgery, Guo et al. 2016).
         start: the density when the stage begins.
-        ramp: epochs of `train` over which the density falls, by a cubic law; after them the mask
-            is fixed. 0 prunes at once.
+        ramp: epochs of `train` over which the density falls; after them the mask is fixed. 0 prunes
+            at once.
         every: epochs between two prunings on the ramp: the prune-and-retrain rounds of Han 2015
             with several, gradual pruning (Zhu and Gupta 2017) with a small part of one.
         balance: PEs of a column group whose loads are kept even: each gets the same share of a
@@ -142,8 +164,10 @@ class PruneConfig:
     density: float = 0.25
     quality: float | None = None
     layers: Mapping[str, float] = field(default_factory=dict)
-    criterion: str = "magnitude"
-    scope: str = "layer"
+    criterion: Criterion | str | Table = field(default="magnitude", metadata=READS_ITSELF)
+    granularity: Granularity | str | Table = field(default="element", metadata=READS_ITSELF)
+    scope: Allocation | str | Table = field(default="layer", metadata=READS_ITSELF)
+    schedule: Schedule | str | Table = field(default="cubic", metadata=READS_ITSELF)
     splice: bool = False
     start: float = 1.0
     ramp: float = 30.0
@@ -153,36 +177,40 @@ class PruneConfig:
     train: TrainConfig = TrainConfig(epochs=60, distillation=0.5)
 
     def __post_init__(self):
-        high = 1 if self.quality is None else 100
-        _check(self, "density", 0, 1)
+        check_number(self, "density", 0, 1)
         if self.quality is not None:
-            _check(self, "quality", 0, high)
-        _check_layers(self, 0, high, float)
-        _check_type(self, "splice", bool, "true or false")
-        _check_type(self, "remove", bool, "true or false")
-        _check_type(self, "train", TrainConfig, "a TrainConfig")
-        _check_choice(self, "criterion", ("magnitude", "saliency"))
-        _check_choice(self, "scope", ("layer", "network"))
-        _check(self, "start", 0, 1)
-        _check(self, "ramp", 0, 100_000)
-        _check(self, "every", 1e-4, 100_000)
-        _check(self, "balance", 1, PES_MAX, int)
-        if self.balance > 1 and (self.scope == "network" or self.quality is not None):
+            check_number(self, "quality", 0, 100)
+        check_integer(self, "balance", 1, PES_MAX)
+        check_type(self, "splice", bool, "true or false")
+        check_type(self, "remove", bool, "true or false")
+        check_type(self, "train", TrainConfig, "a TrainConfig")
+        check_number(self, "start", 0, 1)
+        check_number(self, "ramp", 0, 100_000)
+        check_number(self, "every", 1e-4, 100_000)
+        for name, kinds in KINDS.items():
+            _choose(self, name, kinds)
+        check_layers(self, 0, self.allocation.most, float)
+        if self.balance > 1 and (self.scope.kind != "layer" or self.quality is not None):
             raise ConfigError("PruneConfig.balance goes with a density per layer")
         if self.ramp > self.train.epochs:
             raise ConfigError(
                 f"PruneConfig.ramp is {self.ramp} epochs of {self.train.epochs} of retraining"
             )
-        if self.scope == "network" and (self.layers or self.quality is not None):
+        for each in (self.scope, self.allocation, self.criterion):
+            each.check(self)
+        if self.criterion.needs and not self.ramp:
             raise ConfigError(
-                "PruneConfig.scope = 'network' takes one density, no layers and no quality"
+                f"PruneConfig.criterion = {self.criterion.kind!r} needs a ramp to be measured on"
             )
-        if self.criterion == "saliency" and self.train.optimizer != "adam":
-            raise ConfigError("PruneConfig.criterion = 'saliency' needs train.optimizer = 'adam'")
-        if self.criterion == "saliency" and self.quality is not None:
-            raise ConfigError("PruneConfig.quality is in deviations: it needs criterion magnitude")
-        if self.criterion == "saliency" and not self.ramp:
-            raise ConfigError("PruneConfig.criterion = 'saliency' needs a ramp to be measured on")
+
+    @property
+    def allocation(self) -> Allocation:
+        """`scope`, or what `quality` or `balance` stand for."""
+        if self.quality is not None:
+            return ALLOCATIONS.of({"kind": "threshold", "quality": self.quality}, "quality")
+        if self.balance > 1:
+            return ALLOCATIONS.of({"kind": "balance", "pes": self.balance}, "balance")
+        return ALLOCATIONS.of(self.scope, "scope")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,8 +220,11 @@ class ShareConfig:
     Args:
         clusters: values in a layer's codebook, 1 to 256.
         layers: the same per layer, by qualified name.
-        initialisation: ``linear``, ``density``, ``random`` (Deep Compression, section 3.2) or
-            ``optimal`` (the least sum of squares there is).
+        quantiser: where the values come from, a kind of `pleach.compression.quantisers`:
+            ``kmeans``, or ``powers_of_two`` (Zhou et al. 2017), which are not trained on.
+        initialisation: of k-means, a short form of ``{ kind = "kmeans", initialisation = … }``:
+            ``linear``, ``density``, ``random`` (Deep Compression, section 3.2) or ``optimal`` (the
+            least sum of squares there is).
         reassign: epochs between two reassignments of the weights to the shared values during the
             first two thirds of the fine-tuning; 0 leaves them where k-means put them, as Deep
             Compression does.
@@ -202,16 +233,25 @@ class ShareConfig:
 
     clusters: int = 16
     layers: Mapping[str, int] = field(default_factory=dict)
-    initialisation: str = "linear"
+    quantiser: Quantiser | str | Table = field(default="kmeans", metadata=READS_ITSELF)
+    initialisation: InitVar[str | None] = None
     reassign: float = 0.0
     train: TrainConfig = TrainConfig(epochs=10, learning_rate=3e-4, distillation=0.5)
 
-    def __post_init__(self):
-        _check(self, "clusters", 1, CODEBOOK_MAX, int)
-        _check_layers(self, 1, CODEBOOK_MAX, int)
-        _check_type(self, "train", TrainConfig, "a TrainConfig")
-        _check(self, "reassign", 0, 100_000)
-        _check_choice(self, "initialisation", ("linear", "density", "random", "optimal"))
+    def __post_init__(self, initialisation: str | None):
+        _choose(self, "quantiser", QUANTISERS)
+        if initialisation is not None:
+            if self.quantiser.kind != "kmeans":
+                raise ConfigError(
+                    "ShareConfig.initialisation goes with the quantiser kmeans, not "
+                    f"{self.quantiser.kind}"
+                )
+            table = {"kind": "kmeans", "initialisation": initialisation}
+            object.__setattr__(self, "quantiser", QUANTISERS.of(table, "initialisation"))
+        check_integer(self, "clusters", 1, CODEBOOK_MAX)
+        check_layers(self, 1, CODEBOOK_MAX, int)
+        check_type(self, "train", TrainConfig, "a TrainConfig")
+        check_number(self, "reassign", 0, 100_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,15 +294,15 @@ class CompressConfig:
                 f"CompressConfig.prune must be a PruneConfig or several of them, not {stages!r}"
             )
         object.__setattr__(self, "prune", tuple(stages))
-        _check_type(self, "share", ShareConfig, "a ShareConfig")
-        _check_type(self, "order", bool, "true or false")
-        _check_choice(self, "output_scale", ("auto", "shared", "each"))
-        _check(self, "codebook_bits", 8, 16, int)
+        check_type(self, "share", ShareConfig, "a ShareConfig")
+        check_type(self, "order", bool, "true or false")
+        check_choice(self, "output_scale", ("auto", "shared", "each"))
+        check_integer(self, "codebook_bits", 8, 16)
         if isinstance(self.accumulator_bits, str):
-            _check_choice(self, "accumulator_bits", ("auto", "a number of bits"))
+            check_choice(self, "accumulator_bits", ("auto", "a number of bits"))
         else:
-            _check(self, "accumulator_bits", 16, 64, int)
-        _check(self, "seed", 0, (1 << 63) - 1, int)
+            check_integer(self, "accumulator_bits", 16, 64)
+        check_integer(self, "seed", 0, (1 << 63) - 1)
 
     def with_(
         self,
@@ -294,7 +334,7 @@ class CompressConfig:
             raise ConfigError(f"with_ has no setting {name}: {known}")
         stages, share = list(self.prune) or [PruneConfig(density=1.0)], self.share
         if epochs is not None:
-            _check_value("epochs", epochs, 0, 100_000, int)
+            check_value("epochs", epochs, 0, 100_000, int)
             before = sum(stage.train.epochs for stage in stages)
             if not before:  # nothing to keep the proportions of
                 default = PruneConfig()
@@ -313,7 +353,9 @@ class CompressConfig:
             )
         if density is not None:
             stages[:-1] = [replace(s, density=max(s.density, density)) for s in stages[:-1]]
-            stages[-1] = replace(stages[-1], density=density, quality=None, layers={})
+            scope = stages[-1].scope
+            scope = scope if scope.target(density) == density else "layer"
+            stages[-1] = replace(stages[-1], density=density, quality=None, layers={}, scope=scope)
         if clusters is not None:
             share = replace(share, clusters=clusters, layers={})
         return replace(self, prune=tuple(stages), share=share)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Collection, Sequence
@@ -15,26 +14,14 @@ from torch.nn.utils import parametrize
 
 from pleach.compile.calibrate import RealLayer, calibrate
 from pleach.compile.order import ordered
-from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
-from pleach.compression.prune import (
-    check_weights,
-    masks_of,
-    parts_of,
-    per_layer,
-    prune_,
-    size_of,
-)
-from pleach.compression.remove import remove_neurons_
-from pleach.compression.share import reassign_, share_
+from pleach.compression.config import CompressConfig
+from pleach.compression.masks import check_weights, masks_of, parts_of, size_of
+from pleach.compression.step import Context, Plan, StageProgress, Step, checked
+from pleach.compression.steps import default_steps
 from pleach.compression.taken import taken
-from pleach.compression.train import (
-    Loss,
-    as_floats,
-    exclusive,
-    objective,
-    predict,
-    train,
-)
+from pleach.compression.teachers import Teacher
+from pleach.compression.teachers.model import ModelTeacher
+from pleach.compression.train import Loss, as_floats, exclusive, objective, predict
 from pleach.errors import (
     ConfigError,
     DataError,
@@ -50,20 +37,32 @@ from pleach.metrics import (
     Metric,
     as_numbers,
     as_targets,
+    check_finite,
     doubt,
     for_targets,
     in_doubt,
     named,
 )
 from pleach.model import CompressedLayer, CompressedModel
-from pleach.models import layers_of
+from pleach.models import Layer, layers_of
 from pleach.reference import Reference
+
+Arrays = np.ndarray | Tensor
+Measure = str | Metric | Callable[[np.ndarray, np.ndarray], float]
 
 # An output that small beside the others has a fraction of its own that the file can hold.
 MOST_EXPONENT = 64
 
 #: calibration inputs whose fixed-point outputs are compared with their labels
 FIXED_LOOKED_AT = 1000
+GUESS_HELP = (
+    "are the network's layers, their order and functions, and the scale of its inputs those that "
+    "it was trained with?"
+)
+LOST_HELP = (
+    "keep more of its weights (density), let more values differ (clusters), or retrain it longer "
+    "(epochs; of few inputs an epoch is few steps)"
+)
 FIXED_HELP = (
     "inputs or outputs of very different size share a fraction; scale such features alike, and "
     "let each output have a fraction of its own (output_scale each)"
@@ -75,7 +74,7 @@ class Stage:
     """How the network stands after a step.
 
     Args:
-        name: ``dense``, ``pruned``, ``shared`` or ``fixed point``.
+        name: ``dense``, the name of a step, ``pruned`` or ``shared``, or ``fixed point``.
         error: the metric's figure of the validation inputs, for classes per cent wrong; None
             without them.
         kept: share of the network's weights and biases that are not zero.
@@ -97,26 +96,33 @@ def compress(
     config: CompressConfig | None = None,
     *,
     loss: Loss | None = None,
-    metric: str | Metric | Callable[[np.ndarray, np.ndarray], float] | None = None,
+    metric: Measure | None = None,
     validation: tuple[np.ndarray | Tensor, np.ndarray | Tensor] | None = None,
+    teacher: Teacher | nn.Module | Callable[[Tensor], Tensor | np.ndarray] | None = None,
+    steps: Sequence[Step] | None = None,
     report: Callable[[Stage], None] | None = None,
-    progress: Callable[[str, int, int, float], None] | None = None,
+    progress: StageProgress | None = None,
 ) -> CompressedModel:
     """Compress a trained network, as `layers_of` takes it; `model` itself is not changed.
 
-    Whatever can be refused is refused before the first epoch. Threads take turns.
+    The steps change a copy one after the other; what they leave is put into fixed point. Whatever
+    can be refused is refused before the first epoch. Threads take turns.
 
     Args:
         calibration: training inputs, ``(n, …)``, for retraining and for the choice of fractions.
             uint8 is seen as value / 256 and makes a network with uint8 inputs, floats one with
             int16 inputs.
         labels: their classes, or what each output is to be (`pleach.metrics.as_targets`). Without
-            labels the network is retrained on the dense network's own outputs.
+            labels the network is retrained on the teacher's outputs.
         loss: of the retraining, as `train` takes it; by default the one for the labels.
         metric: of the validation: ``error_pct``, ``rmse``, ``nrmse``, or a function of real
             outputs and labels. By default the one for the labels; of a loss of one's own where the
             labels are neither classes nor targets, the loss.
         validation: inputs and labels for the figures that `report` gets; they steer nothing.
+        teacher: what the network's outputs are to be like, by ``distillation``: any module, or a
+            function of a batch of inputs, as float32. By default the network as it is now.
+        steps: what is done, in that order, each a `pleach.compression.Step`. By default the stages
+            of ``config.prune`` and ``config.share``; a list of one's own is done in their place.
         report: called after each stage.
         progress: called after each epoch with stage, epoch (from 1), epochs and mean loss.
 
@@ -124,7 +130,7 @@ def compress(
         ModelError: a network that cannot be represented; names the layer.
         ConfigError: a setting for a layer that the network does not have, or other settings than
             `CompressConfig`.
-        DataError: arrays that do not match the network.
+        DataError: arrays, or a teacher, that do not match the network.
         TrainingError: what failed later; it has the network as it stood and the stages.
 
     Warns:
@@ -135,98 +141,64 @@ def compress(
     config = CompressConfig() if config is None else config
     if not isinstance(config, CompressConfig):
         raise ConfigError(f"settings are a CompressConfig, not {type(config).__name__}")
+    done = default_steps(config) if steps is None else checked(steps)
+    if teacher is not None and not isinstance(teacher, Teacher):
+        teacher = ModelTeacher(model=teacher)
     with exclusive(), torch.inference_mode(False):
         return _compress(
-            taken(model), calibration, labels, config, loss, metric, validation, report, progress
-        )
+            taken(model), calibration, labels, config, done, loss, metric, validation, teacher,
+            report, progress,
+        )  # fmt: skip
 
 
 def _compress(
-    student, calibration, labels, config, loss, metric, validation, report, progress
+    student: nn.Module,
+    calibration: Arrays,
+    labels: Arrays | None,
+    config: CompressConfig,
+    steps: tuple[Step, ...],
+    loss: Loss | None,
+    metric: Measure | None,
+    validation: tuple[Arrays, Arrays] | None,
+    teacher: Teacher | None,
+    report: Callable[[Stage], None] | None,
+    progress: StageProgress | None,
 ) -> CompressedModel:
-    start = time.monotonic()
     inputs = as_floats(student, calibration)
-    _check(student, inputs.shape[1:], config)
-    outputs = layers_of(student, inputs.shape[1:])[-1].values_out
+    shape = tuple(inputs.shape[1:])
+    _check(student, shape, steps)
+    outputs = layers_of(student, shape)[-1].values_out
     original = _original(student)
     if labels is not None:
         loss, labels = objective(loss, labels, len(inputs), outputs)
     elif loss is not None:
         raise DataError("a loss needs labels")
-    scale = _Scale(student, inputs.shape[1:])
+    soft = None if teacher is None else _taught(teacher, inputs, outputs)
+    scale = _Scale(student, shape)
     measured = _Measured(student, scale, calibration, loss, metric, validation, outputs)
-    stages: list[Stage] = []
-
-    def done(name: str, fixed: CompressedModel | None = None) -> None:
-        nonlocal start
-        if report is not None:
-            seconds = time.monotonic() - start
-            kept = _kept(student, fixed) / original
-            stages.append(Stage(name, measured(student, fixed), kept, seconds, measured.name))
-            report(stages[-1])
-        start = time.monotonic()
-
-    def retrain(stage: str, settings: TrainConfig, before_step=None) -> None:
-        train(
-            student,
-            inputs,
-            labels,
-            settings,
-            seed=config.seed,
-            teacher=teacher,
-            loss=loss,
-            unscale=unscale,
-            before_step=before_step,
-            progress=progress and (lambda *epoch: progress(stage, *epoch)),
-        )
-
-    done("dense")
-    teacher = predict(student, inputs)
+    stages = _Stages(student, original, measured, report)
+    stages.done("dense")
+    dense = predict(student, inputs)
     # Floats for another loss than the squared error need be nothing that outputs are to be like.
     given = labels if labels is None or labels.dtype.kind != "f" or loss == "mse" else None
-    doubtful, guessing = _doubt(teacher, given)
+    doubtful, guessing = _doubt(dense, given)
     if guessing:
-        warnings.warn(
-            f"{guessing}: are the network's layers, their order and functions, and the scale of "
-            "its inputs those that it was trained with?",
-            GuessWarning,
-            stacklevel=3,
-        )
-    unscale = None
+        warnings.warn(f"{guessing}: {GUESS_HELP}", GuessWarning, stacklevel=3)
+    soft = dense if soft is None else soft
+    context = Context(student, inputs, labels, loss, soft, None, config.seed, progress)
     targets = labels is not None and labels.dtype.kind == "f" and outputs > 1
     if config.output_scale == "each" or (config.output_scale == "auto" and targets):
-        scale.choose(teacher)
-        unscale = 1 / scale.factors
-        if loss in ("mse", None):  # each output counts alike, whatever its size
-            spread = torch.from_numpy(labels) if loss == "mse" else teacher
-            spread = spread.std(0, correction=0).float()
-            spread[spread == 0] = 1
-            unscale, teacher = unscale / spread, teacher / spread
-            labels = None if labels is None else labels / spread.numpy()
+        _scale_outputs(context, scale, dense)
 
     stage = "dense"
     try:
-        for number, settings in enumerate(config.prune, start=1):
-            stage = "pruned" if len(config.prune) == 1 else f"pruned {number}"
-            retrain(stage, settings.train, _schedule(student, settings))
-            if settings.remove:
-                remove_neurons_(student)
-            done(stage)
-
-        stage = "shared"
-        share_(student, config.share, seed=config.seed)
-        retrain(stage, config.share.train, _reassignment(student, config.share))
-        done(stage)
-        left = predict(student, inputs) / scale.factors
-        gone, lost = _doubt(left, given, doubtful)
+        for step in steps:
+            stage = step.name
+            step.run(context)
+            stages.done(stage)
+        gone, lost = _doubt(predict(student, inputs) / scale.factors, given, doubtful)
         if lost:
-            warnings.warn(
-                f"after compression {lost}: keep more of its weights (density), let more values "
-                "differ (clusters), or retrain it longer (epochs; of few inputs an epoch is few "
-                "steps)",
-                PleachWarning,
-                stacklevel=3,
-            )
+            warnings.warn(f"after compression {lost}: {LOST_HELP}", PleachWarning, stacklevel=3)
 
         stage = "fixed point"
         fixed = _fixed(student, calibration, config, original, scale.exponents)
@@ -237,16 +209,66 @@ def _compress(
             left = torch.from_numpy(fixed.dequantise(Reference(fixed).run(words)))
             if lost := _doubt(left, given[few], {*doubtful, *gone})[1]:
                 warnings.warn(f"in fixed point {lost}: {FIXED_HELP}", PleachWarning, stacklevel=3)
-        done(stage, fixed)
+        stages.done(stage, fixed)
     except (PleachError, PleachWarning, MemoryError) as error:  # a warning made an error, too
         scale.undo()
         raise TrainingError(
             f"{stage}: {error or type(error).__name__}; what was trained is the error's .network, "
             "for pleach.finish or to go on with",
             student,
-            stages,
+            stages.list,
         ) from error
     return fixed
+
+
+class _Stages:
+    """The stages so far, each reported with what the network is then."""
+
+    def __init__(
+        self,
+        student: nn.Module,
+        original: int,
+        measured: _Measured,
+        report: Callable[[Stage], None] | None,
+    ):
+        self._student, self._original = student, original
+        self._measured, self._report = measured, report
+        self._start = time.monotonic()
+        self.list: list[Stage] = []
+
+    def done(self, name: str, fixed: CompressedModel | None = None) -> None:
+        if self._report is not None:
+            seconds = time.monotonic() - self._start
+            kept = _kept(self._student, fixed) / self._original
+            figure = self._measured(self._student, fixed)
+            self.list.append(Stage(name, figure, kept, seconds, self._measured.name))
+            self._report(self.list[-1])
+        self._start = time.monotonic()
+
+
+def _taught(teacher: Teacher, inputs: Tensor, outputs: int) -> Tensor:
+    """What a teacher of the user's gives, checked."""
+    soft = teacher.outputs(inputs)
+    if tuple(soft.shape) != (len(inputs), outputs):
+        raise DataError(
+            f"the teacher gives outputs of the shape {tuple(soft.shape)}, the network "
+            f"{(len(inputs), outputs)}"
+        )
+    check_finite(soft.numpy(), "the teacher's outputs")
+    return soft
+
+
+def _scale_outputs(context: Context, scale: _Scale, dense: Tensor) -> None:
+    """Train on outputs of one size; of a regression each counts alike, whatever its size."""
+    scale.choose(dense)
+    context.unscale = 1 / scale.factors
+    if context.loss in ("mse", None):
+        spread = torch.from_numpy(context.labels) if context.loss == "mse" else context.teacher
+        spread = spread.std(0, correction=0).float()
+        spread[spread == 0] = 1
+        context.unscale, context.teacher = context.unscale / spread, context.teacher / spread
+        if context.labels is not None:
+            context.labels = context.labels / spread.numpy()
 
 
 def finish(
@@ -277,6 +299,7 @@ def finish(
         ModelError: a network that cannot be represented; names the layer.
         DataError: inputs that do not match the network.
 
+    >>> from pleach.compression import ShareConfig, share_
     >>> model = nn.Sequential(nn.Linear(8, 4))
     >>> share_(model, ShareConfig(clusters=4))
     >>> finish(model, np.ones((1, 8), np.float32)).layers[0].kept
@@ -330,14 +353,18 @@ class _Scale:
     """
 
     def __init__(self, student: nn.Module, shape: Sequence[int]):
-        self._layer = layers_of(student, shape)[-1]
+        self._student, self._shape = student, shape
         self.exponents: tuple[int, ...] = ()
-        self.factors = torch.ones(self._layer.values_out)
+        self.factors = torch.ones(self._last.values_out)
+
+    @property
+    def _last(self) -> Layer:
+        return layers_of(self._student, self._shape)[-1]
 
     def choose(self, outputs: Tensor) -> None:
         """Scale the last layer so that the largest of each row's `outputs` is within a factor of
         two of the largest of all."""
-        rows = self._layer.outputs
+        rows = self._last.outputs
         largest = outputs.abs().amax(0).reshape(rows, -1).amax(1).double()
         ratio = torch.where(largest > 0, largest.max() / largest, 1.0)
         exponents = ratio.log2().floor().clamp(0, MOST_EXPONENT)
@@ -353,7 +380,7 @@ class _Scale:
             self.exponents, self.factors = (), torch.ones_like(self.factors)
 
     def _multiply(self, factors: Tensor) -> None:
-        module = self._layer.module
+        module = self._last.module
         for part in parts_of(module):
             if parametrize.is_parametrized(module, part):
                 if not masks_of(module):  # a shared codebook knows no rows
@@ -437,35 +464,6 @@ def _doubt(
     return [], None
 
 
-def _schedule(student: nn.Module, stage: PruneConfig) -> Callable:
-    """What is to be done before each step of a stage: prune when a round of its ramp is over."""
-    rounds = max(1, math.ceil(stage.ramp / stage.every))
-    done = 0
-
-    def narrow(epochs: float, optimizer: torch.optim.Optimizer) -> None:
-        nonlocal done
-        due = rounds if epochs >= stage.ramp else int(epochs / stage.every)
-        if due > done:
-            prune_(student, stage, progress=due / rounds, optimizer=optimizer)
-            done = due
-
-    return narrow
-
-
-def _reassignment(student: nn.Module, share: ShareConfig) -> Callable:
-    """What is to be done before each step of the fine-tuning."""
-    end = share.train.epochs * 2 / 3
-    done = 0
-
-    def reassign(epochs: float, optimizer: torch.optim.Optimizer) -> None:
-        nonlocal done
-        if share.reassign and epochs < end and int(epochs / share.reassign) > done:
-            done = int(epochs / share.reassign)
-            reassign_(student)
-
-    return reassign
-
-
 def real_layers(model: nn.Module, shape: Sequence[int] | None = None) -> list[RealLayer]:
     """The layers of `model`, dense, pruned or shared, as plain arrays; `shape` is an input's."""
     return [
@@ -480,34 +478,13 @@ def real_layers(model: nn.Module, shape: Sequence[int] | None = None) -> list[Re
     ]
 
 
-def _check(student: nn.Module, shape: Sequence[int], config: CompressConfig) -> None:
-    """Refuse what no training makes representable, and settings for layers that are not there."""
-    layers = layers_of(student, shape)
-    names = [layer.name for layer in layers]
-    for place, settings in (
-        *(
-            (f"prune[{n}]" * (len(config.prune) > 1) or "prune", s)
-            for n, s in enumerate(config.prune)
-        ),
-        ("share", config.share),
-    ):
-        per_layer(names, 0, settings.layers, f"{place}.layers")
-        frozen = dict.fromkeys(settings.train.freeze, 0)
-        per_layer(names, 0, frozen, f"{place}.train.freeze")
-        if len(frozen) == len(names):
-            raise ConfigError(f"{place}.train.freeze names every layer: nothing is left to train")
-    check_weights(layers)
-    for layer in layers:
-        if (
-            config.prune
-            and parametrize.is_parametrized(layer.module)
-            and not masks_of(layer.module)
-        ):
-            raise ModelError(
-                f"layer {layer.name!r} is shared already, and pruning comes before sharing: "
-                "pleach.finish takes it as it is, or make its tensors plain with "
-                "torch.nn.utils.parametrize.remove_parametrizations"
-            )
+def _check(student: nn.Module, shape: tuple[int, ...], steps: Sequence[Step]) -> None:
+    """Refuse what no training makes representable, and whatever a step refuses."""
+    check_weights(layers_of(student, shape))
+    plan = Plan(student, shape)
+    for step in steps:
+        step.check(plan)
+    layers = plan.layers
     dumps(
         CompressedModel(
             tuple(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pleach.compression.prune import masks_of, own_masks_, parts_of
+from pleach.compression.masks import masks_of, own_masks_, parts_of
 from pleach.errors import ModelError
 from pleach.model import Activation
 from pleach.models import layers_of

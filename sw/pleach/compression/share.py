@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from pleach.compression.config import ShareConfig
-from pleach.compression.kmeans import kmeans
-from pleach.compression.prune import (
+from pleach.compression.masks import (
     check_weights,
     masks_of,
     own_masks_,
     parametrize_,
     parts_of,
-    per_layer,
 )
+from pleach.compression.quantisers import QUANTISERS, Quantiser
 from pleach.errors import ModelError
 from pleach.models import Parametrization, layers_of
+from pleach.settings import by_layer
 
 # Biases have centroids of their own where sharing loses so many times as much of them, or of the
 # weights, as that would, and so large a part of their sum of squares.
@@ -81,7 +81,7 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
     weights' own values are parameters too, for `reassign_`.
 
     Args:
-        seed: of the initialisation ``random``.
+        seed: of what the quantiser draws.
 
     Raises:
         ConfigError: a layer in ``config.layers`` that the model does not have.
@@ -93,9 +93,10 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
     (4, [(4,)])
     """
     config = config or ShareConfig()
+    quantiser = QUANTISERS.of(config.quantiser, "quantiser")
     layers = layers_of(model)
     check_weights(layers)
-    clusters = per_layer([layer.name for layer in layers], config.clusters, config.layers)
+    clusters = by_layer([layer.name for layer in layers], config.clusters, config.layers)
     for name, layer in ((layer.name, layer.module) for layer in layers):
         own_masks_(layer)
         tensors = {part: getattr(layer, part).detach().clone() for part in parts_of(layer)}
@@ -103,7 +104,7 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
         kept = {part: values.nonzero().flatten() for part, values in flat.items()}
         values = torch.cat([flat[part][kept[part]] for part in flat])
         centroids, codes = _clustered(
-            values.cpu().double().numpy(), len(kept["weight"]), clusters[name], config, seed
+            values.cpu().double().numpy(), len(kept["weight"]), clusters[name], quantiser, seed
         )
         codebook = torch.as_tensor(centroids).to(values)
         split = torch.as_tensor(codes).to(values.device).split([len(kept[p]) for p in flat])
@@ -121,17 +122,18 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
             parameters = layer.parametrizations[part]
             # One parameter in both places: deepcopy, optimisers and state dicts know how to.
             if original is None:
-                original = parameters.original0
+                original = parameters.original0.requires_grad_(quantiser.trained)
             parameters.original0 = original
 
 
 def _clustered(
-    values: np.ndarray, weights: int, clusters: int, config: ShareConfig, seed: int
+    values: np.ndarray, weights: int, clusters: int, quantiser: Quantiser, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Centroids and the index of each value's; the first `weights` values are those of weights."""
 
     def cluster(values: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
-        return kmeans(values, clusters, initialisation=config.initialisation, seed=seed)
+        codebook = quantiser.codebook(values, clusters, seed=seed)
+        return codebook, quantiser.codes(values, codebook)
 
     def lost(values: np.ndarray, centroids: np.ndarray, codes: np.ndarray) -> float:
         return float(np.sum((values - centroids[codes]) ** 2))

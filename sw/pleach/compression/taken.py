@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize, spectral_norm, weight_norm
 
-from pleach.compression.prune import Mask, own_masks_
+from pleach.compression.masks import Mask, own_masks_
 from pleach.compression.share import Shared
 from pleach.models import copied, layers_of
 

@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NoReturn
 
@@ -15,12 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pleach.compression.config import TrainConfig
-from pleach.compression.prune import check_weights, per_layer
+from pleach.compression.masks import check_weights
 from pleach.errors import ConfigError, DataError, TrainingError
 from pleach.metrics import as_numbers, as_targets, check_finite, wrong_percent
 from pleach.models import channels_last, layers_of, ours, sample_shape
 from pleach.models.layers import IGNORED
 from pleach.numbers import UINT8_FRACTION
+from pleach.settings import by_layer
 
 # The order of a float sum, and so its last bit, may depend on the count of threads: it is part of
 # the recipe, not of the machine. One, because batches are small: a second thread saves a quarter of
@@ -139,77 +141,145 @@ def train(
         raise DataError("training needs labels or a teacher")
     if teacher is not None and len(teacher) != len(inputs):
         raise DataError(f"{len(teacher)} teacher outputs for {len(inputs)} inputs")
-    parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in frozen]
-    if not parameters:
+    if not any(p.requires_grad and id(p) not in frozen for p in model.parameters()):
         raise ConfigError("every layer is frozen: there is nothing to train")
-    like = parameters[0]
-    inputs = inputs.to(like)
-    teacher, unscale = (None if t is None else t.to(like) for t in (teacher, unscale))
     targets = None
     if labels is not None:
         loss, targets = objective(loss, labels, len(inputs), layers[-1].values_out)
         targets = torch.from_numpy(targets)
-        targets = targets.to(like) if targets.is_floating_point() else targets.to(like.device)
     elif loss is not None:
         raise DataError("a loss needs labels")
-    generator = torch.Generator().manual_seed(seed)
-    if config.optimizer == "adam":
-        optimizer = torch.optim.Adam(
-            parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
-    else:
-        optimizer = torch.optim.SGD(
-            parameters, config.learning_rate, momentum=0.9, weight_decay=config.weight_decay
-        )
-    steps = math.ceil(len(inputs) / config.batch_size)
     training = model.training
     model.train()
     try:
         with (
             exclusive(),
             torch.enable_grad(),
+            _on_device(model, config.device),
             channels_last(model),
-            _dropout(model, config, generator),
-            _own_dropout(model, torch.Generator().manual_seed(seed)),
         ):
-            good = _snapshot(model)
-            for epoch in range(config.epochs):
-                order = torch.randperm(len(inputs), generator=generator)
-                total = 0.0
-                for step, chosen in enumerate(order.split(config.batch_size)):
-                    if before_step is not None:
-                        before_step(epoch + step / steps, optimizer)
-                    for group in optimizer.param_groups:
-                        group["lr"] = config.learning_rate * _rate(
-                            config.schedule, (epoch + step / steps) / config.epochs
-                        )
-                    value = _loss(
-                        model(_drop(inputs[chosen], config.input_dropout, generator)).flatten(1),
-                        None if targets is None else targets[chosen],
-                        None if teacher is None else teacher[chosen],
-                        config,
-                        loss,
-                        unscale,
-                    )
-                    if config.l1:
-                        value = value + config.l1 * sum(p.abs().sum() for p in parameters)
-                    if not math.isfinite(value.item()):
-                        _diverged(model, good, epoch, f"the loss is {value.item()}", config)
-                    optimizer.zero_grad(set_to_none=True)
-                    value.backward()
-                    optimizer.step()
-                    total += value.item() * len(chosen)
-                mean = total / len(inputs)
-                if not all(bool(p.isfinite().all()) for p in parameters):
-                    what = f"a weight is not finite, the loss was {mean:.4g}"
-                    _diverged(model, good, epoch, what, config)
-                good = _snapshot(model)
-                if progress is not None:
-                    progress(epoch + 1, config.epochs, mean)
-            if before_step is not None:
-                before_step(float(config.epochs), optimizer)
+            parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in frozen]
+            samples = _Samples(inputs, targets, teacher, unscale, loss, config).to(parameters[0])
+            _epochs(model, samples, parameters, config, seed, before_step, progress)
     finally:
         model.train(training)
+
+
+@dataclass
+class _Samples:
+    """What is trained on, and how far outputs are from it."""
+
+    inputs: Tensor
+    targets: Tensor | None
+    teacher: Tensor | None
+    unscale: Tensor | None
+    loss: Loss | None
+    config: TrainConfig
+
+    def to(self, like: Tensor) -> _Samples:
+        """On the device, and of the precision, of a parameter; classes stay integers."""
+        targets = self.targets
+        if targets is not None:
+            targets = targets.to(like) if targets.is_floating_point() else targets.to(like.device)
+        teacher, unscale = (None if t is None else t.to(like) for t in (self.teacher, self.unscale))
+        return replace(
+            self, inputs=self.inputs.to(like), targets=targets, teacher=teacher, unscale=unscale
+        )
+
+    def loss_of(self, model: nn.Module, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """The loss of those samples."""
+        inputs = _drop(self.inputs[chosen], self.config.input_dropout, generator)
+        return _loss(
+            model(inputs).flatten(1),
+            None if self.targets is None else self.targets[chosen],
+            None if self.teacher is None else self.teacher[chosen],
+            self.config,
+            self.loss,
+            self.unscale,
+        )
+
+
+def _epochs(
+    model: nn.Module,
+    samples: _Samples,
+    parameters: list[nn.Parameter],
+    config: TrainConfig,
+    seed: int,
+    before_step: Callable[[float, torch.optim.Optimizer], None] | None,
+    progress: Progress | None,
+) -> None:
+    """Train `parameters`: the loop over epochs and steps."""
+    generator = torch.Generator().manual_seed(seed)
+    optimizer, penalties = _optimizer(parameters, config), config.penalties
+    count = len(samples.inputs)
+    steps = math.ceil(count / config.batch_size)
+    with (
+        _dropout(model, config, generator),
+        _own_dropout(model, torch.Generator().manual_seed(seed)),
+    ):
+        good = _snapshot(model)
+        for epoch in range(config.epochs):
+            order = torch.randperm(count, generator=generator)
+            total = 0.0
+            for step, chosen in enumerate(order.split(config.batch_size)):
+                if before_step is not None:
+                    before_step(epoch + step / steps, optimizer)
+                for group in optimizer.param_groups:
+                    group["lr"] = config.learning_rate * _rate(
+                        config.schedule, (epoch + step / steps) / config.epochs
+                    )
+                value = samples.loss_of(model, chosen, generator)
+                for each in penalties:
+                    penalty = each.penalty(model, parameters)
+                    value = value if penalty is None else value + penalty
+                if not math.isfinite(value.item()):
+                    _diverged(model, good, epoch, f"the loss is {value.item()}", config)
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()
+                optimizer.step()
+                total += value.item() * len(chosen)
+            mean = total / count
+            with torch.no_grad():
+                for each in penalties:
+                    each.after_epoch(model)
+            if not all(bool(p.isfinite().all()) for p in parameters):
+                what = f"a weight is not finite, the loss was {mean:.4g}"
+                _diverged(model, good, epoch, what, config)
+            good = _snapshot(model)
+            if progress is not None:
+                progress(epoch + 1, config.epochs, mean)
+        if before_step is not None:
+            before_step(float(config.epochs), optimizer)
+
+
+def _optimizer(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    decay = sum(each.decay for each in config.penalties)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, config.learning_rate, weight_decay=decay, fused=True)
+    return torch.optim.SGD(parameters, config.learning_rate, momentum=0.9, weight_decay=decay)
+
+
+@contextmanager
+def _on_device(model: nn.Module, name: str) -> Iterator[None]:
+    """Have the network on a device, and back where its first parameter was.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    before = next(model.parameters()).device
+    if before == torch.device(name):
+        yield
+        return
+    try:
+        model.to(torch.device(name))
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"TrainConfig.device is {name}: {error}") from error
+    try:
+        yield
+    finally:
+        model.to(before)
 
 
 def _snapshot(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
@@ -358,7 +428,7 @@ def _loss(
 def _frozen(model: nn.Module, names: tuple[str, ...]) -> set[int]:
     """The ids of the parameters of the layers called `names`."""
     layers = {layer.name: layer.module for layer in layers_of(model)}
-    per_layer(list(layers), 0, dict.fromkeys(names, 0))
+    by_layer(list(layers), 0, dict.fromkeys(names, 0))
     return {id(p) for name in names for p in layers[name].parameters()}
 
 

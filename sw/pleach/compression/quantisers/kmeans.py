@@ -12,12 +12,38 @@ least sum of squares; giving an empty one the point farthest from its centroid, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pleach.compiled import njit
+from pleach.compression.checks import check_choice
+from pleach.compression.quantisers import Quantiser, quantiser
 from pleach.errors import ConfigError, DataError
 
 BINS = 4096
+INITIALISATIONS = ("linear", "density", "random", "optimal")
+
+
+@quantiser("kmeans")
+@dataclass(frozen=True, kw_only=True)
+class KMeans(Quantiser):
+    """The centroids of k-means.
+
+    Args:
+        initialisation: ``linear``, ``density``, ``random`` or ``optimal``, as in `kmeans`.
+    """
+
+    initialisation: str = "linear"
+
+    def __post_init__(self):
+        check_choice(self, "initialisation", INITIALISATIONS)
+
+    def codebook(self, values: np.ndarray, clusters: int, *, seed: int) -> np.ndarray:
+        return kmeans(values, clusters, initialisation=self.initialisation, seed=seed)[0]
+
+    def codes(self, values: np.ndarray, codebook: np.ndarray) -> np.ndarray:
+        return nearest(np.ascontiguousarray(values), codebook)
 
 
 def kmeans(
@@ -75,11 +101,32 @@ def kmeans(
             break
         edges, step = found, step + 1
     centroids = centroids[np.diff(_edges(ordered, centroids)) > 0]
-    midpoints, low = _midpoints(centroids), ordered[0]
-    scale = BINS / max(ordered[-1] - low, np.finfo(np.float64).tiny * BINS)
+    return centroids, _nearest(values, centroids, ordered[0], ordered[-1])
+
+
+def nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """The index of the centroid nearest to each value, int64; half-way the lower one.
+
+    Args:
+        values: finite reals, contiguous, any shape.
+        centroids: rising, float64.
+
+    >>> nearest(np.array([0.0, 5.0, 9.0]), np.array([1.0, 9.0]))
+    array([0, 0, 1])
+    """
+    if not values.size:
+        return np.zeros(values.shape, np.int64)
+    low, high = min(values.min(), centroids[0]), max(values.max(), centroids[-1])
+    return _nearest(values, centroids, low, high)
+
+
+def _nearest(values, centroids, low, high) -> np.ndarray:
+    """The same of values and centroids from `low` to `high`."""
+    low, high = np.float64(low), np.float64(high)
+    scale = BINS / max(high - low, np.finfo(np.float64).tiny * BINS)
     codes = np.empty(values.shape, np.int64)
-    _assign(values.reshape(-1), midpoints, low, scale, BINS, codes.reshape(-1))
-    return centroids, codes
+    _assign(values.reshape(-1), _midpoints(centroids), low, scale, BINS, codes.reshape(-1))
+    return codes
 
 
 def _midpoints(centroids: np.ndarray) -> np.ndarray:

@@ -1,0 +1,46 @@
+"""The same share of a layer for each PE (ESE, Han 2017, section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from pleach.compression.allocation import Allocation, Candidates, Progress, allocation, largest
+from pleach.compression.checks import check_integer
+from pleach.errors import ConfigError
+from pleach.numbers import PES_MAX
+
+if TYPE_CHECKING:
+    from pleach.compression.config import PruneConfig
+
+
+@allocation("balance")
+@dataclass(frozen=True, kw_only=True)
+class Balance(Allocation):
+    """A density for each layer, and the same for the rows of each PE.
+
+    Args:
+        pes: of a column group; row ``r`` counts to PE ``r % pes``.
+    """
+
+    pes: int
+
+    def __post_init__(self):
+        check_integer(self, "pes", 1, PES_MAX)
+
+    def keep(
+        self, layers: Sequence[Candidates], progress: Progress
+    ) -> list[tuple[Tensor, ...] | None]:
+        return [
+            None
+            if layer.scores is None
+            else largest([layer], progress.density(layer.target), self.pes)[0]
+            for layer in layers
+        ]
+
+    def check(self, stage: PruneConfig) -> None:
+        if stage.granularity.kind != "element":
+            raise ConfigError("PruneConfig.balance goes with the granularity element")

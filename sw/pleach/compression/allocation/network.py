@@ -1,0 +1,34 @@
+"""One density for the whole network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from pleach.compression.allocation import Allocation, Candidates, Progress, allocation, largest
+from pleach.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pleach.compression.config import PruneConfig
+
+
+@allocation("network")
+@dataclass(frozen=True, kw_only=True)
+class Network(Allocation):
+    """All layers are ranked together: the criterion says how much of it each one gets."""
+
+    def keep(
+        self, layers: Sequence[Candidates], progress: Progress
+    ) -> list[tuple[Tensor, ...] | None]:
+        if any(layer.scores is None for layer in layers):
+            return [None] * len(layers)
+        return list(largest(layers, progress.density(layers[0].target)))
+
+    def check(self, stage: PruneConfig) -> None:
+        if stage.layers or stage.quality is not None:
+            raise ConfigError(
+                "PruneConfig.scope = 'network' takes one density, no layers and no quality"
+            )

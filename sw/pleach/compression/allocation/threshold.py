@@ -1,0 +1,56 @@
+"""A threshold in standard deviations (Han 2015, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pleach.compression.allocation import Allocation, Candidates, Progress, allocation
+from pleach.compression.checks import check_number
+
+
+@allocation("threshold")
+@dataclass(frozen=True, kw_only=True)
+class Threshold(Allocation):
+    """What is below so many standard deviations of a layer's weights before pruning is pruned.
+
+    Args:
+        quality: of them; ``layers`` may give others, the density is not used.
+    """
+
+    quality: float
+
+    most = 100
+
+    def __post_init__(self):
+        check_number(self, "quality", 0, self.most)
+
+    def target(self, density: float) -> float:
+        return self.quality
+
+    def keep(
+        self, layers: Sequence[Candidates], progress: Progress
+    ) -> list[tuple[Tensor, ...] | None]:
+        kept: list[tuple[Tensor, ...] | None] = []
+        for layer in layers:
+            if layer.scores is None:
+                kept.append(None)
+                continue
+            share = layer.target * (1 - progress.remaining)
+            kept.append(
+                tuple(
+                    score >= share * deviation * (_hysteresis(held) if layer.splice else 1.0)
+                    for score, deviation, held in zip(
+                        layer.scores, layer.deviations, layer.held, strict=True
+                    )
+                )
+            )
+        return kept
+
+
+def _hysteresis(held: Tensor) -> Tensor:
+    """A spliced weight leaves a tenth below the threshold and comes back a tenth above it, so that
+    none flickers (Guo et al. 2016, equation 3: its two thresholds)."""
+    return 1.1 - 0.2 * held

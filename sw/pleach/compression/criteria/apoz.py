@@ -1,0 +1,47 @@
+"""How seldom a neuron is zero (Hu et al. 2016, Network Trimming)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from pleach.compression.criteria import (
+    Batch,
+    Criterion,
+    Observations,
+    Observe,
+    PrunableLayer,
+    criterion,
+)
+from pleach.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pleach.compression.config import PruneConfig
+
+
+@criterion("apoz")
+@dataclass(frozen=True, kw_only=True)
+class ActiveShare(Criterion):
+    """One less the average percentage of zeros of what a neuron or channel gives (equation 1
+    there), over the steps since the last pruning; for the granularity ``channel``."""
+
+    needs = frozenset({Observe.ACTIVATIONS})
+
+    def observe(self, layer: PrunableLayer, batch: Batch) -> dict[str, Tensor]:
+        outputs = batch.outputs.transpose(0, 1).flatten(1)
+        return {"active": (outputs != 0).to(outputs.dtype).mean(1)}
+
+    def scores(self, layer: PrunableLayer, seen: Observations) -> dict[str, Tensor] | None:
+        active = seen.mean(layer).get("active")
+        if active is None:
+            return None
+        return {
+            part: active.reshape(-1, *[1] * (tensor.ndim - 1)).expand_as(tensor)
+            for part, tensor in layer.tensors.items()
+        }
+
+    def check(self, stage: PruneConfig) -> None:
+        if stage.granularity.kind != "channel":
+            raise ConfigError("PruneConfig.criterion = 'apoz' ranks channels: set granularity")

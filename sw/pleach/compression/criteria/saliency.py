@@ -1,0 +1,52 @@
+"""What the loss would lose with a weight, to second order (LeCun 1990)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from pleach.compression.criteria import (
+    Criterion,
+    Observations,
+    Observe,
+    PrunableLayer,
+    criterion,
+)
+from pleach.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pleach.compression.config import PruneConfig
+
+
+@criterion("saliency")
+@dataclass(frozen=True, kw_only=True)
+class Saliency(Criterion):
+    """The root of ``w²·E[g²]``, with the Fisher information in place of the curvature: twice what
+    removing ``w`` costs is its square (LeCun 1990, equation 5). ``E[g²]`` is Adam's second moment.
+    """
+
+    needs = frozenset({Observe.OPTIMIZER})
+
+    def scores(self, layer: PrunableLayer, seen: Observations) -> dict[str, Tensor] | None:
+        if seen.optimizer is None:
+            raise ConfigError("the criterion saliency needs the optimiser: prune_(…, optimizer=…)")
+        found = {}
+        for part, tensor in layer.tensors.items():
+            state = seen.optimizer.state.get(tensor)
+            if not state:
+                return None
+            if "exp_avg_sq" not in state:
+                raise ConfigError(
+                    "the criterion saliency needs Adam or AdamW, "
+                    f"{type(seen.optimizer).__name__} keeps no mean square of the gradients"
+                )
+            found[part] = tensor.abs() * state["exp_avg_sq"].sqrt()
+        return found
+
+    def check(self, stage: PruneConfig) -> None:
+        if stage.train.optimizer != "adam":
+            raise ConfigError("PruneConfig.criterion = 'saliency' needs train.optimizer = 'adam'")
+        if stage.quality is not None:
+            raise ConfigError("PruneConfig.quality is in deviations: it needs criterion magnitude")

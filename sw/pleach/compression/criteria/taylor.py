@@ -1,0 +1,44 @@
+"""What the loss would lose with a weight, to first order (Molchanov et al. 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from pleach.compression.criteria import (
+    Batch,
+    Criterion,
+    Observations,
+    Observe,
+    PrunableLayer,
+    criterion,
+)
+from pleach.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pleach.compression.config import PruneConfig
+
+
+@criterion("taylor")
+@dataclass(frozen=True, kw_only=True)
+class Taylor(Criterion):
+    """The mean of ``(w·g)²`` over the steps since the last pruning (equation 8 there).
+
+    It works with any optimiser and, with granularity ``channel``, ranks filters as the paper does.
+    """
+
+    needs = frozenset({Observe.GRADIENTS})
+
+    def observe(self, layer: PrunableLayer, batch: Batch) -> dict[str, Tensor]:
+        tensors = layer.tensors
+        return {part: (tensors[part] * g).square() for part, g in batch.gradients.items()}
+
+    def scores(self, layer: PrunableLayer, seen: Observations) -> dict[str, Tensor] | None:
+        found = seen.mean(layer)
+        return found if found.keys() == layer.tensors.keys() else None
+
+    def check(self, stage: PruneConfig) -> None:
+        if stage.quality is not None:
+            raise ConfigError("PruneConfig.quality is in deviations: it needs criterion magnitude")

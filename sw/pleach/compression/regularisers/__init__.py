@@ -1,0 +1,44 @@
+"""What training is held to besides its loss: each regulariser is a file here or a user's class."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from pleach.compression.kinds import Kinds
+
+__all__ = ["REGULARISERS", "Regulariser", "regulariser"]
+
+
+class Regulariser(ABC):
+    """A penalty, or a change after each epoch; whichever it has, it overrides.
+
+    Attributes:
+        kind: the name in settings.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def decay(self) -> float:
+        """The weight decay that the optimiser is given for it."""
+        return 0.0
+
+    def penalty(self, model: nn.Module, parameters: Sequence[nn.Parameter]) -> Tensor | None:
+        """What is added to the loss of a step, a scalar; None: nothing.
+
+        Args:
+            model: the network; `layers_of` has its layers.
+            parameters: what is trained of it.
+        """
+        return None
+
+    def after_epoch(self, model: nn.Module) -> None:  # noqa: B027 - need not be there
+        """Change the network after an epoch, with gradients off."""
+
+
+REGULARISERS = Kinds(Regulariser, __name__)
+regulariser = REGULARISERS.register
