@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,6 @@ from torch.utils.hooks import RemovableHandle
 from pleach.compression.masks import parts_of
 from pleach.model import Activation
 from pleach.models import layers_of, ours
-
-if TYPE_CHECKING:
-    from pleach.compression.criteria import Criterion
 
 
 class Observe(enum.Enum):
@@ -87,6 +84,15 @@ class Batch:
     outputs: Tensor | None = None
 
 
+class Observer(Protocol):
+    """Whoever says what is looked at: a `pleach.compression.criteria.Criterion`."""
+
+    @property
+    def needs(self) -> frozenset[Observe]: ...
+
+    def observe(self, layer: PrunableLayer, batch: Batch) -> dict[str, Tensor]: ...
+
+
 class Observations:
     """What a criterion has seen since the last pruning.
 
@@ -105,7 +111,7 @@ class Observations:
     def __init__(
         self,
         model: nn.Module,
-        criterion: Criterion,
+        criterion: Observer,
         optimizer: torch.optim.Optimizer | None = None,
     ):
         self.optimizer = optimizer

@@ -5,17 +5,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pleach.compression.kinds import Kinds
+from pleach.compression.stage import PruningStage
 
-if TYPE_CHECKING:
-    from pleach.compression.config import PruneConfig
-
-__all__ = ["ALLOCATIONS", "Allocation", "Candidates", "Progress", "allocation", "largest"]
+__all__ = [
+    "ALLOCATIONS",
+    "Allocation",
+    "Candidates",
+    "Progress",
+    "PruningStage",
+    "allocation",
+    "largest",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +91,7 @@ class Allocation(ABC):
         """The figure of a layer that ``layers`` does not name."""
         return density
 
-    def check(self, stage: PruneConfig) -> None:  # noqa: B027 - need not be there
+    def check(self, stage: PruningStage) -> None:  # noqa: B027 - need not be there
         """Refuse settings that it does not go with.
 
         Raises:

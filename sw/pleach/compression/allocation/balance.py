@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from pleach.compression.allocation import Allocation, Candidates, Progress, allocation, largest
 from pleach.compression.checks import check_integer
+from pleach.compression.stage import PruningStage
 from pleach.errors import ConfigError
 from pleach.numbers import PES_MAX
-
-if TYPE_CHECKING:
-    from pleach.compression.config import PruneConfig
 
 
 @allocation("balance")
@@ -41,6 +38,6 @@ class Balance(Allocation):
             for layer in layers
         ]
 
-    def check(self, stage: PruneConfig) -> None:
+    def check(self, stage: PruningStage) -> None:
         if stage.granularity.kind != "element":
             raise ConfigError("PruneConfig.balance goes with the granularity element")

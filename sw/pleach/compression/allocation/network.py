@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from pleach.compression.allocation import Allocation, Candidates, Progress, allocation, largest
+from pleach.compression.stage import PruningStage
 from pleach.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pleach.compression.config import PruneConfig
 
 
 @allocation("network")
@@ -27,7 +24,7 @@ class Network(Allocation):
             return [None] * len(layers)
         return list(largest(layers, progress.density(layers[0].target)))
 
-    def check(self, stage: PruneConfig) -> None:
+    def check(self, stage: PruningStage) -> None:
         if stage.layers or stage.quality is not None:
             raise ConfigError(
                 "PruneConfig.scope = 'network' takes one density, no layers and no quality"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from pleach.compression.kinds import Kinds
 from pleach.compression.observe import Batch, Observations, Observe, PrunableLayer
-
-if TYPE_CHECKING:
-    from pleach.compression.config import PruneConfig
+from pleach.compression.stage import PruningStage
 
 __all__ = [
     "CRITERIA",
@@ -20,6 +18,7 @@ __all__ = [
     "Observations",
     "Observe",
     "PrunableLayer",
+    "PruningStage",
     "criterion",
 ]
 
@@ -53,7 +52,7 @@ class Criterion(ABC):
         `Observations.mean` gives the averages. Only called with `needs`."""
         return {}
 
-    def check(self, stage: PruneConfig) -> None:  # noqa: B027 - need not be there
+    def check(self, stage: PruningStage) -> None:  # noqa: B027 - need not be there
         """Refuse settings that it does not go with.
 
         Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -15,10 +14,8 @@ from pleach.compression.criteria import (
     PrunableLayer,
     criterion,
 )
+from pleach.compression.stage import PruningStage
 from pleach.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pleach.compression.config import PruneConfig
 
 
 @criterion("apoz")
@@ -42,6 +39,6 @@ class ActiveShare(Criterion):
             for part, tensor in layer.tensors.items()
         }
 
-    def check(self, stage: PruneConfig) -> None:
+    def check(self, stage: PruningStage) -> None:
         if stage.granularity.kind != "channel":
             raise ConfigError("PruneConfig.criterion = 'apoz' ranks channels: set granularity")

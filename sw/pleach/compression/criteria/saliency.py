@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -14,10 +13,8 @@ from pleach.compression.criteria import (
     PrunableLayer,
     criterion,
 )
+from pleach.compression.stage import PruningStage
 from pleach.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pleach.compression.config import PruneConfig
 
 
 @criterion("saliency")
@@ -45,7 +42,7 @@ class Saliency(Criterion):
             found[part] = tensor.abs() * state["exp_avg_sq"].sqrt()
         return found
 
-    def check(self, stage: PruneConfig) -> None:
+    def check(self, stage: PruningStage) -> None:
         if stage.train.optimizer != "adam":
             raise ConfigError("PruneConfig.criterion = 'saliency' needs train.optimizer = 'adam'")
         if stage.quality is not None:

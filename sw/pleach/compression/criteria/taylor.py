@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -15,10 +14,8 @@ from pleach.compression.criteria import (
     PrunableLayer,
     criterion,
 )
+from pleach.compression.stage import PruningStage
 from pleach.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pleach.compression.config import PruneConfig
 
 
 @criterion("taylor")
@@ -39,6 +36,6 @@ class Taylor(Criterion):
         found = seen.mean(layer)
         return found if found.keys() == layer.tensors.keys() else None
 
-    def check(self, stage: PruneConfig) -> None:
+    def check(self, stage: PruningStage) -> None:
         if stage.quality is not None:
             raise ConfigError("PruneConfig.quality is in deviations: it needs criterion magnitude")
