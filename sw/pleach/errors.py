@@ -49,6 +49,13 @@ class ToolError(PleachError):
     """A simulator or synthesis tool that failed; names its log."""
 
 
+class NotInstalledError(PleachError, ModuleNotFoundError):
+    """A package that this part needs and that is not installed; says what to install.
+
+    ``name`` is the module, as every ModuleNotFoundError has it.
+    """
+
+
 class PleachWarning(UserWarning):
     """What goes on, but perhaps not as it was meant; says what to do."""
 

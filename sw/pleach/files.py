@@ -7,10 +7,14 @@ import io
 import os
 import tempfile
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pleach.errors import ConfigError
+from pleach.extras import need
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FIGURES = (".png", ".svg", ".pdf")
 
@@ -96,17 +100,25 @@ def check_figure(path: Path) -> None:
     """Refuse a path that `write_figure` could not write.
 
     Raises:
-        ConfigError: the suffix is none of a figure's, or matplotlib is not installed.
+        ConfigError: the suffix is none of a figure's.
+        NotInstalledError: matplotlib is not.
         OSError: as `check_writable`.
     """
     if path.suffix not in FIGURES:
         raise ConfigError(f"{path}: a plot is {', '.join(FIGURES[:-1])} or {FIGURES[-1]}")
-    if find_spec("matplotlib") is None:
-        raise ConfigError("a plot needs matplotlib: pip install matplotlib")
+    need("matplotlib")
     check_writable(path)
 
 
-def write_figure(figure, path: Path) -> None:
+def new_figure(**options) -> Figure:
+    """A matplotlib figure that no window shows."""
+    need("matplotlib")
+    from matplotlib.figure import Figure
+
+    return Figure(layout="constrained", **options)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
     """Write a matplotlib figure; the suffix says in which format."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix[1:])

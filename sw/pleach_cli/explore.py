@@ -166,11 +166,9 @@ def _integers(name: str, text: str) -> list[int]:
 
 def _plot(rows: list[dict], path: Path) -> None:
     """Cycles over LUT4, a point an engine."""
-    from matplotlib.figure import Figure
+    from pleach.files import new_figure, write_figure
 
-    from pleach.files import write_figure
-
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = new_figure(figsize=(7, 5))
     axes = figure.add_subplot(xscale="log", yscale="log")
     for listed, colour in ((False, "0.75"), (True, "C0")):
         chosen = [row for row in rows if row["pareto"] is listed]

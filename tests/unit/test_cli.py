@@ -166,7 +166,7 @@ def test_export(tmp_path, pleach):
 
 def test_help_answers_at_once_and_has_examples(pleach):
     script = (
-        "import sys; from pleach_cli import app; "
+        "import sys; from pleach_cli.app import app; "
         "heavy = {'torch', 'numba', 'scipy', 'amaranth', 'cocotb', 'sklearn'} & set(sys.modules); "
         "assert not heavy, heavy"
     )

@@ -16,7 +16,7 @@ import pytest
 
 from pleach.format import save
 from pleach.model import Activation, CompressedLayer, CompressedModel
-from pleach_cli import app
+from pleach_cli.app import app
 from pleach_cli.common import OUTPUTS
 from pleach_cli.output import print_table, progress, say, shortened
 from tests.strategies import random_model

@@ -16,6 +16,7 @@ SOURCES = ("sw/pleach", "hw/pleach_hw", "sim/pleach_sim", "sw/pleach_cli")
 #: of its modules.
 ORDER = (
     "pleach.errors pleach.text pleach.numbers",
+    "pleach.extras",
     "pleach.arrays pleach.compiled pleach.files pleach.processes pleach.settings",
     "pleach.model",
     "pleach.engine",
@@ -132,13 +133,13 @@ def test_no_circle():
 def test_torch_is_imported_where_it_is_needed_only():
     for name, path in modules().items():
         if not in_package(name, *TORCH):
-            found = {line.split(".")[0] for line in _outside(tree(path))}
+            found = {line.split(".")[0] for line in outside(tree(path))}
             assert "torch" not in found, name
         if not in_package(name, *TORCH, "pleach"):
             assert not [other for other in imports()[name] if in_package(other, *TORCH)], name
 
 
-def _outside(module: ast.Module) -> Iterator[str]:
+def outside(module: ast.Module) -> Iterator[str]:
     for node in ast.walk(module):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

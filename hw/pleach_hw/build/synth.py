@@ -25,6 +25,7 @@ from amaranth.lib.wiring import In, Out
 
 from pleach import processes
 from pleach.errors import ConfigError, ToolError
+from pleach.extras import need
 from pleach.engine import EngineConfig
 from pleach_hw.boards import Board, board
 from pleach_hw.build.cache import cached, tool_environment
@@ -319,6 +320,7 @@ def _read_json(path: Path, tool: str, log: Path):
 
 
 def _version(tool: tuple[str, str]) -> str:
+    need(tool[0])
     return f"{tool[0]} {importlib.metadata.version(tool[0])}"
 
 

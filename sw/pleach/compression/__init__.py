@@ -1,5 +1,9 @@
 """From a trained torch network to a `CompressedModel`: prune, share, fine-tune, calibrate."""
 
+from pleach.extras import need
+
+need("torch", "safetensors")
+
 from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
 from pleach.compression.observe import Observations
 from pleach.compression.pipeline import Stage, compress, finish

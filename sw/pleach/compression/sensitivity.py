@@ -14,7 +14,7 @@ from pleach.compression.prune import prune_
 from pleach.compression.taken import taken
 from pleach.compression.train import predict
 from pleach.errors import ConfigError
-from pleach.files import check_figure, write_figure
+from pleach.files import check_figure, new_figure, write_figure
 from pleach.metrics import Metric, as_targets, for_targets, named
 from pleach.models import layers_of
 
@@ -112,12 +112,11 @@ def plot(
         metric: what the errors are.
 
     Raises:
-        ConfigError: another suffix, or matplotlib is not installed.
+        ConfigError: another suffix.
+        NotInstalledError: matplotlib is not.
     """
     check_figure(path := Path(path))
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = new_figure(figsize=(6, 4))
     axes = figure.subplots()
     for curve in curves:
         axes.plot([100 * d for d in curve.densities], curve.errors, marker="o", label=curve.layer)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pleach.errors import DataError
+from pleach.extras import need
 
 LARGEST_LABEL = 65534
 
@@ -115,6 +116,7 @@ def load(name: str, *, labels: bool = True) -> Dataset:
     """
     name = str(name)
     if name == "mnist":
+        need("platformdirs", "rich")
         from pleach.data.mnist import mnist
 
         images, classes, test_images, test_classes = mnist()
@@ -129,6 +131,7 @@ def load(name: str, *, labels: bool = True) -> Dataset:
 
 def _digits() -> Dataset:
     """scikit-learn's 8×8 digits; 0 … 16 become 0 … 255, and the split is always the same."""
+    need("sklearn")
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

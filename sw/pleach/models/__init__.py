@@ -1,5 +1,9 @@
 """Networks that can be compressed, and checkpoints of them."""
 
+from pleach.extras import need
+
+need("torch", "safetensors")
+
 from pleach.models.checkpoint import (
     from_state_dict,
     layer_tensors,
