@@ -140,7 +140,16 @@ def test_torch_is_imported_where_it_is_needed_only():
 
 
 def outside(module: ast.Module) -> Iterator[str]:
+    """What a module imports, whosever it is, when it is run."""
+    for_types = {
+        inner
+        for node in ast.walk(module)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
     for node in ast.walk(module):
+        if node in for_types:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

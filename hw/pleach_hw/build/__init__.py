@@ -1,0 +1,1 @@
+"""What turns the engine into Verilog and Verilog into a chip: export, synthesis, estimates."""
