@@ -45,14 +45,12 @@ TORCH = ("pleach.models", "pleach.compression", "pleach_cli")
 LONGEST = 120
 #: Functions that are longer, and why.
 LONG = {
-    "sw/pleach/compression/train.py: train": "to be taken apart",
     "sw/pleach/cycles/model.py: _simulate": "to be taken apart by units",
     "sw/pleach_cli/explore.py: command": "to be taken apart",
-    "hw/pleach_hw/engine.py: elaborate": "to be wired by signatures",
     "hw/pleach_hw/io/host_link.py: elaborate": "to be taken apart",
     "hw/pleach_hw/load/entry_decoder.py: elaborate": "to be taken apart",
-    "hw/pleach_hw/load/loader.py: elaborate": "to be taken apart",
     "hw/pleach_hw/load/serial_decoder.py: elaborate": "to be taken apart",
+    "hw/pleach_hw/load/tables.py: elaborate": "to be taken apart",
 }
 
 

@@ -12,10 +12,10 @@ import re
 from amaranth.back import rtlil
 from amaranth.hdl import Shape
 
-from pleach.errors import CapacityError
 from pleach.engine import EngineConfig
-from pleach_hw.compute.arithmetic import LUT_CODEBOOK
+from pleach.errors import CapacityError
 from pleach_hw.boards import Board
+from pleach_hw.compute.arithmetic import LUT_CODEBOOK
 from pleach_hw.compute.pe import ProcessingElement
 from pleach_hw.layouts import block_layout, entry_layout
 from pleach_hw.primitives import ice40

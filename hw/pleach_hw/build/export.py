@@ -20,10 +20,10 @@ from amaranth.lib import wiring
 import pleach
 import pleach_hw
 from pleach import processes
-from pleach.errors import ToolError
-from pleach.files import write_whole
 from pleach.engine import EngineConfig
 from pleach.engine.protocol import GATEWARE_VERSION
+from pleach.errors import ToolError
+from pleach.files import write_whole
 from pleach_hw.build.cache import cached, tool_environment
 
 # `proc` and `opt_clean` come first because Verilog written straight from Amaranth's processes

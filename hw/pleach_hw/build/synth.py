@@ -24,9 +24,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach import processes
+from pleach.engine import EngineConfig
 from pleach.errors import ConfigError, ToolError
 from pleach.extras import need
-from pleach.engine import EngineConfig
 from pleach_hw.boards import Board, board
 from pleach_hw.build.cache import cached, tool_environment
 from pleach_hw.build.estimate import RESOURCES, check_fits, refuse_short
