@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
+from cocotb.task import resume
 from cocotb.triggers import ClockCycles, RisingEdge, SimTimeoutError, with_timeout
 from cocotb.utils import get_sim_steps, get_sim_time
 from cocotbext.axi import AxiStreamBus, AxiStreamSink, AxiStreamSource
 
 from pleach.engine.protocol import EngineError, Status
+from pleach.errors import LinkError
 from pleach.host import Answer, load_packet, run_packet, status_packet
 from pleach.model import InputType
 from pleach_sim.patterns import pauses
@@ -104,12 +106,15 @@ class EngineBench:
         Args:
             what: it is the answer to, for the message.
             limit: cycles to wait for it.
+
+        Raises:
+            LinkError: there was none.
         """
         try:
             frame = await with_timeout(self.sink.recv(), limit * PERIOD_NS, "ns")
         except SimTimeoutError:
             left = "its last word was taken" if self.source.idle() else "words of it are left"
-            raise AssertionError(
+            raise LinkError(
                 f"no answer to {what} within {limit} cycles; {left}, "
                 f"s_axis_tready={self.dut.s_axis_tready.value}, "
                 f"m_axis_tvalid={self.dut.m_axis_tvalid.value}"
@@ -119,9 +124,19 @@ class EngineBench:
         return Answer.unpack(self.frame)
 
     async def request(self, words: Sequence[int], what: str, limit: int) -> Answer:
-        """Send a packet and return its answer."""
+        """Send a packet and return its answer.
+
+        Of a packet of more than one word ``latency`` is then the cycles from the one in which the
+        engine took the second, in a RUN the first of the inputs, to the one in which the host took
+        the last word of the answer, both counted.
+        """
+        watch = cocotb.start_soon(self._watch_first_input()) if len(words) > 1 else None
         await self.send(words)
-        return await self.answer(what, limit)
+        answer = await self.answer(what, limit)
+        if watch is not None:
+            watch.cancel()
+            self.latency = self.answered - self.accepted + 1
+        return answer
 
     async def _watch_first_input(self) -> None:
         """Note the cycle in which the word after the command is taken."""
@@ -134,24 +149,49 @@ class EngineBench:
 
     async def load(self, data: bytes, limit: int | None = None) -> Answer:
         """LOAD a file; the answer may be an error."""
-        # Words of the file, and columns without a weight: a cycle each.
-        limit = limit or 100_000 + 256 * len(data)
+        limit = limit or load_limit(data)
         return await self.request(load_packet(data), f"LOAD of {len(data)} bytes", limit)
 
     async def run(self, inputs: np.ndarray, input_type: InputType, limit: int = 200_000) -> Answer:
-        """RUN one network input, ``[inputs]``; the answer may be an error.
-
-        ``latency`` is then its latency in cycles, from the one in which the engine took the first
-        input word to the one in which the host took the last output word, both counted.
-        """
-        watch = cocotb.start_soon(self._watch_first_input())
-        answer = await self.request(run_packet(inputs, input_type), "RUN", limit)
-        watch.cancel()
-        self.latency = self.answered - self.accepted + 1
-        return answer
+        """RUN one network input, ``[inputs]``; the answer may be an error."""
+        return await self.request(run_packet(inputs, input_type), "RUN", limit)
 
     async def status(self, limit: int = 10_000) -> Status:
         """STATUS, which the engine never refuses."""
         answer = await self.request(status_packet(), "STATUS", limit)
         assert answer.error == EngineError.OK, f"STATUS was answered with {answer.error.name}"
         return answer.status()
+
+
+class SimulatedLink:
+    """A `pleach.host.Link` to the engine of a bench.
+
+    For plain code, such as `pleach.host.Driver`, that a cocotb test awaits by `cocotb.bridge`. The
+    seconds of a timeout are those of the simulated clock, a cycle each `PERIOD_NS`.
+    """
+
+    def __init__(self, bench: EngineBench):
+        self._bench = bench
+
+    def exchange(self, packet: Sequence[int], timeout: float) -> list[int]:
+        """Send a packet and return the answer's words; LinkError where none came in time."""
+        return resume(self._exchange)(packet, cycles_of(timeout))
+
+    async def _exchange(self, packet: Sequence[int], limit: int) -> list[int]:
+        await self._bench.request(packet, f"a packet of {len(packet)} words", limit)
+        return self._bench.frame
+
+
+def load_limit(data: bytes) -> int:
+    """Cycles in which a file is loaded: its words, and a cycle for each column without a weight."""
+    return 100_000 + 256 * len(data)
+
+
+def cycles_of(seconds: float) -> int:
+    """Cycles of the bench's clock."""
+    return round(seconds * 1e9 / PERIOD_NS)
+
+
+def seconds_of(cycles: int) -> float:
+    """What so many cycles of the bench's clock take."""
+    return cycles * PERIOD_NS * 1e-9

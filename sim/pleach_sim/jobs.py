@@ -1,20 +1,22 @@
 """cocotb test: run models on the engine and compare every output with the reference.
 
-The parameters name a list of jobs, each a ``.pleach`` file and an ``.npz`` with its ``inputs`` and
-the ``outputs`` to expect. A mismatch is a result, not a failure of the test: whoever started the
-run decides. `pleach_sim.simulate` is the way to call it.
+`pleach.host.Driver` talks to the engine. The parameters name a list of jobs, each a ``.pleach``
+file and an ``.npz`` with its ``inputs`` and the ``outputs`` to expect. A mismatch is a result, not
+a failure of the test: whoever started the run decides. `pleach_sim.simulate` is the way to call it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cocotb
 import numpy as np
+from cocotb.task import bridge
 
-from pleach.engine.protocol import EngineError
-from pleach.model import InputType
-from pleach_sim.bench import EngineBench
+from pleach.errors import EngineRefused
+from pleach.host import Driver
+from pleach_sim.bench import EngineBench, SimulatedLink, load_limit, seconds_of
 from pleach_sim.runner import parameters, report
 
 
@@ -23,33 +25,26 @@ async def run_jobs(dut):
     """Load and run every job, one after the other, on an engine that is reset only once."""
     given = parameters()
     bench = await EngineBench.start(dut)
-    results = [await run_job(bench, job, given["limit"]) for job in given["jobs"]]
+    results = []
+    for job in given["jobs"]:
+        bench.pause(job["idle"], job["stall"], job["seed"])
+        try:
+            results.append(await bridge(run_job)(bench, job, seconds_of(given["limit"])))
+        except EngineRefused as error:
+            raise AssertionError(f"{job['name']}: {error}") from error
     report(jobs=results)
 
 
-async def run_job(bench: EngineBench, job: dict, limit: int) -> dict:
-    """One model and its inputs; `limit` bounds the cycles of a RUN."""
+def run_job(bench: EngineBench, job: dict[str, Any], timeout: float) -> dict[str, Any]:
+    """One model and its inputs; `timeout` bounds the simulated seconds of a RUN."""
     with np.load(job["data"], allow_pickle=False) as data:
         inputs, expected = data["inputs"], data["outputs"]
-    input_type = InputType.UINT8 if inputs.dtype == np.uint8 else InputType.INT16
-    name = job["name"]
-    bench.pause(job["idle"], job["stall"], job["seed"])
-    answer = await bench.load(Path(job["model"]).read_bytes())
-    assert answer.error == EngineError.OK, (
-        f"{name}: LOAD was refused with {answer.error.name}, detail {answer.detail}"
-    )
+    name, file = job["name"], Path(job["model"]).read_bytes()
+    driver = Driver(SimulatedLink(bench), timeout=timeout)
+    driver.load(file, timeout=seconds_of(load_limit(file)))
     latency, compute, mismatches = [], [], []
-    started = bench.cycle()
     for image, (values, wanted) in enumerate(zip(inputs, expected, strict=True)):
-        answer = await bench.run(values, input_type, limit)
-        assert answer.error == EngineError.OK, (
-            f"{name}: RUN of image {image} was refused with {answer.error.name}"
-        )
-        words = -(-len(wanted) // 2)
-        assert len(answer.words) == words, (
-            f"{name}: image {image} gave {len(answer.words)} words of output, not {words}"
-        )
-        got = answer.outputs(len(wanted))
+        got = driver.run(values)
         if bad := np.flatnonzero(got != wanted).tolist():
             mismatches.append(
                 {
@@ -62,9 +57,9 @@ async def run_job(bench: EngineBench, job: dict, limit: int) -> dict:
                 }
             )
         if len(wanted) % 2:
-            assert answer.words[-1] >> 16 == 0, f"{name}: the last half word is not zero"
+            assert bench.frame[-1] >> 16 == 0, f"{name}: the last half word is not zero"
         latency.append(bench.latency)
-        status = await bench.status()
+        status = driver.status()
         compute.append(status.compute_cycles)
         assert status.latency_cycles == bench.latency, (
             f"{name}: the engine counted a latency of {status.latency_cycles} cycles, "
@@ -74,8 +69,7 @@ async def run_job(bench: EngineBench, job: dict, limit: int) -> dict:
         "name": name,
         "latency_cycles": latency,
         "compute_cycles": compute,
-        "load_cycles": (await bench.status()).load_cycles,
-        "cycles": bench.cycle() - started,
+        "load_cycles": driver.status().load_cycles,
         "waits": bench.waits,
         "mismatches": mismatches,
     }

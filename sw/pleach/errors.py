@@ -56,6 +56,23 @@ class NotInstalledError(PleachError, ModuleNotFoundError):
     """
 
 
+class LinkError(PleachError):
+    """A link to an engine that failed: no answer in time, or words that are none."""
+
+
+class EngineRefused(PleachError):
+    """A packet that the engine refused.
+
+    Attributes:
+        error: the `pleach.engine.protocol.EngineError` that it gave.
+        detail: of the answer; of CAPACITY the `pleach.engine.protocol.Resource`.
+    """
+
+    def __init__(self, message: str, error: int, detail: int = 0):
+        self.error, self.detail = error, detail
+        super().__init__(message)
+
+
 class PleachWarning(UserWarning):
     """What goes on, but perhaps not as it was meant; says what to do."""
 

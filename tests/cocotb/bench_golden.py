@@ -1,10 +1,16 @@
-"""cocotb: replay the golden vectors of tests/golden word for word. Run by test_golden.py."""
+"""cocotb: the golden vectors of tests/golden, word for word over a link, then by a `Driver`. Run by
+test_golden.py."""
 
 from pathlib import Path
 
 import cocotb
+import numpy as np
+from cocotb.task import bridge
 
-from pleach_sim.bench import EngineBench
+from pleach.engine.protocol import EngineError
+from pleach.errors import EngineRefused
+from pleach.host import Driver
+from pleach_sim.bench import EngineBench, SimulatedLink
 from pleach_sim.runner import parameters, report
 
 
@@ -21,12 +27,38 @@ def packets(path):
 
 @cocotb.test()
 async def replay(dut):
-    bench = await EngineBench.start(dut)
+    link = SimulatedLink(await EngineBench.start(dut))
     sent = list(packets(parameters()["sent"]))
     wanted = list(packets(parameters()["answers"]))
-    assert len(sent) == len(wanted) > 2
-    for packet, answer in zip(sent, wanted, strict=True):
-        await bench.send(packet)
-        await bench.answer("a golden packet", 100_000)
-        assert bench.frame == answer
+
+    def exchange():
+        for packet, answer in zip(sent, wanted, strict=True):
+            assert link.exchange(packet, 1e-3) == answer
+
+    await bridge(exchange)()
     report(packets=len(sent))
+
+
+@cocotb.test()
+async def drive(dut):
+    """The driver's reasons and outputs on the RTL."""
+    driver = Driver(SimulatedLink(await EngineBench.start(dut)), timeout=1e-3)
+    model = Path(parameters()["model"])
+    inputs = np.loadtxt(model.with_name("inputs.txt"), np.int16)
+    outputs = np.loadtxt(model.with_name("outputs.txt"), np.int16)
+
+    def run():
+        assert not driver.status().model_held
+        found = driver.load(model)
+        assert (found.inputs, found.outputs) == (inputs.shape[1], outputs.shape[1])
+        assert np.array_equal(driver.run(inputs), outputs)
+        assert np.array_equal(driver.run(inputs[0]), outputs[0])
+        assert driver.status().model_held
+        try:
+            driver.load(Path(parameters()["large"]))
+        except EngineRefused as refused:
+            report(error=EngineError(refused.error).name, reason=str(refused))
+        status = driver.status()
+        assert not status.model_held and status.load_error == EngineError.CAPACITY
+
+    await bridge(run)()

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from pleach.engine import EngineConfig
-from pleach.format import load
+from pleach.format import load, save
 from pleach.reference import Reference
 from pleach_hw.build.export import engine_verilog
 from pleach_sim.runner import run_cocotb
 from pleach_sim.simulate import TOP
 from tests.golden import make
+from tests.strategies import random_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,10 +29,12 @@ def test_files_agree():
     assert len(outputs) == 4 and np.unique(outputs).size > 10
 
 
-def test_engine_answers():
+def test_engine_answers(tmp_path):
     from tests.cocotb.cases import small_engine
 
     config: EngineConfig = small_engine(4)
+    columns = config.columns + 1
+    large = random_model(np.random.default_rng(1), [columns, 3], density=0.01, codebook=2)
     found = run_cocotb(
         engine_verilog(config),
         TOP,
@@ -39,7 +42,12 @@ def test_engine_answers():
         parameters={
             "sent": str(make.HERE / "sent.hex"),
             "answers": str(make.HERE / "answers.hex"),
+            "model": str(make.HERE / "model.pleach"),
+            "large": str(save(large, tmp_path / "large.pleach")),
         },
         python_path=ROOT,
     )
     assert found["packets"] == 8
+    assert found["error"] == "CAPACITY"
+    assert "short of columns of a group" in found["reason"]
+    assert "EngineConfig.columns" in found["reason"]

@@ -2,6 +2,7 @@
 
 from pleach.format.bitstream import LayerSizes, dumps, load, loads, naming, parse, save
 from pleach.format.huffman import HuffmanTable
+from pleach.format.interface import Interface, interface
 from pleach.format.published import (
     ALEXNET,
     LayerShape,
@@ -14,10 +15,12 @@ from pleach.format.published import (
 __all__ = [
     "ALEXNET",
     "HuffmanTable",
+    "Interface",
     "LayerShape",
     "LayerSizes",
     "PublishedLayer",
     "dumps",
+    "interface",
     "load",
     "loads",
     "naming",

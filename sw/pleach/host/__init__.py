@@ -1,5 +1,6 @@
-"""The host's side of the engine's link."""
+"""The host's side of the engine's link: packets, and a `Driver` over whatever carries them."""
 
+from pleach.host.driver import Driver, Link
 from pleach.host.packets import (
     Answer,
     answer_words,
@@ -12,6 +13,8 @@ from pleach.host.packets import (
 
 __all__ = [
     "Answer",
+    "Driver",
+    "Link",
     "answer_words",
     "hex_lines",
     "load_packet",
