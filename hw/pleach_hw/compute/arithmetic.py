@@ -13,7 +13,7 @@ from pleach_hw.layouts import entry_layout
 from pleach_hw.primitives import BlockRam, LutRam, Multiplier, delay
 from pleach_hw.primitives.delay import delays
 
-# Largest codebook in LUT RAM: 64 values take 150 LUT4 of every PE, 128 would take 300.
+# Largest codebook in LUT RAM: a larger one takes more of every PE's logic than a block RAM saves.
 LUT_CODEBOOK = 64
 
 

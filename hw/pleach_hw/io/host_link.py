@@ -57,6 +57,19 @@ class HostLink(wiring.Component):
             }
         )
 
+    def _watches(self, m: Module) -> tuple[Stopwatch, Stopwatch]:
+        """The clocks of LOAD and of RUN, which stop at the end of what they time."""
+        m.submodules.load_watch = load_watch = Stopwatch()
+        m.submodules.run_watch = run_watch = Stopwatch()
+        m.d.comb += [
+            load_watch.start.eq(self.load.valid & self.load.ready),
+            run_watch.start.eq(self.inputs.valid & self.inputs.ready),
+            run_watch.clear.eq(self.run_start),
+            self.state.load_cycles.eq(load_watch.cycles),
+            self.state.latency_cycles.eq(run_watch.cycles),
+        ]
+        return load_watch, run_watch
+
     def _refusal(self, m: Module, word: data.View) -> Signal:
         """Why the packet that begins with `word` is refused: `OK` where it is not."""
         refusal = Signal(EngineError)
@@ -87,15 +100,7 @@ class HostLink(wiring.Component):
         error = Signal(EngineError)
         detail = Signal(16)
         state = self.state
-        m.submodules.load_watch = load_watch = Stopwatch()
-        m.submodules.run_watch = run_watch = Stopwatch()
-        m.d.comb += [
-            load_watch.start.eq(self.load.valid & self.load.ready),
-            run_watch.start.eq(self.inputs.valid & self.inputs.ready),
-            run_watch.clear.eq(self.run_start),
-            state.load_cycles.eq(load_watch.cycles),
-            state.latency_cycles.eq(run_watch.cycles),
-        ]
+        load_watch, run_watch = self._watches(m)
         for port in (self.load, self.inputs):
             m.d.comb += port.payload.eq(self.i.payload)
         answer = Signal(layout(RESPONSE_WORD))

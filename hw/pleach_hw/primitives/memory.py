@@ -94,7 +94,7 @@ class BlockRam(_Ram):
             return ice40.single_port_ram(self)
         m = Module()
         # An asynchronous read port and a register behind it: given a synchronous port, or without
-        # no_rw_check, Yosys adds logic that defines reads during writes (35 LUT4 a memory).
+        # no_rw_check, Yosys adds logic that defines reads during writes.
         read = self._memory(m, no_rw_check=1)
         stage = read.data
         for number in range(self.latency):

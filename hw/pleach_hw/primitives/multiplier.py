@@ -20,8 +20,7 @@ class Multiplier(wiring.Component):
     and nothing is reset: the user carries a valid bit along.
 
     On ECP5 up to 18×18 bits are one MULT18X18D, on iCE40 up to 16×16 bits one SB_MAC16, with all
-    their registers; elsewhere it is inferred. (MULT18X18D without the one in the middle and with a
-    40-bit accumulator behind it: 229 MHz instead of 263 at speed grade 6.)
+    their registers; elsewhere it is inferred.
 
     Args:
         width_a, width_b: of the factors, at least 2 bits.
