@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 from pleach.errors import ConfigError
 
@@ -33,8 +33,8 @@ def check_value(name: str, value: object, low: float, high: float, kind: type) -
     Raises:
         ConfigError: names it.
     """
-    allowed = Real if kind is float else Integral
-    if isinstance(value, bool) or not isinstance(value, allowed) or not low <= value <= high:
+    number = isinstance(value, Real if kind is float else Integral) and not isinstance(value, bool)
+    if not number or not low <= cast(float, value) <= high:
         what = "a number" if kind is float else "an integer"
         raise ConfigError(f"{name} must be {what} from {low} to {high}, not {value!r}")
 

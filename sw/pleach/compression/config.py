@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pleach.compression.allocation import ALLOCATIONS, Allocation
 from pleach.compression.checks import (
@@ -29,15 +29,17 @@ from pleach.errors import ConfigError
 from pleach.numbers import CODEBOOK_MAX, PES_MAX
 from pleach.settings import READS_ITSELF, from_dict, from_toml, nearest
 
+T = TypeVar("T")
 #: what a setting takes that names a kind: the name, a table with ``kind``, or the thing itself
 Table = Mapping[str, Any]
 DEVICES = re.compile(r"cpu|auto|cuda(:\d+)?")
 
 
-def _choose(config: object, name: str, kinds: Kinds[Any]) -> None:
-    """Put in the place of a name or a table in that field what it stands for."""
+def _choose(config: object, name: str, kinds: Kinds[T]) -> T:
+    """What a name or a table in that field stands for; the config keeps it in its place."""
     value = kinds.of(getattr(config, name), f"{type(config).__name__}.{name}")
     object.__setattr__(config, name, value)
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,15 +117,6 @@ class TrainConfig:
         )
 
 
-#: the fields of a PruneConfig that name a kind
-KINDS: dict[str, Kinds[Any]] = {
-    "criterion": CRITERIA,
-    "granularity": GRANULARITIES,
-    "scope": ALLOCATIONS,
-    "schedule": SCHEDULES,
-}
-
-
 @dataclass(frozen=True, kw_only=True)
 class PruneConfig:
     """A stage of pruning with retraining (Han 2015, section 3).
@@ -187,20 +180,23 @@ class PruneConfig:
         check_number(self, "start", 0, 1)
         check_number(self, "ramp", 0, 100_000)
         check_number(self, "every", 1e-4, 100_000)
-        for name, kinds in KINDS.items():
-            _choose(self, name, kinds)
+        criterion = _choose(self, "criterion", CRITERIA)
+        scope = _choose(self, "scope", ALLOCATIONS)
+        _choose(self, "granularity", GRANULARITIES)
+        _choose(self, "schedule", SCHEDULES)
         check_layers(self, 0, self.allocation.most, float)
-        if self.balance > 1 and (self.scope.kind != "layer" or self.quality is not None):
+        if self.balance > 1 and (scope.kind != "layer" or self.quality is not None):
             raise ConfigError("PruneConfig.balance goes with a density per layer")
         if self.ramp > self.train.epochs:
             raise ConfigError(
                 f"PruneConfig.ramp is {self.ramp} epochs of {self.train.epochs} of retraining"
             )
-        for each in (self.scope, self.allocation, self.criterion):
-            each.check(self)
-        if self.criterion.needs and not self.ramp:
+        scope.check(self)
+        self.allocation.check(self)
+        criterion.check(self)
+        if criterion.needs and not self.ramp:
             raise ConfigError(
-                f"PruneConfig.criterion = {self.criterion.kind!r} needs a ramp to be measured on"
+                f"PruneConfig.criterion = {criterion.kind!r} needs a ramp to be measured on"
             )
 
     @property
@@ -239,12 +235,12 @@ class ShareConfig:
     train: TrainConfig = TrainConfig(epochs=10, learning_rate=3e-4, distillation=0.5)
 
     def __post_init__(self, initialisation: str | None):
-        _choose(self, "quantiser", QUANTISERS)
+        quantiser = _choose(self, "quantiser", QUANTISERS)
         if initialisation is not None:
-            if self.quantiser.kind != "kmeans":
+            if quantiser.kind != "kmeans":
                 raise ConfigError(
-                    "ShareConfig.initialisation goes with the quantiser kmeans, not "
-                    f"{self.quantiser.kind}"
+                    "ShareConfig.initialisation is of the quantiser kmeans, it does not go with "
+                    f"{quantiser.kind}"
                 )
             table = {"kind": "kmeans", "initialisation": initialisation}
             object.__setattr__(self, "quantiser", QUANTISERS.of(table, "initialisation"))
@@ -353,7 +349,7 @@ class CompressConfig:
             )
         if density is not None:
             stages[:-1] = [replace(s, density=max(s.density, density)) for s in stages[:-1]]
-            scope = stages[-1].scope
+            scope = ALLOCATIONS.of(stages[-1].scope, "scope")
             scope = scope if scope.target(density) == density else "layer"
             stages[-1] = replace(stages[-1], density=density, quality=None, layers={}, scope=scope)
         if clusters is not None:

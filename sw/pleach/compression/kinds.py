@@ -6,8 +6,8 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import fields
-from typing import Generic, TypeVar
+from dataclasses import fields, is_dataclass
+from typing import Any, Generic, TypeVar, cast
 
 from pleach.errors import ConfigError
 from pleach.settings import nearest
@@ -45,7 +45,7 @@ class Kinds(Generic[T]):
         def register(kind: C) -> C:
             if not (isinstance(kind, type) and issubclass(kind, self._base)):
                 raise ConfigError(f"{name!r} must derive from {self._base.__name__}: {kind!r}")
-            if "__dataclass_params__" not in vars(kind):
+            if not is_dataclass(kind) or "__dataclass_params__" not in vars(kind):
                 raise ConfigError(
                     f"{kind.__name__} must be a dataclass: put @dataclass(frozen=True, "
                     "kw_only=True) between it and its name's decorator"
@@ -91,7 +91,7 @@ class Kinds(Generic[T]):
                 + f": {near}" * near.startswith("did")
             )
         kind = self._found[name]
-        known = [field.name for field in fields(kind) if field.init]
+        known = [field.name for field in fields(cast(Any, kind)) if field.init]
         for key in table:
             if key not in known:
                 there = f": {nearest(str(key), known)}" if known else ", it has none"

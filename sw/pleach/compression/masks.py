@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -70,18 +71,19 @@ def check_weights(layers: Sequence[Layer]) -> None:
                 )
 
 
+def over(layer: nn.Module, part: str) -> Any:
+    """The ParametrizationList over a layer's weight or bias: ``[0]`` is ours, ``original`` or
+    ``original0`` what is trained. torch makes its attributes at run time."""
+    return cast(nn.ModuleDict, layer.parametrizations)[part]
+
+
 def masks_of(layer: nn.Module) -> dict[str, Mask]:
     """The masks of a layer, none where it was not pruned."""
-    if not parametrize.is_parametrized(layer):
-        return {}
-    return {
-        part: list_[0]
-        for part, list_ in layer.parametrizations.items()
-        if isinstance(list_[0], Mask)
-    }
+    parts = [part for part in PARTS if parametrize.is_parametrized(layer, part)]
+    return {part: over(layer, part)[0] for part in parts if isinstance(over(layer, part)[0], Mask)}
 
 
-def mask_(layer: nn.Module, part: str) -> Mask:
+def mask_(layer: nn.Linear | nn.Conv2d, part: str) -> Mask:
     """Put a mask of ones on a layer's weight or bias."""
     mask = Mask(getattr(layer, part), float(layer.weight.detach().std()))
     parametrize_(layer, part, mask)
@@ -94,14 +96,15 @@ def parametrize_(layer: nn.Module, part: str, parametrization: Parametrization) 
     parametrize.register_parametrization(layer, part, parametrization)
 
     def assign(module: nn.Module, name: str, value) -> None:
-        if isinstance(value, nn.Parameter) and name in module.parametrizations:
+        if isinstance(value, nn.Parameter) and parametrize.is_parametrized(module, name):
             value = value.detach()
-        super(type(module), module).__setattr__(name, value)
+        own = cast(Any, type(module))  # another for each copy of the layer
+        super(own, module).__setattr__(name, value)
 
-    type(layer).__setattr__ = assign
+    cast(Any, type(layer)).__setattr__ = assign
 
 
-def own_masks_(layer: nn.Module) -> None:
+def own_masks_(layer: nn.Linear | nn.Conv2d) -> None:
     """Make masks of ours of those of torch.nn.utils.prune: what they have pruned stays pruned."""
     for hook in list(layer._forward_pre_hooks.values()):
         if isinstance(hook, prune.BasePruningMethod):
@@ -114,11 +117,11 @@ def own_masks_(layer: nn.Module) -> None:
 def size_of(layer: nn.Module, part: str) -> int:
     """Elements of a weight or bias before neurons were removed, as its parametrization has it."""
     if parametrize.is_parametrized(layer, part):
-        return layer.parametrizations[part][0].size
+        return over(layer, part)[0].size
     return getattr(layer, part).numel()
 
 
-def masked_(name: str, layer: nn.Module, *, splice: bool) -> dict[str, Mask]:
+def masked_(name: str, layer: nn.Linear | nn.Conv2d, *, splice: bool) -> dict[str, Mask]:
     """The masks of a layer; they are put on at the first call.
 
     Raises:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
-from pleach.compression.masks import parts_of
+from pleach.compression.masks import over, parts_of
 from pleach.model import Activation
 from pleach.models import layers_of, ours
 
@@ -51,7 +51,7 @@ class PrunableLayer:
         found = {}
         for part in parts_of(self.module):
             if parametrize.is_parametrized(self.module, part):
-                found[part] = self.module.parametrizations[part].original
+                found[part] = over(self.module, part).original
             else:
                 found[part] = getattr(self.module, part)
         return found
@@ -87,8 +87,7 @@ class Batch:
 class Observer(Protocol):
     """Whoever says what is looked at: a `pleach.compression.criteria.Criterion`."""
 
-    @property
-    def needs(self) -> frozenset[Observe]: ...
+    needs: ClassVar[frozenset[Observe]]
 
     def observe(self, layer: PrunableLayer, batch: Batch) -> dict[str, Tensor]: ...
 

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from pleach.compile.calibrate import RealLayer, calibrate
 from pleach.compile.order import ordered
 from pleach.compression.config import CompressConfig
-from pleach.compression.masks import check_weights, masks_of, parts_of, size_of
+from pleach.compression.masks import check_weights, masks_of, over, parts_of, size_of
 from pleach.compression.step import Context, Plan, StageProgress, Step, checked
 from pleach.compression.steps import default_steps
 from pleach.compression.taken import taken
@@ -387,7 +387,7 @@ class _Scale:
                     parametrize.remove_parametrizations(module, part)
             masked = masks_of(module).get(part)
             tensor = getattr(module, part)
-            tensor = tensor if masked is None else module.parametrizations[part].original
+            tensor = tensor if masked is None else over(module, part).original
             with torch.no_grad():
                 tensor.mul_(factors.to(tensor).reshape(-1, *[1] * (tensor.ndim - 1)))
 
@@ -428,9 +428,9 @@ class _Measured:
             pass
 
         def own(found: np.ndarray, labels: np.ndarray) -> float:
-            labels = torch.from_numpy(labels)
-            labels = labels.float() if labels.is_floating_point() else labels
-            return float(loss(torch.from_numpy(found).float(), labels))
+            wanted = torch.from_numpy(labels)
+            wanted = wanted.float() if wanted.is_floating_point() else wanted
+            return float(loss(torch.from_numpy(found).float(), wanted))
 
         return Metric("loss", "", own)
 
@@ -493,9 +493,9 @@ def _check(student: nn.Module, shape: tuple[int, ...], steps: Sequence[Step]) ->
                     inputs=layer.module.weight[0].numel(),
                     outputs=layer.outputs,
                     bias=layer.module.bias is not None,
-                    positions=[],
-                    codes=[],
-                    codebook=[],
+                    positions=np.zeros(0, np.int64),
+                    codes=np.zeros(0, np.int64),
+                    codebook=np.zeros(0, np.int64),
                     shift=0,
                     activation=layer.activation,
                     bias_exponent=0,

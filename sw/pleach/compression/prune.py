@@ -83,7 +83,7 @@ def prune_(
         kept = allocation.keep([each for _, each in found], way)
         for (grouping, each), chosen in zip(found, kept, strict=True):
             if chosen is not None:
-                grouping.apply_([k & (s > 0) for k, s in zip(chosen, each.scores, strict=True)])
+                grouping.apply_([k & (s > 0) for k, s in zip(chosen, each.ranked, strict=True)])
 
 
 class _Grouping:

@@ -20,4 +20,4 @@ def lenet_recipe(*, seed: int = 0) -> tuple[TrainConfig, CompressConfig]:
     share = ShareConfig(
         clusters=16, train=TrainConfig(epochs=8, learning_rate=3e-4, distillation=0.95)
     )
-    return dense, CompressConfig(prune=prune, share=share, seed=seed)
+    return dense, CompressConfig(prune=(prune,), share=share, seed=seed)

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pleach.compression.masks import masks_of, own_masks_, parts_of
+from pleach.compression.masks import masks_of, over, own_masks_, parts_of
 from pleach.errors import ModelError
 from pleach.model import Activation
 from pleach.models import layers_of
+
+Matrix = nn.Linear | nn.Conv2d
 
 
 def remove_neurons_(model: nn.Module) -> int:
@@ -54,7 +56,7 @@ def remove_neurons_(model: nn.Module) -> int:
             removed += now
 
 
-def _remove(layer: nn.Module, activation: Activation, after: nn.Module) -> int:
+def _remove(layer: Matrix, activation: Activation, after: Matrix) -> int:
     """Remove what can be between two layers; returns how many neurons."""
     neurons = len(layer.weight)
     # A channel is a run of columns of a fully connected layer after it, a plane of a convolution.
@@ -72,12 +74,12 @@ def _remove(layer: nn.Module, activation: Activation, after: nn.Module) -> int:
     if not gone.any():
         return 0
     folded = outgoing.sum(2) @ (value * constant)
-    if folded.any():
+    if folded.any() and after.bias is not None:
         bias = after.bias + folded
         masked = masks_of(after).get("bias")
         if masked is not None:
             masked.mask[bias != 0] = 1
-        original = after.bias if masked is None else after.parametrizations.bias.original
+        original = after.bias if masked is None else over(after, "bias").original
         original.copy_(bias)
     kept = (~gone).nonzero().flatten()
     for part in parts_of(layer):
@@ -95,10 +97,10 @@ def _remove(layer: nn.Module, activation: Activation, after: nn.Module) -> int:
     return int(gone.sum())
 
 
-def _select(layer: nn.Module, part: str, kept: Tensor, axis: int) -> None:
+def _select(layer: Matrix, part: str, kept: Tensor, axis: int) -> None:
     """Keep those elements along `axis`, of the parameter and of its mask."""
     mask = masks_of(layer).get(part)
-    owner, name = (layer, part) if mask is None else (layer.parametrizations[part], "original")
+    owner, name = (layer, part) if mask is None else (over(layer, part), "original")
     parameter = getattr(owner, name)
     shorter = parameter.detach().index_select(axis, kept)
     setattr(owner, name, nn.Parameter(shorter, parameter.requires_grad))

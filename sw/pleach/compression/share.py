@@ -13,6 +13,7 @@ from pleach.compression.config import ShareConfig
 from pleach.compression.masks import (
     check_weights,
     masks_of,
+    over,
     own_masks_,
     parametrize_,
     parts_of,
@@ -45,7 +46,7 @@ class Shared(Parametrization):
 
     def __init__(self, codebook, positions, codes, own, shape: torch.Size, size: int):
         super().__init__()
-        self.initial = (codebook,) if own is None else (codebook, own)
+        self.initial: tuple[Tensor, ...] | None = (codebook,) if own is None else (codebook, own)
         self.shape = shape
         self.size = size
         self.register_buffer("positions", positions)
@@ -119,7 +120,7 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
                 codebook, kept[part], members, own, shape, sizes.get(part, shape.numel())
             )
             parametrize_(layer, part, shared)
-            parameters = layer.parametrizations[part]
+            parameters = over(layer, part)
             # One parameter in both places: deepcopy, optimisers and state dicts know how to.
             if original is None:
                 original = parameters.original0.requires_grad_(quantiser.trained)
@@ -172,7 +173,7 @@ def reassign_(model: nn.Module) -> None:
     with torch.no_grad():
         for layer in layers_of(model):
             for part in parts_of(layer.module):
-                parameters = layer.module.parametrizations[part]
+                parameters = over(layer.module, part)
                 if not hasattr(parameters, "original1"):
                     raise ModelError(f"layer {layer.name!r} was not shared with reassign > 0")
                 codebook, rank = parameters.original0.sort()

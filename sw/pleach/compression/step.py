@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -107,18 +108,18 @@ class Context:
             loss=self.loss,
             unscale=self.unscale,
             before_step=before_step,
-            progress=progress and (lambda *epoch: progress(stage, *epoch)),
+            progress=None if progress is None else partial(progress, stage),
         )
 
 
 class Step(ABC):
-    """A step of the compression. Derive a frozen dataclass from it and give `compress` a list.
+    """A step of the compression. Derive a frozen dataclass from it and give `compress` a list."""
 
-    Attributes:
-        name: of the stage that it ends in, for the reports and errors.
-    """
-
-    name: str
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Of the stage that it ends in, for the reports and errors; a field or a class attribute
+        ``name`` will do."""
 
     def check(self, plan: Plan) -> None:  # noqa: B027 - need not be there
         """Refuse, before any step runs, whatever this one would refuse; and change `plan` as it
@@ -146,7 +147,4 @@ def checked(steps: Sequence[Step]) -> tuple[Step, ...]:
     """
     if not isinstance(steps, list | tuple) or not all(isinstance(step, Step) for step in steps):
         raise ConfigError(f"steps must be a list of pleach.compression.Step, not {steps!r:.80}")
-    for step in steps:
-        if not isinstance(getattr(step, "name", None), str):
-            raise ConfigError(f"the step {type(step).__name__} has no name")
     return tuple(steps)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.dropout import _DropoutNd
 
 from pleach.compression.config import TrainConfig
 from pleach.compression.masks import check_weights
@@ -401,7 +402,8 @@ def _loss(
 ) -> Tensor:
     if unscale is not None:
         outputs = outputs * unscale
-    if targets is None:
+    if targets is None or loss is None:
+        assert soft is not None  # there are labels or a teacher
         return functional.mse_loss(outputs, soft)
     value = (LOSSES[loss] if isinstance(loss, str) else loss)(outputs, targets)
     if not isinstance(value, Tensor) or value.ndim:
@@ -475,7 +477,7 @@ def _own_dropout(model: nn.Module, generator: torch.Generator) -> Iterator[None]
             hook.remove()
 
 
-def _dropped(module: nn.Module, values: Tensor, generator: torch.Generator) -> Tensor:
+def _dropped(module: _DropoutNd, values: Tensor, generator: torch.Generator) -> Tensor:
     """What a Dropout module makes of `values` in training, bit by bit."""
     if not module.p:
         return values

@@ -51,6 +51,11 @@ class Candidates:
     deviations: tuple[float, ...]
     splice: bool
 
+    @property
+    def ranked(self) -> tuple[Tensor, ...]:
+        """The scores, of a layer that has some."""
+        return self.scores or ()
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -109,20 +114,20 @@ def largest(
         density: share of their elements that stay.
         classes: each class of rows keeps the same share, row ``r`` being of class ``r % classes``.
     """
-    scores = [score for layer in layers for score in layer.scores]
+    scores = [score for layer in layers for score in layer.ranked]
     count = round(density * sum(layer.total for layer in layers))
     if any(layer.sizes is not None for layer in layers):
         sizes = [
             size
             for layer in layers
             for size in (
-                layer.sizes or [torch.ones_like(s, dtype=torch.int64) for s in layer.scores]
+                layer.sizes or [torch.ones_like(s, dtype=torch.int64) for s in layer.ranked]
             )
         ]
         kept = iter(_largest_groups(scores, sizes, count))
     else:
         kept = iter(_largest(scores, count, classes))
-    return [tuple(next(kept) for _ in layer.scores) for layer in layers]
+    return [tuple(next(kept) for _ in layer.ranked) for layer in layers]
 
 
 def _largest(scores: list[Tensor], count: int, classes: int = 1) -> list[Tensor]:

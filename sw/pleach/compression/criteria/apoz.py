@@ -27,6 +27,8 @@ class ActiveShare(Criterion):
     needs = frozenset({Observe.ACTIVATIONS})
 
     def observe(self, layer: PrunableLayer, batch: Batch) -> dict[str, Tensor]:
+        if batch.outputs is None:  # the layer has not run
+            return {}
         outputs = batch.outputs.transpose(0, 1).flatten(1)
         return {"active": (outputs != 0).to(outputs.dtype).mean(1)}
 

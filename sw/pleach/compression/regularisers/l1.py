@@ -26,4 +26,7 @@ class L1(Regulariser):
         check_number(self, "strength", 0, 1)
 
     def penalty(self, model: nn.Module, parameters: Sequence[nn.Parameter]) -> Tensor:
-        return self.strength * sum(p.abs().sum() for p in parameters)
+        total = parameters[0].new_zeros(())
+        for parameter in parameters:
+            total = total + parameter.abs().sum()
+        return self.strength * total
