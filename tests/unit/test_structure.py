@@ -47,9 +47,6 @@ LONGEST = 120
 LONG = {
     "sw/pleach/cycles/model.py: _simulate": "to be taken apart by units",
     "sw/pleach_cli/explore.py: command": "to be taken apart",
-    "hw/pleach_hw/load/entry_decoder.py: elaborate": "to be taken apart",
-    "hw/pleach_hw/load/serial_decoder.py: elaborate": "to be taken apart",
-    "hw/pleach_hw/load/tables.py: elaborate": "to be taken apart",
 }
 
 

@@ -1,13 +1,13 @@
 """From the data words of a layer to its entries: three readers and what joins them."""
 
 from amaranth.hdl import Array, Const, Module, Mux, ResetInserter, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from pleach.engine.words import MAX_CODE_LENGTH, MAX_GAP_LENGTH
 from pleach.format import gaps
 from pleach.numbers import CODEBOOK_MAX
-from pleach_hw.load.buses import ClassWrite, decoder_ports
+from pleach_hw.load.buses import ClassWrite, TableWrite, decoder_ports
 from pleach_hw.load.huffman import BitReader, SymbolReader
 from pleach_hw.primitives.memory import LutRam
 from pleach_hw.queue import Buffer
@@ -20,7 +20,7 @@ class GapClasses(wiring.Component):
 
     Ports:
         clear: strobe, no class is the skip.
-        i: write port of the list.
+        i: write port of the list; it has a cycle for the way.
         number: of a gap code.
         gap_class, extra: what it stands for, and its extra bits.
         skip_number: the number of the skip, or one that no class has.
@@ -43,12 +43,15 @@ class GapClasses(wiring.Component):
         m.submodules.places = places = LutRam(
             shape=data.StructLayout({"gap_class": 5, "extra": 4}), depth=32
         )
+        write = ClassWrite().create(path=("write",))
+        for field in write.signature.members:
+            m.d.sync += getattr(write, field).eq(getattr(self.i, field))
         m.d.comb += [
-            places.write_en.eq(self.i.write),
-            places.write_addr.eq(self.i.number),
-            places.write_data.gap_class.eq(self.i.gap_class),
+            places.write_en.eq(write.write),
+            places.write_addr.eq(write.number),
+            places.write_data.gap_class.eq(write.gap_class),
             places.write_data.extra.eq(
-                Array(Const(int(n), 4) for n in gaps.EXTRA_BITS)[self.i.gap_class]
+                Array(Const(int(n), 4) for n in gaps.EXTRA_BITS)[write.gap_class]
             ),
             places.read_addr.eq(self.number),
             self.gap_class.eq(places.read_data.gap_class),
@@ -56,8 +59,163 @@ class GapClasses(wiring.Component):
         ]
         with m.If(self.clear):
             m.d.sync += self.skip_number.eq(gaps.CLASSES)
-        with m.If(self.i.write & (self.i.gap_class == gaps.SKIP)):
-            m.d.sync += self.skip_number.eq(self.i.number)
+        with m.If(write.write & (write.gap_class == gaps.SKIP)):
+            m.d.sync += self.skip_number.eq(write.number)
+        return m
+
+
+class GapValue(wiring.Component):
+    """From a gap's class and its extra bits to the gap, in two steps.
+
+    Ports:
+        keep: strobe, the first step: `gap_class`, and a `window` of which the first `count` bits
+            are the extra ones.
+        cut: strobe, the second.
+        gap: from the cycle after that on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "keep": In(1),
+                "gap_class": In(5),
+                "window": In(MAX_EXTRA),
+                "count": In(range(MAX_EXTRA + 1)),
+                "cut": In(1),
+                "gap": Out(17),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        window, count = Signal(MAX_EXTRA), Signal.like(self.count)
+        gap_class = Signal(5)
+        extra_bits, base = Signal(MAX_EXTRA), Signal(17)
+        m.d.comb += self.gap.eq(base + extra_bits)
+        with m.If(self.keep):
+            m.d.sync += [
+                window.eq(self.window),
+                count.eq(self.count),
+                gap_class.eq(self.gap_class),
+            ]
+        with m.If(self.cut):
+            m.d.sync += [
+                # The first `count` bits of the window, as a number.
+                extra_bits.eq((window << count)[MAX_EXTRA : 2 * MAX_EXTRA]),
+                base.eq(Array(Const(int(b), 17) for b in gaps.BASE)[gap_class]),
+            ]
+        return m
+
+
+class Readers(wiring.Component):
+    """G, X and C of the specification, and the words that they take, each in its turn.
+
+    Two words are held before a reader takes them. G takes one in another phase than X and C, which
+    take theirs in this order.
+
+    Ports:
+        start: no bits are held; the next words are a layer's.
+        clear: forget both tables; for a write into them in the next cycle it is too late.
+        running: words come in.
+        gap_length, code_length, gap_table, code_table: of the two codes.
+        i: words.
+        reads, gap_find: G reads a symbol, if there is a step; it does.
+        sought: a number of a gap code.
+        gap_number, gap_found: two cycles later; it is the one sought.
+        asks_extra, extra_taken: X wants a word; it takes one.
+        extra_short, extra_window, extra_count, extra_consume: as `BitReader` has them.
+        wants_code, code_find: C reads a symbol, if there is a step; it does.
+        code_number: two cycles later.
+        blocked: C takes no word.
+        ready: whoever asks for a word has one.
+        starved: somebody asks and no word is there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "start": In(1),
+                "clear": In(1),
+                "running": In(1),
+                "gap_length": In(range(MAX_GAP_LENGTH + 1)),
+                "code_length": In(range(MAX_CODE_LENGTH + 1)),
+                "gap_table": In(TableWrite()),
+                "code_table": In(TableWrite()),
+                "i": In(stream.Signature(32)),
+                "reads": In(1),
+                "gap_find": In(1),
+                "sought": In(5),
+                "gap_number": Out(5),
+                "gap_found": Out(1),
+                "asks_extra": In(1),
+                "extra_taken": Out(1),
+                "extra_short": Out(MAX_EXTRA + 1),
+                "extra_window": Out(MAX_EXTRA),
+                "extra_count": In(range(MAX_EXTRA + 1)),
+                "extra_consume": In(1),
+                "wants_code": In(1),
+                "code_find": In(1),
+                "code_number": Out(8),
+                "blocked": In(1),
+                "ready": Out(1),
+                "starved": Out(1),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.gap = gap = SymbolReader(longest=MAX_GAP_LENGTH, size=gaps.CLASSES)
+        m.submodules.extra = extra = BitReader(width=MAX_EXTRA)
+        m.submodules.code = code = SymbolReader(longest=MAX_CODE_LENGTH, size=CODEBOOK_MAX)
+        connect(m, flipped(self.gap_table), gap.table)
+        connect(m, flipped(self.code_table), code.table)
+        words = Buffer(shape=32)
+        m.submodules.words = ResetInserter(self.start)(words)
+        word_valid = words.o.valid
+        m.d.comb += [
+            words.i.payload.eq(self.i.payload),
+            words.i.valid.eq(self.i.valid & self.running),
+            self.i.ready.eq(words.i.ready & self.running),
+            gap.need.eq(self.gap_length),
+            gap.sought.eq(self.sought),
+            gap.find.eq(self.gap_find),
+            self.gap_number.eq(gap.number),
+            self.gap_found.eq(gap.found),
+            extra.count.eq(self.extra_count),
+            extra.consume.eq(self.extra_consume),
+            self.extra_short.eq(extra.short),
+            self.extra_window.eq(extra.window),
+            code.need.eq(self.code_length),
+            code.find.eq(self.code_find),
+            self.code_number.eq(code.number),
+        ]
+        for reader in (gap, extra, code):
+            m.d.comb += [reader.word.eq(words.o.payload), reader.clear.eq(self.start)]
+        for reader in (gap, code):
+            m.d.comb += [reader.word_valid.eq(word_valid), reader.forget.eq(self.clear)]
+
+        # Who asks, in order.
+        asks_gap = self.reads & gap.ask
+        asks_extra = self.asks_extra
+        asks_code = self.wants_code & code.ask
+        takes_gap = asks_gap & word_valid & ~gap.stale
+        takes_extra = asks_extra & word_valid
+        takes_code = asks_code & word_valid & ~code.stale & ~asks_extra
+        m.d.comb += [
+            self.starved.eq((asks_gap | asks_extra | asks_code) & ~word_valid),
+            self.ready.eq(
+                ~(asks_gap & ~takes_gap) & ~(asks_code & ~takes_code) & ~(asks_extra & ~takes_extra)
+            ),
+            extra.take.eq(takes_extra),
+            self.extra_taken.eq(takes_extra),
+            gap.take.eq(takes_gap),
+            gap.mend.eq(asks_gap & word_valid),
+            gap.taken.eq(takes_extra | (takes_code & ~self.blocked)),
+            code.take.eq(takes_code & ~self.blocked),
+            code.mend.eq(asks_code & ~asks_extra & word_valid),
+            code.taken.eq(takes_extra | takes_gap),
+            words.o.ready.eq(takes_gap | takes_extra | (takes_code & ~self.blocked)),
+        ]
         return m
 
 
@@ -92,44 +250,24 @@ class EntryDecoder(wiring.Component):
     def __init__(self, most_entries: int):
         super().__init__(decoder_ports(most_entries))
 
-    def elaborate(self, platform):
+    def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.gap = gap = SymbolReader(longest=MAX_GAP_LENGTH, size=gaps.CLASSES)
-        m.submodules.extra = extra = BitReader(width=MAX_EXTRA)
-        m.submodules.code = code = SymbolReader(longest=MAX_CODE_LENGTH, size=CODEBOOK_MAX)
-        connect(m, flipped(self.gap_table), gap.table)
-        connect(m, flipped(self.code_table), code.table)
+        running = Signal()
+        m.submodules.readers = readers = Readers()
+        m.submodules.classes = classes = GapClasses()
+        m.submodules.value = value = GapValue()
+        connect(m, flipped(self.gap_table), readers.gap_table)
+        connect(m, flipped(self.code_table), readers.code_table)
+        connect(m, flipped(self.classes), classes.i)
+        connect(m, flipped(self.i), readers.i)
         # What goes to many registers has a cycle for the way.
         clear = Signal()
         m.d.sync += clear.eq(self.clear)
-        m.d.comb += [gap.need.eq(self.gap_length), code.need.eq(self.code_length)]
-        m.d.comb += [reader.forget.eq(clear) for reader in (gap, code)]
-
-        m.submodules.classes = classes = GapClasses()
-        m.d.comb += [classes.clear.eq(clear), gap.sought.eq(classes.skip_number)]
-        for field in ("write", "number", "gap_class"):
-            m.d.sync += getattr(classes.i, field).eq(getattr(self.classes, field))
-
-        # The next words.
-        running = Signal()
-        words = Buffer(shape=32)
-        m.submodules.words = ResetInserter(self.start)(words)
-        m.d.comb += [
-            words.i.payload.eq(self.i.payload),
-            words.i.valid.eq(self.i.valid & running),
-            self.i.ready.eq(words.i.ready & running),
-        ]
-        for reader in (gap, extra, code):
-            m.d.comb += [reader.word.eq(words.o.payload), reader.clear.eq(self.start)]
-        for reader in (gap, code):
-            m.d.comb += reader.word_valid.eq(words.o.valid)
 
         # What each stage holds. Where a stage asks for words, what it holds is zero in the other
         # phase, so that whether there is a step takes few gates.
-        phase = Signal()
-        left = Signal.like(
-            self.entries
-        )  # entries whose gap symbol was not read yet, as far as known
+        phase, step = Signal(), Signal()
+        left = Signal.like(self.entries)  # their gap symbols were not read yet, as far as known
         one_less = Signal.like(left)
         # phase 0: G reads a symbol, if the one before is a skip, or is an entry or not known yet
         reads_past_skip, reads_past_entry = Signal(), Signal()
@@ -137,63 +275,47 @@ class EntryDecoder(wiring.Component):
         numbered = Signal()  # phase 0: a gap symbol's code number, to be looked up
         looked_up = Signal()  # phase 1: its class, for X and C
         wants_code, asks_extra = Signal(), Signal()  # phase 1
-        gap_class = Signal(5)
-        extra_count = Signal(range(MAX_EXTRA + 1))
-        found = Signal()  # phase 0: X's window, and C is in a symbol
-        found_skip = Signal()
-        window = Signal(MAX_EXTRA)
-        window_count = Signal.like(extra_count)
-        window_class = Signal(5)
-        known = Signal()  # phase 1: extra bits, code number, and where the class begins
-        known_skip = Signal()
-        extra_bits = Signal(MAX_EXTRA)
-        base = Signal(17)
+        gap_class, extra_count = Signal(5), Signal(range(MAX_EXTRA + 1))
+        found = Signal()  # phase 0: X's window is kept, and C is in a symbol
+        known = Signal()  # phase 1: the gap and the code's number
+        found_skip, known_skip = Signal(), Signal()
 
-        # Who asks, in order.
-        is_entry = numbered & ~gap.found
-        reads = Mux(gap.found, reads_past_skip, reads_past_entry)
-        asks_gap = reads & gap.ask
-        asks_code = wants_code & code.ask
+        is_entry = numbered & ~readers.gap_found
+        reads = Mux(readers.gap_found, reads_past_skip, reads_past_entry)
         # An entry comes every other cycle at most, so one cycle without the last one costs nothing,
         # and what takes it need not say in the same cycle that it does.
         blocked = known & self.o.valid
-        word_valid = words.o.valid
-        takes_gap = asks_gap & word_valid & ~gap.stale
-        takes_extra = asks_extra & word_valid
-        takes_code = asks_code & word_valid & ~code.stale & ~asks_extra
-        step = Signal()
         m.d.comb += [
-            self.starved.eq((asks_gap | asks_extra | asks_code) & ~word_valid),
-            step.eq(
-                running
-                & ~(asks_gap & ~takes_gap)
-                & ~(asks_code & ~takes_code)
-                & ~(asks_extra & ~takes_extra)
-                & ~blocked
-            ),
-            extra.take.eq(takes_extra),
-            gap.take.eq(takes_gap),
-            gap.mend.eq(asks_gap & word_valid),
-            gap.taken.eq(takes_extra | (takes_code & ~blocked)),
-            code.take.eq(takes_code & ~blocked),
-            code.mend.eq(asks_code & ~asks_extra & word_valid),
-            code.taken.eq(takes_extra | takes_gap),
-            words.o.ready.eq(takes_gap | takes_extra | (takes_code & ~blocked)),
+            readers.start.eq(self.start),
+            readers.clear.eq(clear),
+            readers.running.eq(running),
+            readers.gap_length.eq(self.gap_length),
+            readers.code_length.eq(self.code_length),
+            readers.reads.eq(reads),
+            readers.sought.eq(classes.skip_number),
+            readers.asks_extra.eq(asks_extra),
+            readers.extra_count.eq(extra_count),
+            readers.wants_code.eq(wants_code),
+            readers.blocked.eq(blocked),
+            classes.clear.eq(clear),
+            classes.number.eq(readers.gap_number),
+            value.gap_class.eq(gap_class),
+            value.window.eq(readers.extra_window),
+            value.count.eq(extra_count),
+            step.eq(running & readers.ready & ~blocked),
+            self.starved.eq(readers.starved),
+            self.done.eq(~running & ~self.o.valid),
         ]
-        with m.If(takes_extra):
+        with m.If(readers.extra_taken):
             m.d.sync += asks_extra.eq(0)
 
-        m.d.comb += [
-            classes.number.eq(gap.number),
-            extra.count.eq(extra_count),
-        ]
         m.d.sync += one_less.eq(left - 1)
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(step):
             m.d.sync += phase.eq(~phase)
             with m.If(~phase):
-                m.d.comb += gap.find.eq(reads)
+                m.d.comb += [readers.gap_find.eq(reads), value.cut.eq(1)]
                 with m.If(is_entry):
                     m.d.sync += left.eq(one_less)
                 m.d.sync += [
@@ -204,17 +326,15 @@ class EntryDecoder(wiring.Component):
                     wants_code.eq(is_entry),
                     gap_class.eq(classes.gap_class),
                     extra_count.eq(classes.extra),
-                    asks_extra.eq(numbered & extra.short.bit_select(classes.extra, 1)),
+                    asks_extra.eq(numbered & readers.extra_short.bit_select(classes.extra, 1)),
                     known.eq(found),
                     known_skip.eq(found_skip),
-                    # The first `window_count` bits of the window, as a number.
-                    extra_bits.eq((window << window_count)[MAX_EXTRA : 2 * MAX_EXTRA]),
-                    base.eq(Array(Const(int(b), 17) for b in gaps.BASE)[window_class]),
                 ]
             with m.Else():
                 m.d.comb += [
-                    extra.consume.eq(looked_up),
-                    code.find.eq(wants_code),
+                    value.keep.eq(1),
+                    readers.extra_consume.eq(looked_up),
+                    readers.code_find.eq(wants_code),
                 ]
                 goes_on = reading | looked_up
                 more = goes_on & (left != 0)
@@ -227,19 +347,15 @@ class EntryDecoder(wiring.Component):
                     wants_code.eq(0),
                     found.eq(looked_up),
                     found_skip.eq(~wants_code),
-                    window.eq(extra.window),
-                    window_count.eq(extra_count),
-                    window_class.eq(gap_class),
                     known.eq(0),
                 ]
                 with m.If(known):
                     m.d.sync += [
                         self.o.valid.eq(1),
                         self.o.p.skip.eq(known_skip),
-                        self.o.p.code.eq(code.number),
-                        self.o.p.gap.eq(base + extra_bits),
+                        self.o.p.code.eq(readers.code_number),
+                        self.o.p.gap.eq(value.gap),
                     ]
-        m.d.comb += self.done.eq(~running & ~self.o.valid)
 
         with m.If(self.start):
             m.d.sync += [
@@ -250,6 +366,6 @@ class EntryDecoder(wiring.Component):
                 reads_past_entry.eq(self.entries != 0),
                 self.o.valid.eq(0),
             ]
-            held = (reading, numbered, looked_up, wants_code, asks_extra, found, known)
-            m.d.sync += [s.eq(0) for s in held]
+            stages = (reading, numbered, looked_up, wants_code, asks_extra, found, known)
+            m.d.sync += [stage.eq(0) for stage in stages]
         return m

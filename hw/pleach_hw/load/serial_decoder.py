@@ -2,11 +2,11 @@
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from pleach.engine.words import MAX_CODE_LENGTH, MAX_GAP_LENGTH
 from pleach.format import gaps
-from pleach_hw.load.buses import decoder_ports
+from pleach_hw.load.buses import ClassWrite, TableWrite, decoder_ports
 from pleach_hw.load.entry_decoder import MAX_EXTRA
 from pleach_hw.primitives import LutRam
 
@@ -71,13 +71,98 @@ class SerialReader(wiring.Component):
         return m
 
 
+class CodeNumber(wiring.Component):
+    """Finds the number of a canonical code from its bits, one a cycle.
+
+    Of what is written to tables and list only one may come in a cycle; the tables' offsets are not
+    looked at, they come out by the way.
+
+    Ports:
+        gap_table, code_table, classes: what is written into both tables, and into the list.
+        begin, of_weight: strobe, a code begins, of a weight or of a gap.
+        take, bit: strobe, its next bit.
+        complete: with a bit, it is the last one; `number` stands from the next cycle on. A code of
+            no bits has number 0.
+        look_up: show the `gap_class` that has this number, in this cycle.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "gap_table": In(TableWrite()),
+                "code_table": In(TableWrite()),
+                "classes": In(ClassWrite()),
+                "begin": In(1),
+                "of_weight": In(1),
+                "take": In(1),
+                "bit": In(1),
+                "complete": Out(1),
+                "number": Out(8),
+                "look_up": In(1),
+                "gap_class": Out(range(gaps.CLASSES)),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        # A memory for both tables, the bound of each length, and for the list of classes.
+        m.submodules.memory = memory = LutRam(shape=MAX_CODE_LENGTH + 1, depth=64)
+        gap_table, code_table, classes = self.gap_table, self.code_table, self.classes
+        m.d.comb += memory.write_en.eq(gap_table.write | code_table.write | classes.write)
+        with m.If(classes.write):
+            m.d.comb += [
+                memory.write_addr.eq(CLASS_AT | classes.number),
+                memory.write_data.eq(classes.gap_class),
+            ]
+        with m.Elif(code_table.write):
+            m.d.comb += [
+                memory.write_addr.eq(CODE_BOUND_AT | code_table.length),
+                memory.write_data.eq(code_table.upper),
+            ]
+        with m.Else():
+            m.d.comb += [
+                memory.write_addr.eq(gap_table.length),
+                memory.write_data.eq(gap_table.upper),
+            ]
+
+        # `prefix` is the code's number among the words of its length, which `bound` tells from
+        # longer codes, and `offset` + `prefix` its number in the table.
+        of_weight = Signal()
+        length = Signal(range(1, MAX_CODE_LENGTH + 1), init=1)
+        prefix = Signal(MAX_CODE_LENGTH)
+        offset = Signal(8)
+        longer = Cat(self.bit, prefix)
+        bound = memory.read_data
+        m.d.comb += [
+            memory.read_addr.eq(Mux(self.look_up, CLASS_AT | self.number, Cat(length, of_weight))),
+            self.gap_class.eq(memory.read_data),
+            self.complete.eq(longer < bound),
+        ]
+        with m.If(self.take):
+            m.d.sync += [
+                length.eq(length + 1),
+                prefix.eq(longer),
+                offset.eq(offset - bound),
+                self.number.eq(longer + offset),
+            ]
+        with m.If(self.begin):
+            m.d.sync += [
+                of_weight.eq(self.of_weight),
+                length.eq(1),
+                prefix.eq(0),
+                offset.eq(0),
+                self.number.eq(0),
+            ]
+        return m
+
+
 class SerialDecoder(wiring.Component):
     """Does what `EntryDecoder` does with a fifth of its logic, a bit of a code or of a gap in a
     cycle: a step takes eight cycles and one for each of its bits, the gap symbol's, its extra bits'
     and the weight code's.
 
-    Ports are those of `EntryDecoder`. Of what is written to tables and list only one may come in a
-    cycle, `start` only while `done`, and the tables' offsets are not looked at.
+    Ports are those of `EntryDecoder`. `start` may come only while `done`, and for writes into the
+    tables goes what `CodeNumber` says.
     """
 
     def __init__(self, most_entries: int):
@@ -88,40 +173,9 @@ class SerialDecoder(wiring.Component):
         m.submodules.gap = gap = SerialReader(width=MAX_GAP_LENGTH)
         m.submodules.extra = extra = SerialReader(width=MAX_EXTRA)
         m.submodules.code = code = SerialReader(width=MAX_CODE_LENGTH)
-
-        # A memory for both tables, the bound of each length, and for the list of classes.
-        m.submodules.memory = memory = LutRam(shape=MAX_CODE_LENGTH + 1, depth=64)
-        m.d.comb += memory.write_en.eq(
-            self.gap_table.write | self.code_table.write | self.classes.write
-        )
-        with m.If(self.classes.write):
-            m.d.comb += [
-                memory.write_addr.eq(CLASS_AT | self.classes.number),
-                memory.write_data.eq(self.classes.gap_class),
-            ]
-        with m.Elif(self.code_table.write):
-            m.d.comb += [
-                memory.write_addr.eq(CODE_BOUND_AT | self.code_table.length),
-                memory.write_data.eq(self.code_table.upper),
-            ]
-        with m.Else():
-            m.d.comb += [
-                memory.write_addr.eq(self.gap_table.length),
-                memory.write_data.eq(self.gap_table.upper),
-            ]
-
-        # A canonical code bit by bit: `prefix` is its number among the words of its length, which
-        # `bound` tells from longer codes, and `offset` + `prefix` its number in the table.
-        coding = Signal()  # a weight code
-        length = Signal(range(1, MAX_CODE_LENGTH + 1), init=1)
-        prefix = Signal(MAX_CODE_LENGTH)
-        offset = Signal(8)
-        number = Signal(8)
-        bit = Mux(coding, code.bit, gap.bit)
-        longer = Cat(bit, prefix)
-        bound = memory.read_data
-        m.d.comb += memory.read_addr.eq(Cat(length, coding))
-
+        m.submodules.number = number = CodeNumber()
+        for port in ("gap_table", "code_table", "classes"):
+            connect(m, flipped(getattr(self, port)), getattr(number, port))
         left = Signal.like(self.entries)  # entries whose gap symbol was not read yet
         none_left = Signal()
         m.d.sync += none_left.eq(left == 0)
@@ -137,7 +191,7 @@ class SerialDecoder(wiring.Component):
             code.need.eq(self.code_length),
             skip.eq(here_class == gaps.SKIP),
             self.o.p.skip.eq(skip),
-            self.o.p.code.eq(number),
+            self.o.p.code.eq(number.number),
         ]
         for reader in (gap, extra, code):
             m.d.comb += [reader.word.eq(self.i.payload), reader.clear.eq(self.start)]
@@ -155,17 +209,10 @@ class SerialDecoder(wiring.Component):
         def read_code(reader, longest, then):
             """Read the bits of a code, up to its number."""
             with m.If(longest == 0):
-                m.d.sync += number.eq(0)
                 m.next = then
             with m.Else():
-                m.d.comb += reader.shift.eq(1)
-                m.d.sync += [
-                    length.eq(length + 1),
-                    prefix.eq(longer),
-                    offset.eq(offset - bound),
-                    number.eq(longer + offset),
-                ]
-                with m.If(longer < bound):
+                m.d.comb += [reader.shift.eq(1), number.take.eq(1), number.bit.eq(reader.bit)]
+                with m.If(number.complete):
                     m.next = then
 
         with m.FSM():
@@ -177,8 +224,8 @@ class SerialDecoder(wiring.Component):
             with m.State("begin"):  # `none_left` is a cycle old
                 m.next = "step"
             with m.State("step"):
-                m.d.sync += [coming.eq(~none_left), coding.eq(0)]
-                m.d.sync += [length.eq(1), prefix.eq(0), offset.eq(0)]
+                m.d.comb += number.begin.eq(1)
+                m.d.sync += coming.eq(~none_left)
                 m.next = "gap word"
                 with m.If(none_left):
                     m.next = "extra word"
@@ -189,15 +236,15 @@ class SerialDecoder(wiring.Component):
             with m.State("gap"):
                 read_code(gap, self.gap_length, "gap class")
             with m.State("gap class"):
-                m.d.comb += memory.read_addr.eq(CLASS_AT | number)
-                m.d.sync += coming_class.eq(memory.read_data)
-                with m.If(memory.read_data[: len(coming_class)] != gaps.SKIP):
+                m.d.comb += number.look_up.eq(1)
+                m.d.sync += coming_class.eq(number.gap_class)
+                with m.If(number.gap_class != gaps.SKIP):
                     m.d.sync += left.eq(left - 1)
                 m.next = "extra word"
                 with m.If(~here):
                     m.next = "next"
             with m.State("extra word"):
-                m.d.sync += [length.eq(1), prefix.eq(0), offset.eq(0), coding.eq(1)]
+                m.d.comb += [number.begin.eq(1), number.of_weight.eq(1)]
                 take_word(extra, "extra")
             with m.State("extra"):
                 with m.If(extra_left != 0):

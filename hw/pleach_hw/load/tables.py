@@ -204,6 +204,60 @@ class ClassList(wiring.Component):
         return m
 
 
+class CodebookReader(wiring.Component):
+    """Bytes to the values of a codebook, of one byte or of two.
+
+    Ports:
+        start: strobe, a codebook of `size` values begins, which go to `base` and behind it.
+        narrow: they are of one byte.
+        i: the bytes; always ready.
+        o: write port of the PEs' codebooks, a cycle behind.
+        done: with a byte, it is the last one.
+    """
+
+    def __init__(self, config: EngineConfig):
+        super().__init__(
+            {
+                "start": In(1),
+                "size": In(9),
+                "base": In(range(config.codebook + 1)),
+                "narrow": In(1),
+                "i": In(stream.Signature(8)),
+                "o": Out(CodebookBus(config)),
+                "done": Out(1),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        number, last = Signal(range(CODEBOOK_MAX)), Signal(range(CODEBOOK_MAX))
+        high_next = Signal()  # the next byte is a value's last
+        byte = self.i.payload
+        m.d.comb += [
+            self.i.ready.eq(1),
+            self.done.eq(self.i.valid & high_next & (number == last)),
+        ]
+        m.d.sync += [last.eq(self.size - 1), self.o.write.eq(self.i.valid & high_next)]
+        with m.If(self.o.write):
+            m.d.sync += self.o.address.eq(self.o.address + 1)
+        with m.If(self.i.valid):
+            m.d.sync += high_next.eq(~high_next | self.narrow)
+            with m.If(self.narrow | ~high_next):
+                m.d.sync += self.o.value[:8].eq(byte)
+            with m.If(high_next):
+                m.d.sync += [
+                    self.o.value[8:].eq(Mux(self.narrow, byte[7].replicate(8), byte)),
+                    number.eq(number + 1),
+                ]
+        with m.If(self.start):
+            m.d.sync += [
+                number.eq(0),
+                high_next.eq(self.narrow),
+                self.o.address.eq(self.base),
+            ]
+        return m
+
+
 class TableReader(wiring.Component):
     """Reads the tables of a layer that has entries, a byte at a time.
 
@@ -218,6 +272,7 @@ class TableReader(wiring.Component):
     """
 
     def __init__(self, config: EngineConfig):
+        self._config = config
         super().__init__(
             {
                 "start": In(1),
@@ -241,16 +296,15 @@ class TableReader(wiring.Component):
         m.submodules.bytes = bytes_ = ByteReader()
         m.submodules.builder = builder = TableBuilder()
         m.submodules.classes = classes = ClassList()
+        m.submodules.codebook = codebook = CodebookReader(self._config)
         connect(m, flipped(self.i), bytes_.i)
         connect(m, classes.o, flipped(self.classes))
+        connect(m, codebook.o, flipped(self.codebook))
         byte = bytes_.o.payload
         coding_gaps = Signal()  # the table being read: weight codes first, then gap classes
         last_count = Signal()
         no_codes = Signal()  # of the weights: all are the one in the codebook
         bad_gap_table = Signal()
-        number, codebook_last = Signal(range(CODEBOOK_MAX)), Signal(range(CODEBOOK_MAX))
-        have_low = Signal()  # the next byte is a value's last
-        low, high = self.codebook.value[:8], self.codebook.value[8:]
         m.d.comb += [
             builder.size.eq(Mux(coding_gaps, classes.coded, tables.codebook_size)),
             builder.longest.eq(Mux(coding_gaps, tables.gap_length, tables.code_length)),
@@ -259,6 +313,10 @@ class TableReader(wiring.Component):
             self.gap_table.write.eq(builder.o.write & coding_gaps),
             classes.pair.eq(byte),
             bytes_.clear.eq(self.start),
+            codebook.size.eq(tables.codebook_size),
+            codebook.base.eq(self.codebook_base),
+            codebook.narrow.eq(tables.narrow),
+            codebook.i.payload.eq(byte),
         ]
         for table in (self.code_table, self.gap_table):
             m.d.comb += [
@@ -268,16 +326,12 @@ class TableReader(wiring.Component):
             ]
         m.d.sync += [
             builder.start.eq(0),
-            self.codebook.write.eq(0),
             classes.last.eq(tables.gap_classes - 1),
-            codebook_last.eq(tables.codebook_size - 1),
             no_codes.eq(tables.code_length == 0),
             bad_gap_table.eq(
                 classes.incomplete | ((tables.gap_length == 0) & (classes.coded != 1))
             ),
         ]
-        with m.If(self.codebook.write):
-            m.d.sync += self.codebook.address.eq(self.codebook.address + 1)
 
         def fail(error: EngineError) -> None:
             m.d.comb += [self.refuse.eq(1), self.error.eq(error)]
@@ -342,25 +396,13 @@ class TableReader(wiring.Component):
                 with m.If(builder.broken):
                     fail(EngineError.BAD_TABLE)
             with m.State("gap table read"):
-                m.d.sync += [
-                    number.eq(0),
-                    have_low.eq(tables.narrow),
-                    self.codebook.address.eq(self.codebook_base),
-                ]
+                m.d.comb += codebook.start.eq(1)
                 m.next = "codebook"
                 with m.If(bad_gap_table):
                     fail(EngineError.BAD_TABLE)
             with m.State("codebook"), byte_read():
-                m.d.sync += have_low.eq(~have_low | tables.narrow)
-                with m.If(tables.narrow | ~have_low):
-                    m.d.sync += low.eq(byte)
-                with m.If(have_low):
-                    m.d.sync += [
-                        high.eq(Mux(tables.narrow, byte[7].replicate(8), byte)),
-                        self.codebook.write.eq(1),
-                        number.eq(number + 1),
-                    ]
-                    with m.If(number == codebook_last):
-                        m.d.comb += self.done.eq(1)
-                        m.next = "idle"
+                m.d.comb += codebook.i.valid.eq(1)
+                with m.If(codebook.done):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "idle"
         return m
