@@ -157,7 +157,8 @@ def test_each_packet_gets_one_answer(idle, stall):
         "empty load": ([LOAD], EngineError.LENGTH, ()),
         "nor is there a model": ([RUN, 1], NO_MODEL, ()),
     }
-    answers = bench.exchange([packet for packet, _, _ in packets.values()])
+    *answers, status = bench.exchange([*(packet for packet, _, _ in packets.values()), [STATUS]])
+    assert status.status().load_error == EngineError.LENGTH
     for (name, (packet, error, words)), answer in zip(packets.items(), answers, strict=True):
         known = packet[0] & 0xFF if error != EngineError.BAD_COMMAND else 0
         assert (answer.command, answer.error, answer.words) == (known, error, words), name
