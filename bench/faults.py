@@ -9,6 +9,7 @@ refuse with an error of ours, or give a model whose own file says the same.
 """
 
 import argparse
+import json
 import resource
 import time
 import zlib
@@ -19,6 +20,7 @@ import numpy as np
 
 from pleach.engine.words import HEADER_WORDS
 from pleach.errors import FormatError
+from pleach.files import write_whole
 from pleach.format import dumps, loads
 
 MODELS = Path(__file__).parent / "models"
@@ -118,6 +120,7 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="file to write")
     args = parser.parse_args()
     files = sorted((path.read_bytes() for path in MODELS.glob("*.pleach")), key=len)[:2]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -129,6 +132,13 @@ def main() -> None:
         f"{sum(counts.values()):,} damaged files, the slowest {longest * 1000:.0f} ms, peak memory "
         f"grew by {grown:.0f} MB"
     )
+    if args.json:
+        outcomes = [
+            {"damage": kind, "outcome": result, "files": number}
+            for (kind, result), number in sorted(counts.items())
+        ]
+        found = {"files": counts.total(), "slowest_seconds": longest, "grown_mb": grown}
+        write_whole(args.json, json.dumps(found | {"outcomes": outcomes}, indent=2))
 
 
 if __name__ == "__main__":

