@@ -67,7 +67,7 @@ def shared_layer(weights, clusters: int, name: str = "fc6", convolution=None) ->
     centroids, codes = kmeans(values, clusters, initialisation="optimal")
     return CompressedLayer(
         name, matrix.shape[1], len(matrix), False, columns * len(matrix) + rows, codes,
-        np.rint(centroids * 4096), 12, Activation.RELU, 0, 0, convolution,
+        np.rint(centroids * 4096).astype(np.int16), 12, Activation.RELU, 0, 0, convolution,
     )  # fmt: skip
 
 

@@ -29,3 +29,14 @@ def test_a_figure_that_is_changed_by_hand_is_noticed():
     changed = json.loads(json.dumps(records))
     changed["eie"]["found"]["layers"][0]["cycles"] -= 1
     assert results.page(changed) != results.PAGE.read_text()
+
+
+def test_the_readme_says_what_the_page_says():
+    records = _results().read()
+    readme = " ".join((BENCH.parent / "README.md").read_text().split())
+    for row in records["compression"]["found"]:
+        if row["recipe"].endswith("_small"):
+            figures = f"{row['bytes']:,} bytes ({row['ratio']:.1f}×) at {row['error_pct']:.2f} %"
+            assert figures in readme
+    assert f"{records['eie']['found']['geometric_mean']:.3f} times fewer" in readme
+    assert all(row["cycles"] < row["eie_cycles"] for row in records["eie"]["found"]["layers"])
