@@ -66,162 +66,158 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def joined(title: str, *parts: str) -> str:
+    return "\n\n".join((f"## {title}", *parts))
+
+
 def compression(found: list[dict[str, Any]]) -> str:
-    rows = [
-        (
-            row["recipe"], f"{row['error_pct']:.2f} %", f"{row['bytes']:,}", f"{row['ratio']:.1f}×",
-            PUBLISHED[row["recipe"]], f"{row['over_bound']:.3f}",
-            "yes" if row["loader_exact"] else "NO",
-        )
-        for row in found
-    ]  # fmt: skip
-    return "## Compression\n\n" + (
+    text = (
         "The files in `bench/models`, whole, every byte counted, against the original network in "
         "float32, biases included. The error is of MNIST's 10,000 test images, by the fixed-point "
         "reference. The entropy bound is the least that the same weights take in a code of one "
-        "symbol at a time.\n\n"
-    ) + table(
-        ("file", "error", "bytes", "ratio", "best published at about that error",
-         "bytes / entropy bound", "the RTL's loader reads the same weights"),
-        rows,
-    )  # fmt: skip
+        "symbol at a time. In the last column is whether the RTL's loader reads the same weights."
+    )
+    columns = ("file", "error", "bytes", "ratio", "best published at about that error")
+    rows = [
+        (
+            row["recipe"],
+            f"{row['error_pct']:.2f} %",
+            f"{row['bytes']:,}",
+            f"{row['ratio']:.1f}×",
+            PUBLISHED[row["recipe"]],
+            f"{row['over_bound']:.3f}",
+            "yes" if row["loader_exact"] else "NO",
+        )
+        for row in found
+    ]
+    return joined("Compression", text, table((*columns, "bytes / bound", "RTL"), rows))
 
 
 def codec(found: list[dict[str, Any]]) -> str:
+    text = (
+        "Medians, all in one run. Huffman coding is in processor time: ours codes gap classes and "
+        "weight codes, counting and tables included, the others code weight codes alone. The last "
+        "column is our sum of squares over theirs."
+    )
     ours = {row["what"]: row["figure"] for row in found if row["who"] == "pleach"}
     rows = []
     for row in found:
         own = ours.get(row["what"])
         ratio = f"{row['figure'] / own:.2f}" if own else ""
         squares = row.get("sum_of_squares_ours_over_theirs")
-        rows.append(
-            (row["what"], row["who"], f"{row['figure']:,.3f}", row["unit"], ratio,
-             f"{squares:.5f}" if squares else "")
-        )  # fmt: skip
-    return (
-        "## Speed of the software\n\n"
-        + (
-            "Medians, all in one run. Huffman coding is in processor time: ours codes gap classes and "
-            "weight codes, counting and tables included, the others code weight codes alone. The last "
-            "column is our sum of squares over theirs.\n\n"
-        )
-        + table(("work", "who", "figure", "unit", "× pleach", "squares"), rows)
-    )
+        figures = f"{row['figure']:,.3f}", row["unit"], ratio, f"{squares:.5f}" if squares else ""
+        rows.append((row["what"], row["who"], *figures))
+    columns = ("work", "who", "figure", "unit", "× pleach", "squares")
+    return joined("Speed of the software", text, table(columns, rows))
 
 
 def faults(found: dict[str, Any]) -> str:
-    rows = [(row["damage"], row["outcome"], f"{row['files']:,}") for row in found["outcomes"]]
-    return (
-        "## Damaged files\n\n"
-        + (
-            f"{found['files']:,} files, damaged at random, through the software decoder. Each was "
-            "refused with an error of ours, or is a model whose own file says the same; of the latter "
-            "every CRC had been put right. The slowest took "
-            f"{1000 * found['slowest_seconds']:.0f} ms; peak memory grew by {found['grown_mb']:.0f} MB."
-            "\n\n"
-        )
-        + table(("damage", "outcome", "files"), rows)
+    text = (
+        f"{found['files']:,} files, damaged at random, through the software decoder. Each was "
+        "refused with an error of ours, or is a model whose own file says the same; of the latter "
+        "every CRC had been put right. The slowest took "
+        f"{1000 * found['slowest_seconds']:.0f} ms; peak memory grew by {found['grown_mb']:.0f} MB."
     )
+    rows = [(row["damage"], row["outcome"], f"{row['files']:,}") for row in found["outcomes"]]
+    return joined("Damaged files", text, table(("damage", "outcome", "files"), rows))
 
 
 def eie(found: dict[str, Any]) -> str:
-    rows = [
-        (
-            row["layer"], f"{row['nonzero_macs']:,}", f"{row['cycles']:,}",
-            f"{row['predicted_cycles']:,}", f"{row['eie_cycles']:,}",
-            f"{row['eie_cycles'] / row['cycles']:.3f}", f"{row['utilisation']:.3f}",
-            f"{row['memory_bits']:.1f}",
-        )
-        for row in found["layers"]
-    ]  # fmt: skip
-    full = [64 * row["eie_cycles"] / row["nonzero_macs"] for row in found["layers"]]
-    limit = math.exp(sum(map(math.log, full)) / len(full))
-    return "## Cycles: EIE's benchmark\n\n" + (
+    text = (
         "The nine layers of EIE (Han et al., ISCA 2016) at 64 PEs, seeded uniform random patterns "
         "at the densities of its Table III. Cycles are those that the RTL counts on Verilator, "
         "from the first broadcast to the last row requantised; every output is compared with the "
         "reference. EIE's are the actual times of its Table IV at 800 MHz. Utilisation is non-zero "
-        "MACs over PEs times cycles, bits are of PE memory a weight.\n\n"
-    ) + table(
-        ("layer", "non-zero MACs", "cycles", "predicted", "EIE", "EIE / ours", "utilisation",
-         "bits"),
-        rows,
-    ) + (
-        f"\n\nThe geometric mean of EIE / ours is {found['geometric_mean']:.3f}; at full "
-        f"utilisation it would be {limit:.3f}."
-    )  # fmt: skip
+        "MACs over PEs times cycles, bits are of PE memory a weight."
+    )
+    columns = ("layer", "non-zero MACs", "cycles", "predicted", "EIE", "EIE / ours")
+    rows = [
+        (
+            row["layer"],
+            f"{row['nonzero_macs']:,}",
+            f"{row['cycles']:,}",
+            f"{row['predicted_cycles']:,}",
+            f"{row['eie_cycles']:,}",
+            f"{row['eie_cycles'] / row['cycles']:.3f}",
+            f"{row['utilisation']:.3f}",
+            f"{row['memory_bits']:.1f}",
+        )
+        for row in found["layers"]
+    ]
+    full = [64 * row["eie_cycles"] / row["nonzero_macs"] for row in found["layers"]]
+    limit = math.exp(sum(map(math.log, full)) / len(full))
+    mean = (
+        f"The geometric mean of EIE / ours is {found['geometric_mean']:.3f}; at full utilisation "
+        f"it would be {limit:.3f}."
+    )
+    figures = table((*columns, "utilisation", "bits"), rows)
+    return joined("Cycles: EIE's benchmark", text, figures, mean)
 
 
 def lenet(found: dict[str, Any]) -> str:
-    rows = []
-    for row in found["runs"]:
-        engine, parts = row["engine"], row["breakdown"]
-        rows.append(
-            (
-                str(engine["pes"]), str(engine["groups"]), str(engine["lanes"]),
-                f"{row['memory_bits']:.1f}", f"{row['mean_latency_cycles']:.0f}",
-                *(f"{sum(values):.0f}" for values in parts.values()),
-            )
-        )  # fmt: skip
-    names = tuple(found["runs"][0]["breakdown"])
-    return (
-        "## Cycles: LeNet-300-100\n\n"
-        + (
-            f"At {100 * found['kept']:.1f} % of the weights kept, means of 100 MNIST images, by the "
-            "cycle model, which the tests hold equal to the RTL. Latency is from the first input word "
-            "to the last output word; the columns behind it say what the layers' cycles were spent "
-            "on.\n\n"
-        )
-        + table(("PEs", "groups", "lanes", "bits a weight", "latency", *names), rows)
+    text = (
+        f"At {100 * found['kept']:.1f} % of the weights kept, means of 100 MNIST images, by the "
+        "cycle model, which the tests hold equal to the RTL. Latency is from the first input word "
+        "to the last output word; the columns behind it say what the layers' cycles were spent on."
     )
+    rows = [
+        (
+            *(str(row["engine"][name]) for name in ("pes", "groups", "lanes")),
+            f"{row['memory_bits']:.1f}",
+            f"{row['mean_latency_cycles']:.0f}",
+            *(f"{sum(values):.0f}" for values in row["breakdown"].values()),
+        )
+        for row in found["runs"]
+    ]
+    columns = ("PEs", "groups", "lanes", "bits a weight", "latency")
+    spent = tuple(found["runs"][0]["breakdown"])
+    return joined("Cycles: LeNet-300-100", text, table((*columns, *spent), rows))
 
 
 def balance(found: list[dict[str, Any]]) -> str:
+    text = (
+        "A network of 64-256-128-10 on the digits data set at 16 PEs: pruned by magnitude, the "
+        "same with its neurons dealt out to the PEs (`pleach balance`), and pruned to an equal "
+        "share for each PE."
+    )
     rows = [
         (
-            f"{100 * row['density']:.0f} %", row["loads"], f"{row['error']:.2f} %",
-            f"{row['compute_cycles']:.0f}", f"{row['utilisation']:.3f}",
+            f"{100 * row['density']:.0f} %",
+            row["loads"],
+            f"{row['error']:.2f} %",
+            f"{row['compute_cycles']:.0f}",
+            f"{row['utilisation']:.3f}",
         )
         for row in found
-    ]  # fmt: skip
-    return (
-        "## Cycles: even loads\n\n"
-        + (
-            "A network of 64-256-128-10 on the digits data set at 16 PEs: pruned by magnitude, the "
-            "same with its neurons dealt out to the PEs (`pleach balance`), and pruned to an equal "
-            "share for each PE.\n\n"
-        )
-        + table(("kept", "loads", "error", "cycles", "utilisation"), rows)
-    )
+    ]
+    columns = ("kept", "loads", "error", "cycles", "utilisation")
+    return joined("Cycles: even loads", text, table(columns, rows))
 
 
 def timing(found: list[dict[str, Any]]) -> str:
-    sections = []
-    for chip, has in CHIPS.items():
-        rows = []
-        for row in found:
-            if row["chip"] != chip:
-                continue
-            clock, seeds = row["fmax_mhz"], row["clocks_mhz"]
-            rows.append(
-                (
-                    row["design"], str(row["pes"]), *(f"{row[name]:,}" for name in has),
-                    "" if clock is None else f"{clock:.1f}", " ".join(f"{c:.0f}" for c in seeds),
-                )
-            )  # fmt: skip
-        if rows:
-            heads = [f"{name.upper()} of {most:,}" for name, most in has.items()]
-            columns = ("design", "PEs", *heads, "MHz", "seeds")
-            sections.append(f"### {chip}\n\n" + table(columns, rows))
-    return (
-        "## On the chip\n\n"
-        + (
-            "After place and route with the open tools. The clock is the median of the placer seeds. "
-            "Engines of 16 and 64 PEs have room for LeNet-300-100. The dense engine "
-            "(`bench/dense.py`) is bare: int8 weights, no loader, no requantisation.\n\n"
-        )
-        + "\n\n".join(sections)
+    text = (
+        "After place and route with the open tools. The clock is the median of the placer seeds. "
+        "Engines of 16 and 64 PEs have room for LeNet-300-100. The dense engine "
+        "(`bench/dense.py`) is bare: int8 weights, no loader, no requantisation."
     )
+    chips = []
+    for chip, has in CHIPS.items():
+        rows = [
+            (
+                row["design"],
+                str(row["pes"]),
+                *(f"{row[name]:,}" for name in has),
+                "" if row["fmax_mhz"] is None else f"{row['fmax_mhz']:.1f}",
+                " ".join(f"{clock:.0f}" for clock in row["clocks_mhz"]),
+            )
+            for row in found
+            if row["chip"] == chip
+        ]
+        heads = [f"{name.upper()} of {most:,}" for name, most in has.items()]
+        if rows:
+            columns = ("design", "PEs", *heads, "MHz", "seeds")
+            chips.append(f"### {chip}\n\n{table(columns, rows)}")
+    return joined("On the chip", text, *chips)
 
 
 SECTIONS: tuple[Callable[[Any], str], ...] = (
