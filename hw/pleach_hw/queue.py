@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, ShapeLike, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,7 +25,7 @@ class Queue(wiring.Component):
         ValueError: depth not a power of two.
     """
 
-    def __init__(self, *, shape, depth):
+    def __init__(self, *, shape: ShapeLike, depth: int):
         self._shape = shape
         self._depth = operator.index(depth)
         if self._depth < 2 or self._depth & (self._depth - 1):
@@ -38,7 +38,7 @@ class Queue(wiring.Component):
         )
 
     @property
-    def depth(self):
+    def depth(self) -> int:
         return self._depth
 
     def elaborate(self, platform):
@@ -76,7 +76,7 @@ class Buffer(wiring.Component):
         shape: of the payload.
     """
 
-    def __init__(self, *, shape):
+    def __init__(self, *, shape: ShapeLike):
         self._shape = shape
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
 

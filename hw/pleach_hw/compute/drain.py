@@ -53,7 +53,7 @@ class DrainUnit(wiring.Component):
         )
 
     @property
-    def latency(self):
+    def latency(self) -> int:
         """Cycles from `start` to the first vector at the output."""
         return drain_latency(self._config)
 

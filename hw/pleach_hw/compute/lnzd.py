@@ -27,7 +27,7 @@ class NonZeroDetector(wiring.Component):
         depth: vectors that can wait, a power of two.
     """
 
-    def __init__(self, *, lanes=4, column_width=16, depth=16):
+    def __init__(self, *, lanes: int = 4, column_width: int = 16, depth: int = 16):
         self._lanes = operator.index(lanes)
         self._column_width = operator.index(column_width)
         self._depth = operator.index(depth)

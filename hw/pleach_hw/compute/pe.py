@@ -54,11 +54,11 @@ class ProcessingElement(wiring.Component):
         )
 
     @property
-    def drain_latency(self):
+    def drain_latency(self) -> int:
         return 1 + accumulator_latency(self._config)
 
     @property
-    def issue_latency(self):
+    def issue_latency(self) -> int:
         return issue_latency(self._config)
 
     def elaborate(self, platform):

@@ -40,7 +40,7 @@ class PointerRead(wiring.Component):
         )
 
     @property
-    def latency(self):
+    def latency(self) -> int:
         """Cycles from a column to its pointer."""
         return pointer_latency(self._config)
 

@@ -29,7 +29,7 @@ class RequantizeUnit(wiring.Component):
 
     latency = REQUANTIZE
 
-    def __init__(self, *, accumulator_bits):
+    def __init__(self, *, accumulator_bits: int):
         self._bits = operator.index(accumulator_bits)
         if self._bits < 17:
             raise ValueError(f"accumulators must have at least 17 bits, not {self._bits}")

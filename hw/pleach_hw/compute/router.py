@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,7 +12,9 @@ from pleach.engine import EngineConfig
 from pleach_hw.layouts import Sink, Source, column_width, vector_layout
 
 
-def widened(values, mask, column, *, lanes):
+def widened(
+    values: Sequence[Value], mask: Value, column: Value, *, lanes: int
+) -> tuple[list[Value], Value, Value]:
     """Neighbouring activations in their places of a vector of `lanes` lanes.
 
     `column` is a multiple of the number of `values`, of the vector one of `lanes`. Values stand in

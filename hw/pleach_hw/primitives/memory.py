@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Module, ShapeLike, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,7 +12,7 @@ from pleach_hw.primitives import ecp5, ice40
 
 
 class _Ram(wiring.Component):
-    def __init__(self, *, shape, depth):
+    def __init__(self, *, shape: ShapeLike, depth: int):
         self._shape = shape
         self._depth = operator.index(depth)
         if self._depth < 2:
@@ -28,14 +28,14 @@ class _Ram(wiring.Component):
         )
 
     @property
-    def shape(self):
+    def shape(self) -> ShapeLike:
         return self._shape
 
     @property
-    def depth(self):
+    def depth(self) -> int:
         return self._depth
 
-    def _memory(self, m, domain="comb", **attrs):
+    def _memory(self, m: Module, domain: str = "comb", **attrs: int) -> memory.ReadPort:
         """Add the memory with its write port; returns its read port, by default asynchronous."""
         m.submodules.memory = ram = memory.Memory(
             shape=self._shape, depth=self._depth, init=[], attrs=attrs
@@ -76,7 +76,7 @@ class BlockRam(_Ram):
         ValueError: depth below 2, or another latency.
     """
 
-    def __init__(self, *, shape, depth, latency=2, apart=False):
+    def __init__(self, *, shape: ShapeLike, depth: int, latency: int = 2, apart: bool = False):
         super().__init__(shape=shape, depth=depth)
         self._latency = operator.index(latency)
         if self._latency not in (1, 2):
@@ -84,7 +84,7 @@ class BlockRam(_Ram):
         self._apart = apart
 
     @property
-    def latency(self):
+    def latency(self) -> int:
         return self._latency
 
     def elaborate(self, platform):

@@ -31,7 +31,7 @@ class Multiplier(wiring.Component):
 
     latency = MULTIPLIER
 
-    def __init__(self, *, width_a, width_b):
+    def __init__(self, *, width_a: int, width_b: int):
         self._width_a = operator.index(width_a)
         self._width_b = operator.index(width_b)
         if min(self._width_a, self._width_b) < 2:
