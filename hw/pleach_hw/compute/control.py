@@ -11,6 +11,59 @@ from pleach_hw.primitives.delay import delays
 from pleach_hw.primitives.memory import LutRam
 
 
+class PassClock(wiring.Component):
+    """Counts the cycles of each pass, from its first broadcast, or where it has none from the cycle
+    before its drain starts, to its last row requantised, both included. The drain of a pass
+    overlaps with the broadcasts of the next one. Reset leaves what was counted.
+
+    Ports:
+        begin: the columns broadcast from the next cycle on are another pass's.
+        broadcast: a column is.
+        drain: the drain of the pass before starts; in the cycle of `begin`, or without one.
+        done: the drain's last cycle.
+        index: the number of the pass that is drained, at `done`.
+        read: what was counted.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        super().__init__(
+            {
+                "begin": In(1),
+                "broadcast": In(1),
+                "drain": In(1),
+                "done": In(1),
+                "index": In(range(max(2, config.layers))),
+                "read": In(CyclesBus(config)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.ram = ram = LutRam(shape=32, depth=max(8, self._config.layers))
+        cycles, drain_cycles = Signal(32), Signal(32)
+        counting = Signal()
+        m.d.comb += [
+            ram.read_addr.eq(self.read.index),
+            self.read.cycles.eq(ram.read_data),
+            ram.write_addr.eq(self.index),
+            ram.write_data.eq(drain_cycles),
+            ram.write_en.eq(self.done),
+        ]
+        counted = counting | self.broadcast
+        m.d.sync += [
+            counting.eq(counted),
+            cycles.eq(cycles + 1),
+            # A cycle late: when the drain starts, `counting` tells of the pass that it is for.
+            drain_cycles.eq(Mux(self.drain, Mux(counting, cycles, 2), drain_cycles) + 1),
+        ]
+        with m.If(~counted):
+            m.d.sync += cycles.eq(1)
+        with m.If(self.begin):
+            m.d.sync += [counting.eq(0), cycles.eq(1)]
+        return m
+
+
 class ControlUnit(wiring.Component):
     """Broadcasts columns to the PEs and starts the drain of each pass (docs/engine.md).
 
@@ -88,31 +141,17 @@ class ControlUnit(wiring.Component):
         all_issued = Signal()
         m.d.sync += all_issued.eq(issued & ~Cat(recent).any())
 
-        # Cycles since a pass's first broadcast, this one included; and those of the pass that is
-        # drained, which overlaps with the next one's broadcasts.
-        cycles = Signal(32)
-        counting = Signal()
         drains = Signal()  # the drain starts in the next cycle
-        drain_cycles = Signal(32)
         drain_index = Signal.like(index)
-        m.submodules.pass_cycles = pass_cycles = LutRam(shape=32, depth=max(8, config.layers))
+        m.submodules.clock = clock = PassClock(config)
+        wiring.connect(m, wiring.flipped(self.cycles), clock.read)
         m.d.comb += [
-            pass_cycles.read_addr.eq(self.cycles.index),
-            self.cycles.cycles.eq(pass_cycles.read_data),
-            pass_cycles.write_addr.eq(drain_index),
-            pass_cycles.write_data.eq(drain_cycles),
-            pass_cycles.write_en.eq(self.drain.done),
+            clock.broadcast.eq(broadcast),
+            clock.drain.eq(self.drain.start),
+            clock.done.eq(self.drain.done),
+            clock.index.eq(drain_index),
         ]
-        counted = counting | broadcast
-        m.d.sync += [
-            self.drain.start.eq(drains),
-            counting.eq(counted),
-            cycles.eq(cycles + 1),
-            # A cycle late: when the drain starts, `counting` tells of the pass that it is for.
-            drain_cycles.eq(Mux(self.drain.start, Mux(counting, cycles, 2), drain_cycles) + 1),
-        ]
-        with m.If(~counted):
-            m.d.sync += cycles.eq(1)
+        m.d.sync += self.drain.start.eq(drains)
 
         with m.FSM(init="clear"):
             with m.State("clear"):
@@ -128,7 +167,8 @@ class ControlUnit(wiring.Component):
                     m.d.sync += self.busy.eq(1)
                     m.next = "bias"
             with m.State("bias"):
-                m.d.sync += [ended.eq(0), counting.eq(0), cycles.eq(1)]
+                m.d.comb += clock.begin.eq(1)
+                m.d.sync += ended.eq(0)
                 for number, group in enumerate(self.broadcast):
                     mine = current.inputs[:group_bits] == number
                     m.d.sync += [
