@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 
 from pleach.host import run_packet
 from pleach.model import InputType
@@ -77,3 +78,65 @@ def test_outputs(lanes, stall):
     got = transact(OutputPack(lanes=lanes), vectors, len(words), stall=stall)
     assert [bool(word["last"]) for word in got] == [word["last"] for word in words]
     assert [word["data"] for word in got] == [word["data"] for word in words]
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_reset_drops_half_a_word(lanes):
+    """Neither the half of a word nor the place in a vector is left."""
+    dut, reset = OutputPack(lanes=lanes), Signal()
+
+    def vectors(outputs):
+        return [
+            {"values": [*v, *[-1] * (lanes - len(v))], "mask": mask, "column": column, "last": last}
+            for v, mask, column, last in expected_vectors(outputs, lanes)
+        ]
+
+    async def source(ctx):
+        ctx.set(dut.i.payload, vectors([5, 6, 7])[0])
+        ctx.set(dut.i.valid, 1)
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick()  # of one lane a value is held, of four a word of two was taken
+        ctx.set(dut.i.valid, 0)
+        ctx.set(dut.o.ready, 0)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        await send(ctx, dut.i, vectors([1, 2, 3]))
+
+    async def sink(ctx):
+        await ctx.tick().repeat(3)
+        words = await receive(ctx, dut.o, 2, stall=0.3)
+        assert [word["data"] for word in words] == [0x20001, 3]
+
+    simulate(ResetInserter(reset)(dut), source, sink)
+
+
+def test_a_packet_begins_anew():
+    """`start` in the middle of a packet: nothing of it is left."""
+    dut = InputUnpack(lanes=4)
+
+    async def bench(ctx):
+        ctx.set(dut.inputs, 9)
+        ctx.set(dut.o.ready, 1)
+        whole = packet([3, 4, 5])
+        for words in (whole[:2], whole):
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            await send(ctx, dut.i, words)
+        assert ctx.get(dut.done) and not ctx.get(dut.wrong_length)
+        # What comes now is another packet's: it waits until that one begins.
+        ctx.set(dut.i.valid, 1)
+        assert not ctx.get(dut.i.ready) and not ctx.get(dut.o.valid)
+
+    columns = []
+
+    async def watch(ctx):
+        async for _, _, valid, ready, vector in ctx.tick().sample(
+            dut.o.valid, dut.o.ready, dut.o.payload
+        ):
+            if valid and ready:
+                columns.append((vector["column"], vector["last"]))
+
+    simulate(dut, bench, background=[watch])
+    assert columns == [(0, 0), (4, 0), (0, 0), (4, 0), (8, 1)]
