@@ -19,7 +19,7 @@ from pleach_sim.bulk import bulk_verilog, skeleton, write_contents
 from pleach_sim.runner import require, run_cocotb
 
 #: name of the top module and module of the cocotb test
-TOP, JOBS = "engine", "pleach_sim.jobs"
+TOP, JOBS = "engine", "pleach_sim.benches.jobs"
 
 
 @dataclass(frozen=True)

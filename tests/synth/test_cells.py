@@ -17,9 +17,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach_hw.boards import board
-from pleach_hw.build import synth as synth_module
+from pleach_hw.build import tools
 from pleach_hw.build.cache import cached
 from pleach_hw.build.export import to_verilog
+from pleach_hw.build.flows import flow_of
 from pleach_hw.primitives import BlockRam, LutRam, Multiplier
 from pleach_sim.runner import run_cocotb
 
@@ -177,7 +178,7 @@ def gates(designs, family):
     script = f"{models}\ndesign -save models\ndesign -reset\n"
     for name, verilog in designs.items():
         files[f"{name}.v"] = verilog
-        flow = synth_module._FLOWS[family].script.replace("top.v", f"{name}.v")
+        flow = flow_of(family).script.replace("top.v", f"{name}.v")
         script += f"""{flow}
 select top
 write_rtlil -selected {name}.il
@@ -197,9 +198,9 @@ design -reset
         for name, text in files.items():
             (folder / name).write_text(text)
         arguments = ["-q", "-l", "yosys.log", "-s", "script.ys"]
-        synth_module._run(synth_module._YOSYS, arguments, folder, "yosys.log", 300)
+        tools.run_tool(tools.YOSYS, arguments, folder, "yosys.log", 300)
 
-    key = [synth_module._version(synth_module._YOSYS), *files, *files.values()]
+    key = [tools.version(tools.YOSYS), *files, *files.values()]
     folder = cached("gates", key, make)
     return {
         name: ((folder / f"{name}.mapped.v").read_text(), (folder / f"{name}.il").read_text())

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,9 +17,10 @@ from pleach import processes
 from pleach.engine import EngineConfig
 from pleach.errors import CapacityError, ConfigError, ToolError
 from pleach_hw.boards import board, boards
-from pleach_hw.build import synth as synth_module
+from pleach_hw.build import tools
 from pleach_hw.build.cache import cache_folder
 from pleach_hw.build.estimate import check_fits, estimate
+from pleach_hw.build.flows import flow_of
 from pleach_hw.build.synth import synth
 from pleach_hw.compute.pe import ProcessingElement
 from pleach_hw.primitives import BlockRam, Multiplier
@@ -121,7 +122,7 @@ def test_engines_of_the_boards_fit(chip):
 
 def test_a_netlist_too_large_is_refused_before_it_is_placed(monkeypatch):
     synth(Counter(24), route=False)
-    monkeypatch.setattr(synth_module, "_run", no_tool)
+    monkeypatch.setattr(tools, "run_tool", no_tool)
     chip = replace(board("ulx3s-85f"), lut4=20)
     with pytest.raises(CapacityError, match=r"the design does not fit .* \d\d LUT4 of 20; "):
         synth(Counter(24), chip, seed=77)
@@ -149,7 +150,7 @@ def test_half_a_netlist_is_an_error(monkeypatch, new_cache):
         (work / "netlist.json").write_text('{"modules": {')
         return work / log
 
-    monkeypatch.setattr(synth_module, "_run", run)
+    monkeypatch.setattr(tools, "run_tool", run)
     with pytest.raises(ToolError, match="Yosys wrote no valid netlist.json; its log is"):
         synth(Counter(3), route=False)
 
@@ -162,46 +163,121 @@ def test_tools_are_compiled_once_and_never_in_place(monkeypatch, tmp_path):
     run = processes.run
     monkeypatch.setattr(processes, "run", lambda *a, **k: calls.append(a) or run(*a, **k))
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(synth_module._environment, (tool, tool))
+        first, second = pool.map(tools.environment, (tool, tool))
     assert first == second and len(calls) == 1
-    done = run(synth_module._command(tool, ["--help"]), env=first, stderr=subprocess.PIPE)
+    done = run(tools.command(tool, ["--help"]), env=first, stderr=subprocess.PIPE)
     assert b"Preparing" not in done.stderr
     assert not (tmp_path / "user/YoWASP").exists()
     # Another version of the runtime, of the tool or of the processor has a folder of its own.
-    monkeypatch.setattr(synth_module, "_processor", lambda: "another")
-    assert synth_module._environment(tool)["YOWASP_CACHE_DIR"] != first["YOWASP_CACHE_DIR"]
+    monkeypatch.setattr(tools, "processor", lambda: "another")
+    assert tools.environment(tool)["YOWASP_CACHE_DIR"] != first["YOWASP_CACHE_DIR"]
 
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_bus_error_is_tried_once_more_and_named(times, monkeypatch, tmp_path):
     script = f"echo >> tries; test $(wc -l < tries) -gt {times} || kill -BUS $$"
-    monkeypatch.setattr(synth_module, "_command", lambda *_: ["sh", "-c", script])
-    monkeypatch.setattr(synth_module, "_environment", lambda _: {"YOWASP_CACHE_DIR": "there"})
+    monkeypatch.setattr(tools, "command", lambda *_: ["sh", "-c", script])
+    monkeypatch.setattr(tools, "environment", lambda _: {"YOWASP_CACHE_DIR": "there"})
     if times == 1:
-        synth_module._run(synth_module._YOSYS, [], tmp_path, "yosys.log", 9)
+        tools.run_tool(tools.YOSYS, [], tmp_path, "yosys.log", 9)
     else:
         with pytest.raises(ToolError, match="ended with SIGBUS twice: .* log is "):
-            synth_module._run(synth_module._YOSYS, [], tmp_path, "yosys.log", 9)
+            tools.run_tool(tools.YOSYS, [], tmp_path, "yosys.log", 9)
     assert (tmp_path / "tries").read_text() == "\n\n"
-    assert -signal.SIGBUS in synth_module._BUS_ERRORS and 135 in synth_module._BUS_ERRORS
+    assert -signal.SIGBUS in tools.BUS_ERRORS and 135 in tools.BUS_ERRORS
+
+
+class EveryPin(wiring.Component):
+    """A board's top: all inputs that the board has, folded into its serial output."""
+
+    def __init__(self, inputs):
+        self._inputs = sorted(inputs)
+        super().__init__(dict.fromkeys(self._inputs, In(1)) | {"clk": In(1), "uart_tx": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.sync = ClockDomain(reset_less=True)
+        m.d.comb += ClockSignal().eq(self.clk)
+        folded = Signal()
+        m.d.sync += [
+            folded.eq(Cat(getattr(self, name) for name in self._inputs).xor()),
+            self.uart_tx.eq(folded),
+        ]
+        return m
+
+
+def pins_of(chip):
+    return flow_of(chip.family).constraints(chip.constraints)
 
 
 @pytest.mark.parametrize("chip", boards(), ids=lambda chip: chip.name)
-def test_constraints_agree_with_the_board(chip):
-    suffix, pin, clock = {
-        "ecp5": (".lpf", 'LOCATE COMP "clk" SITE "{}";', 'FREQUENCY PORT "clk" {:g} MHZ;'),
-        "iCE40": (".pcf", "set_io clk {}", "set_frequency clk {:g}"),
-    }[chip.family]
-    lines = (CONSTRAINTS / chip.name).with_suffix(suffix).read_text().splitlines()
-    assert chip.device in lines[0]
-    assert pin.format(chip.clock_pin) in lines
-    assert clock.format(chip.clock_mhz) in lines
+def test_chips_and_pins_are_what_the_boards_say(chip):
+    """A top at all of its board's pins, at its clock: nextpnr has the chip and each of the pins."""
+    assert chip.device in chip.constraints.read_text().splitlines()[0]
+    found = pins_of(chip)
+    result = synth(EveryPin(found.sites.keys() - {"clk", "uart_tx"}), chip, top=True)
+    assert result.routed and result.board == chip
+    report = json.loads((result.log.parent / "report.json").read_text())
+    (clock,) = report["fmax"].values()
+    assert clock["constraint"] == pytest.approx(found.clock_mhz, rel=1e-4)
+    for name, kind in flow_of(chip.family).report.items():
+        if name in ("lut4", "bram", "mult", "spram"):
+            assert getattr(chip, name) == report["utilization"][kind]["available"]
 
 
-@pytest.mark.parametrize("chip", boards(), ids=lambda chip: chip.name)
-def test_chips_have_what_the_boards_say(chip):
-    result = synth(Counter(3), chip)
-    there = json.loads((result.log.parent / "report.json").read_text())["utilization"]
-    report = synth_module._FLOWS[chip.family].report
-    for name in {"lut4", "bram", "mult", "spram"} & report.keys():
-        assert getattr(chip, name) == there[report[name]]["available"]
+def test_pins_of_the_boards():
+    """Every file in constraints/ is a board's, and every board has a clock and a serial port."""
+    files = [chip.constraints for chip in boards()]
+    assert {path.name for path in files} == {path.name for path in CONSTRAINTS.iterdir()}
+    for chip in boards():
+        assert {"clk", "uart_rx", "uart_tx"} < pins_of(chip).sites.keys()
+    assert pins_of(board("ulx3s-85f")).sites["uart_rx"] == "M1"
+    assert pins_of(board("icebreaker")).sites["uart_rx"] == "6"
+
+
+def test_a_port_without_a_pin():
+    inputs = pins_of(board("icebreaker")).sites.keys() - {"clk", "uart_tx"}
+    top = EveryPin(inputs | {"led", "button"})
+    with pytest.raises(ConfigError, match="no pin of icebreaker is for button, led: .* uart_rx, "):
+        synth(top, "icebreaker", top=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("set_io clk 35", "# set_io clk 35", "no pin of port clk; write set_io clk SITE and"),
+        ("set_frequency clk 12", "", "no frequency of port clk; "),
+        ("uart_tx 9", "uart_tx 35", "clk and uart_tx are both at 35"),
+    ],
+)
+def test_constraints_that_cannot_be(old, new, words, tmp_path):
+    chip = board("icebreaker")
+    text = chip.constraints.read_text()
+    assert old in text
+    own = tmp_path / "own.pcf"
+    with pytest.raises(ConfigError, match=f"no constraints are in {own}: No such file"):
+        synth(Counter(3), replace(chip, constraints=own))
+    own.write_text(text.replace(old, new))
+    with pytest.raises(ConfigError, match=f"{own}: {words}"):
+        synth(Counter(3), replace(chip, constraints=own))
+
+
+def test_boards_of_a_file(tmp_path):
+    file = tmp_path / "mine.py"
+    text = """from dataclasses import replace
+from pleach_hw.boards import board
+BOARDS = tuple(replace(board("icebreaker"), name=name) for name in ("one", "two"))
+"""
+    file.write_text(text)
+    assert board(f"{file}:two") == replace(board("icebreaker"), name="two")
+    with pytest.raises(ConfigError, match=r"mine.py has 2 boards: say which, as .*mine.py:NAME"):
+        board(str(file))
+    with pytest.raises(ConfigError, match="no board is called 'three' in .*; there are one, two"):
+        board(f"{file}:three")
+    file.write_text(text.replace(', "two"', ","))
+    assert board(str(file)).name == "one"
+    file.write_text("BOARDS = 5")
+    with pytest.raises(ConfigError, match="mine.py: BOARDS is a tuple of "):
+        board(str(file))
+    with pytest.raises(ConfigError, match="none.py cannot be read: No such file"):
+        board(str(tmp_path / "none.py"))

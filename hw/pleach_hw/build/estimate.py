@@ -15,10 +15,10 @@ from amaranth.hdl import Shape
 from pleach.engine import EngineConfig
 from pleach.errors import CapacityError
 from pleach_hw.boards import Board
+from pleach_hw.build.flows import flow_of
 from pleach_hw.compute.arithmetic import LUT_CODEBOOK
 from pleach_hw.compute.pe import ProcessingElement
 from pleach_hw.layouts import block_layout, entry_layout
-from pleach_hw.primitives import ice40
 from pleach_hw.primitives.ecp5 import block_rams
 
 #: the chips that it is for
@@ -54,15 +54,12 @@ def check_fits(config: EngineConfig, chip: Board) -> None:
     text = rtlil.convert(ProcessingElement(config), platform=chip, emit_src=False)
     cells = re.findall(r"^  cell \\(\w+) ", text, re.M)
     memories = re.findall(r"^  memory width (\d+) size (\d+) ", text, re.M)
-    wanted = {
-        "mult": sum(cell in ("MULT18X18D", "SB_MAC16") for cell in cells),
-        "spram": cells.count("SB_SPRAM256KA"),
-        "bram": cells.count("DP16KD"),
-    }
-    if chip.family == "iCE40":
-        # Smaller ones become flip-flops.
-        rams = [(int(size), int(width)) for width, size in memories if int(size) >= 8]
-        wanted["bram"] += sum(ice40.block_rams(*ram) for ram in rams)
+    flow = flow_of(chip.family)
+    wanted = dict.fromkeys(RESOURCES.keys() - {"lut4"}, 0)
+    for cell, resource in flow.cells.items():
+        wanted[resource] += cells.count(cell)
+    if flow.block_rams is not None:
+        wanted["bram"] += sum(flow.block_rams(int(size), int(width)) for width, size in memories)
     wanted = {name: config.pes * number for name, number in wanted.items()}
     if chip.family == FAMILY:
         wanted["lut4"] = round(0.9 * estimate(config)["lut4"])

@@ -1,4 +1,4 @@
-"""cocotb: give a file to `pleach_sim.readback.Readback` and keep every word that comes out."""
+"""cocotb: give a file to `pleach_hw.load.readback.Readback` and keep every word that comes out."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from pleach_sim.readback import VERDICT
+from pleach_hw.load.readback import VERDICT
 from pleach_sim.runner import parameters
 
 

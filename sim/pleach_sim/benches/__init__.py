@@ -1,0 +1,1 @@
+"""The cocotb tests that the library itself runs on an engine or its loader."""
