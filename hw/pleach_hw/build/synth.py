@@ -207,8 +207,8 @@ def _check_ports(netlist: dict[str, Any], constraints: Constraints, chip: Board)
     ]
     if without := [name for name in bits if name not in constraints.sites]:
         raise ConfigError(
-            f"no pin of {chip.name} is for {', '.join(sorted(without))}: {chip.constraints} has those of "
-            f"{', '.join(constraints.sites)}"
+            f"no pin of {chip.name} is for {', '.join(sorted(without))}: {chip.constraints} has "
+            f"those of {', '.join(constraints.sites)}"
         )
 
 
