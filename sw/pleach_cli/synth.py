@@ -12,7 +12,11 @@ from pleach_cli.output import print_json, print_table, progress, say
 
 def command(
     board: Annotated[
-        str, typer.Option(help="Whose chip it is for: ulx3s-25f, -45f or -85f, icebreaker.")
+        str,
+        typer.Option(
+            help="Whose chip it is for: ulx3s-25f, -45f or -85f, icebreaker, or a FILE.py with "
+            "BOARDS of your own."
+        ),
     ] = "ulx3s-85f",
     pes: Pes = None,
     seed: Annotated[int, typer.Option(help="Of the placer.")] = 1,
@@ -43,7 +47,7 @@ def command(
             say(f"network: {network.line}")
         say(chosen.describe())
     with progress("synthesising") as update:
-        result = synth(config, board, seed=seed, progress=update)
+        result = synth(config, chip, seed=seed, progress=update)
     if json:
         print_json(result.as_json() | about | chosen.as_json())
         return
@@ -52,5 +56,5 @@ def command(
         (RESOURCES[name], f"{getattr(result, name):,}", f"{getattr(chip, name):,}", f"{share:.0%}")
         for name, share in result.shares().items()
     ]
-    print_table(f"{config.pes} PEs on {device} ({board})", ("", "used", "of", "share"), rows)
+    print_table(f"{config.pes} PEs on {device} ({chip.name})", ("", "used", "of", "share"), rows)
     say(f"{result.ff:,} flip-flops; ", (f"{result.fmax_mhz:.1f} MHz", "bold"), " after routing")
