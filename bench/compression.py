@@ -11,9 +11,8 @@ images back, trains on the others, prints the error on those kept back and write
 it the network is trained on all 60,000 and the 10,000 test images are looked at once, at the end,
 through the fixed-point reference and the file as it was written.
 
-The dense network is trained once for all recipes that begin with it, and kept in build/: 40 epochs
-of LeNet-300-100 took 247 s on one core of a busy machine, 69 of pruning and sharing it 296 s. The
-same seed gives the same bytes on the same kind of processor.
+The dense network is trained once for all recipes that begin with it, and kept in build/. The same
+seed gives the same bytes on the same kind of processor.
 """
 
 import argparse

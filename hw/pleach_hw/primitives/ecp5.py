@@ -1,7 +1,7 @@
 """Memories and multipliers of the ECP5, their cells instantiated with all their registers.
 
 Yosys infers the same cells, but neither the output register of the RAM nor any of the multiplier's
-(yosys 0.70), and those decide the clock: from a RAM without it data come after 5.8 ns.
+(yosys 0.70), and those decide the clock.
 """
 
 from __future__ import annotations

@@ -255,7 +255,7 @@ def sample_shape(model: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
 
 @contextmanager
 def channels_last(model: nn.Module) -> Iterator[None]:
-    """Let `model` run its convolutions channels last, by a third faster than channels first.
+    """Let `model` run its convolutions channels last, which is the faster way.
 
     The layout of the first convolution's input decides that of all that follows, whatever the
     weights' is; so parametrized weights need nothing. Inputs, outputs and weights stay as they are.
