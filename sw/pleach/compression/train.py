@@ -26,8 +26,8 @@ from pleach.numbers import UINT8_FRACTION
 from pleach.settings import by_layer
 
 # The order of a float sum, and so its last bit, may depend on the count of threads: it is part of
-# the recipe, not of the machine. One, because batches are small: a second thread saves a quarter of
-# the time on an idle machine, and on a busy one the two wait for each other, ten times as long.
+# the recipe, not of the machine. One, because batches are small: on a busy machine two threads
+# mostly wait for each other.
 THREADS = 1
 EVALUATION_BATCH = 4096
 DROPOUTS = tuple(kind for kind in IGNORED if kind is not nn.Identity)

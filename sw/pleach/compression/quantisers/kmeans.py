@@ -5,9 +5,8 @@ step of Lloyd's algorithm is a search for the midpoints between centroids, whate
 values. What is left is a sort, a sum and a pass that assigns the values: three passes over them.
 
 An empty cluster is a value of the codebook that nobody has: one weight far out is enough to leave
-most of them empty where they start even over the range. On Laplace, Student and mixed
-values with 8, 16 and 64 clusters, splitting the worst cluster came within 1.0 to 1.5 times of the
-least sum of squares; giving an empty one the point farthest from its centroid, 1.0 to 60 times.
+most of them empty where they start even over the range. Splitting the worst cluster comes nearer to
+the least sum of squares than giving an empty one the point farthest from its centroid.
 """
 
 from __future__ import annotations
