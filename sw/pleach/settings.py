@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pleach.errors import ConfigError
 
@@ -39,8 +39,9 @@ def from_dict(default: T, table: Mapping[str, Any], where: str = "") -> T:
     """
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where or 'settings '}must be a table, not {table!r}")
-    known = {f.name: getattr(default, f.name) for f in fields(default)}
-    whole = {f.name for f in fields(default) if f.metadata.get("reads_itself")}
+    own = fields(cast(Any, default))
+    known = {f.name: getattr(default, f.name) for f in own}
+    whole = {f.name for f in own if f.metadata.get("reads_itself")}
     # What is no field but a short form of others, an InitVar.
     whole |= inspect.signature(type(default)).parameters.keys() - known.keys()
     for key, value in table.items():

@@ -134,7 +134,7 @@ def _digits() -> Dataset:
     need("sklearn")
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()  # its arrays are attributes at run time
     images = np.minimum(bunch.data * 16, 255).astype(np.uint8)
     labels = bunch.target.astype(np.int64)
     order = np.random.default_rng(0).permutation(len(images))
@@ -156,8 +156,9 @@ def _from_file(name: str, wanted: bool) -> Dataset:
                     f"{name} has no {', '.join(missing)}; it holds {', '.join(file) or 'nothing'}"
                 )
             arrays = {
-                part: _array(f"{name}: {part}", file, part) if part in file else None
+                part: _array(f"{name}: {part}", file, part)
                 for part in images + labels
+                if part in file
             }
     except OSError as error:
         raise DataError(f"{name}: {error.strerror or 'damaged'}") from error
@@ -168,17 +169,16 @@ def _from_file(name: str, wanted: bool) -> Dataset:
     for part in images:
         arrays[part] = _inputs(f"{name}: {part}", arrays[part])
     for part, inputs in zip(labels, images, strict=True):
-        if arrays[part] is not None:
+        if part in arrays:
             arrays[part] = _labels(f"{name}: {part}", arrays[part], len(arrays[inputs]))
     for what, parts in (("images", images), ("labels", labels)):
-        pair = [arrays[part] for part in parts if arrays[part] is not None]
+        pair = [arrays[part] for part in parts if part in arrays]
         if len({(each.dtype, each.shape[1:]) for each in pair}) > 1:
             found = " and ".join(f"{each.dtype} of shape {each.shape}" for each in pair)
             raise DataError(f"{name}: training and test {what} differ in type or shape: {found}")
     shape = arrays["train_images"].shape[1:]
-    for part in images:
-        arrays[part] = arrays[part].reshape(len(arrays[part]), -1)
-    return Dataset(name=name, shape=shape, **arrays)
+    train, test = (arrays[part].reshape(len(arrays[part]), -1) for part in images)
+    return Dataset(name, train, arrays.get(labels[0]), test, arrays.get(labels[1]), shape)
 
 
 def _array(where: str, file: Mapping[str, np.ndarray], part: str) -> np.ndarray:

@@ -203,7 +203,8 @@ def _from_npm() -> dict[str, bytes]:
         if tarball is None:
             raise OSError("npm left no tarball")
         with tarfile.open(tarball) as tar:
-            return {name: tar.extractfile(f"package/data/{name}").read(LARGEST) for name in FILES}
+            members = {name: tar.extractfile(f"package/data/{name}") for name in FILES}
+            return {name: file.read(LARGEST) for name, file in members.items() if file}
 
 
 def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
