@@ -67,8 +67,8 @@ class BlockRam(_Ram):
     Args:
         shape: of a word.
         depth: words, at least 2.
-        latency: 2 with the RAM's output register, 1 without. From the RAM alone data come late after
-            the clock.
+        latency: 2 with the RAM's output register, 1 without. From the RAM alone data come
+            late after the clock.
         apart: nothing is read in a cycle of a write, so that one port serves both. What such a
             cycle reads is undefined at every address then.
 
