@@ -27,7 +27,7 @@ from threading import Lock
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("mutants.toml")
 RESULTS = ROOT / "build" / "mutants.json"
-LEFT_OUT = (".git", ".venv", "build", "__pycache__", ".hypothesis", ".pytest_cache", ".ruff_cache")
+LEFT_OUT = (".git", ".venv", "__pycache__", ".hypothesis", ".pytest_cache", ".ruff_cache")
 LIMIT = 900  # seconds for the tests of one mutant
 SURVIVED = "SURVIVED"
 # The same examples each time, and none made smaller: that may take hours where a mutant hangs.
@@ -83,13 +83,19 @@ def read_list() -> list[Mutant]:
     return [Mutant(**entry | {"tests": tuple(entry.get("tests", ()))}) for entry in entries]
 
 
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """What a copy does without: `LEFT_OUT`, and what was built, which is at the top only."""
+    built = {"build"} if Path(folder) == ROOT else set()
+    return shutil.ignore_patterns(*LEFT_OUT)(folder, names) | built
+
+
 class Tree:
     """A copy of the tree in which tests run; one mutant at a time."""
 
     def __init__(self, folder: Path):
         self.root = folder
         self._changes = 0
-        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
+        shutil.copytree(ROOT, folder, ignore=_left_out, symlinks=True)
         path = os.pathsep.join(str(folder / part) for part in ("sw", "hw", "sim"))
         self._env = os.environ | {
             "PYTHONPATH": path,
