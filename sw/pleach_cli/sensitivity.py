@@ -50,7 +50,7 @@ def command(
     from dataclasses import asdict
 
     from pleach.compression import sensitivity as scan
-    from pleach.compression.sensitivity import plot as draw
+    from pleach.compression.scan import plot as draw
     from pleach.compression.train import predict
     from pleach.metrics import for_targets
     from pleach.models import layers_of

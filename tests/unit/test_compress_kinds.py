@@ -426,6 +426,10 @@ def test_a_regulariser_of_ones_own():
     class Rounding(Regulariser):
         grid: float = 0.25
 
+        def begin(self, model):
+            begun.append(model)
+            return replace(self, grid=2 * self.grid)
+
         def after_epoch(self, model):
             for parameter in model.parameters():
                 parameter.copy_((parameter / self.grid).round() * self.grid)
@@ -434,9 +438,9 @@ def test_a_regulariser_of_ones_own():
             seen.append(len(parameters))
             return parameters[0].sum() * 0
 
-    seen, model = [], mlp([6, 8, 2])
-    train(model, X, Y, replace(ONCE, regularisers=[{"kind": "rounding", "grid": 0.5}]))
-    assert seen == [4] * 8  # steps
+    seen, begun, model = [], [], mlp([6, 8, 2])
+    train(model, X, Y, replace(ONCE, regularisers=[{"kind": "rounding", "grid": 0.25}]))
+    assert seen == [4] * 8 and begun == [model]  # steps, trainings
     assert torch.equal(model.fc1.weight, (model.fc1.weight * 2).round() / 2)
 
 

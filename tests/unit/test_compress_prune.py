@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pleach.compression import PruneConfig, ShareConfig, prune_, reassign_, share_
-from pleach.compression.sensitivity import Sensitivity
+from pleach.compression.scan import Sensitivity
 
 
 def line(values) -> nn.Sequential:

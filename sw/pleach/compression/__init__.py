@@ -11,7 +11,7 @@ from pleach.compression.prune import prune_
 from pleach.compression.quantisers.kmeans import kmeans
 from pleach.compression.recipe import lenet_recipe
 from pleach.compression.remove import remove_neurons_
-from pleach.compression.sensitivity import Sensitivity, sensitivity
+from pleach.compression.scan import Sensitivity, sensitivity
 from pleach.compression.share import reassign_, share_
 from pleach.compression.step import Context, Plan, Step
 from pleach.compression.steps import Factorise, Prune, Share, factorise_

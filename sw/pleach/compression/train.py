@@ -211,7 +211,8 @@ def _epochs(
 ) -> None:
     """Train `parameters`: the loop over epochs and steps."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer, penalties = _optimizer(parameters, config), config.penalties
+    optimizer = _optimizer(parameters, config)
+    penalties = [each.begin(model) for each in config.penalties]
     count = len(samples.inputs)
     steps = math.ceil(count / config.batch_size)
     with (

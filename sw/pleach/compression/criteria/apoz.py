@@ -43,4 +43,6 @@ class ActiveShare(Criterion):
 
     def check(self, stage: PruningStage) -> None:
         if stage.granularity.kind != "channel":
-            raise ConfigError("PruneConfig.criterion = 'apoz' ranks channels: set granularity")
+            raise ConfigError(
+                "PruneConfig.criterion = 'apoz' ranks channels: set granularity = 'channel'"
+            )

@@ -27,6 +27,11 @@ class Regulariser(ABC):
         """The weight decay that the optimiser is given for it."""
         return 0.0
 
+    def begin(self, model: nn.Module) -> Regulariser:
+        """What a training goes on with: itself, or, of a regulariser that remembers something from
+        step to step (a dual variable, a running mean), an object that does."""
+        return self
+
     def penalty(self, model: nn.Module, parameters: Sequence[nn.Parameter]) -> Tensor | None:
         """What is added to the loss of a step, a scalar; None: nothing.
 
