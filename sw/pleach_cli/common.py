@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pleach.numbers import PES_MAX
-from pleach_cli.output import print_table
+from pleach_cli.output import print_table, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,9 +25,38 @@ if TYPE_CHECKING:
 ModelFile = Annotated[
     Path, typer.Argument(help="A .pleach file.", exists=True, dir_okay=False, metavar="FILE")
 ]
-Checkpoint = Annotated[
-    Path,
-    typer.Argument(help="State dict: .safetensors or torch's.", exists=True, dir_okay=False),
+
+
+def _network(text: str) -> Path | str:
+    """A checkpoint's path, or the name of what makes a network in Python."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        return path
+    if ":" in text:
+        return text
+    raise typer.BadParameter(
+        f"{text} is a folder" if path.is_dir() else f"the file {text} does not exist"
+    )
+
+
+Network = Annotated[
+    Any,
+    typer.Argument(
+        help="State dict, .safetensors or torch's; or package.module:function, a function or class "
+        "of yours that makes the network when it is called.",
+        metavar="CHECKPOINT|MODULE:FUNCTION",
+        parser=_network,
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        help="Checkpoint for the network that MODULE:FUNCTION makes, under its own names; without, "
+        "it has to be trained as it is made.",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+    ),
 ]
 
 
@@ -281,28 +310,39 @@ KNOWN = {784: "mnist", 64: "digits"}
 
 
 def network_for(
-    checkpoint: Path,
+    source: Path | str,
+    weights: Path | None,
     order: str | None,
     activation: str | None,
     dataset: str | None,
     scale: str | None = None,
     mean: str | None = None,
     std: str | None = None,
-) -> tuple[nn.Sequential, Dataset]:
-    """The network in a checkpoint and the data that it is trained or measured on, which have to be
-    given; the network takes their inputs as they are stored.
+) -> tuple[nn.Module, Dataset]:
+    """The network in a checkpoint, or from Python, and the data that it is trained or measured on,
+    which have to be given; the network takes their inputs as they are stored.
 
     Raises:
-        ConfigError: no data set, or what `pleach.models.fold_inputs` refuses.
-        DataError, ModelError: as `pleach.models.read_network`, `pleach.data.load` and
-            `pleach.models.fold_inputs`, or they do not fit each other.
+        ConfigError: no data set, options that do not go together, or what `pleach.models.Factory`
+            or `pleach.models.fold_inputs` refuses.
+        DataError, ModelError: as `pleach.models.read_network`, `pleach.models.Factory`,
+            `pleach.data.load` and `pleach.models.fold_inputs`, or they do not fit each other.
     """
     from pleach import data
     from pleach.errors import ConfigError
-    from pleach.models import fold_inputs, layers_of, read_network
+    from pleach.models import Factory, fold_inputs, layers_of, read_network
 
-    names = None if order is None else [name.strip() for name in order.split(",")]
-    model = read_network(checkpoint, order=names, activation=activation)
+    if isinstance(source, str):
+        if order is not None or activation is not None:
+            raise ConfigError(
+                f"{source} says itself how it runs: it goes with neither --order nor --activation"
+            )
+        model = Factory.parse(source).build(weights)
+    else:
+        if weights is not None:
+            raise ConfigError(f"--weights is for a network from Python; {source} has its own")
+        names = None if order is None else [name.strip() for name in order.split(",")]
+        model = read_network(source, order=names, activation=activation)
     if dataset is None:
         raise ConfigError(
             f"give --dataset: {', '.join(KNOWN.values())} or your own .npz file; what a network "
@@ -320,6 +360,13 @@ def network_for(
         model = fold_inputs(model, kind=found.train_images.dtype, shape=found.shape, **given)
         found = replace(found, seen=_seen(given, scale, found.scaling))
     return model, found
+
+
+def say_made(source: Path | str, weights: Path | None) -> None:
+    """Say how a network from Python was made; nothing of one out of a checkpoint."""
+    if isinstance(source, str):
+        having = "as it makes it" if weights is None else f"weights of {weights}"
+        say(f"made by: {source} called, in {Path.cwd()} or installed; {having}")
 
 
 def shaped(found: Dataset, inputs: np.ndarray) -> np.ndarray:

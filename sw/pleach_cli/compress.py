@@ -14,19 +14,21 @@ import typer
 from pleach.numbers import CODEBOOK_MAX
 from pleach_cli.common import (
     ActivationOption,
-    Checkpoint,
     GivenDataset,
     Json,
     Loss,
     Mean,
+    Network,
     Order,
     Scale,
     Std,
+    Weights,
     labels_as,
     layer_table,
     line_of,
     network_for,
     output_option,
+    say_made,
     shaped,
 )
 from pleach_cli.output import print_json, print_table, progress, say
@@ -42,9 +44,10 @@ DEAR, DEAR_SHARE = 5.0, 0.25
 
 
 def command(
-    checkpoint: Checkpoint,
+    network: Network,
     output: Annotated[Path, output_option("Bitstream to write.")] = Path("model.pleach"),
     dataset: GivenDataset = None,
+    weights: Weights = None,
     order: Order = None,
     activation: ActivationOption = None,
     scale: Scale = None,
@@ -112,10 +115,14 @@ def command(
     """Prune, share, fine-tune and code a trained network into one bitstream.
 
     A network of Linear and Conv2d layers that pleach.models.save_checkpoint or pleach train wrote;
-    from any other file Linear layers, or LeNet-5. The training inputs retrain the network, the test
+    from any other file Linear layers, or LeNet-5. Or a torch module of your own, which a function
+    or class in a Python file makes: its name is package.module:function, the current folder is
+    looked into, and --weights has its checkpoint. The training inputs retrain the network, the test
     inputs only measure it.
 
     Example: [bold]pleach compress digits.safetensors --dataset digits -o digits.pleach[/bold]
+
+    [bold]pleach compress mynet:make --weights mynet.pt --dataset mine.npz[/bold]
     """
     from pleach.compression import CompressConfig
     from pleach.errors import TrainingError
@@ -126,10 +133,11 @@ def command(
         settings, seed=seed, density=density, epochs=epochs, clusters=clusters, as_is=as_is,
         output_scale=output_scale,
     )  # fmt: skip
-    model, found = network_for(checkpoint, order, activation, dataset, scale, mean, std)
+    model, found = network_for(network, weights, order, activation, dataset, scale, mean, std)
     found = labels_as(found, layers_of(model, found.shape)[-1].values_out, loss)
     about = {"network": line_of(model, found), "data": found.as_json()}
     if not json:
+        say_made(network, weights)
         say(f"network: {about['network']}")
         say(f"data: {found.describe()}")
     stages = []

@@ -8,26 +8,29 @@ import typer
 
 from pleach_cli.common import (
     ActivationOption,
-    Checkpoint,
     GivenDataset,
     Json,
     Loss,
     Mean,
+    Network,
     Order,
     Plot,
     Scale,
     Std,
+    Weights,
     labels_as,
     line_of,
     network_for,
+    say_made,
     shaped,
 )
 from pleach_cli.output import print_json, print_table, progress, say
 
 
 def command(
-    checkpoint: Checkpoint,
+    network: Network,
     dataset: GivenDataset = None,
+    weights: Weights = None,
     order: Order = None,
     activation: ActivationOption = None,
     scale: Scale = None,
@@ -55,9 +58,9 @@ def command(
     from pleach.metrics import for_targets
     from pleach.models import layers_of
 
-    model, found = network_for(checkpoint, order, activation, dataset, scale, mean, std)
+    model, found = network_for(network, weights, order, activation, dataset, scale, mean, std)
     found = labels_as(found, layers_of(model, found.shape)[-1].values_out, loss)
-    network = line_of(model, found)
+    line = line_of(model, found)
     inputs, labels = shaped(found, found.train_images[-images:]), found.train_labels[-images:]
     outputs = predict(model, inputs).numpy()
     metric = for_targets(labels, outputs.shape[1], loss)
@@ -71,7 +74,7 @@ def command(
     if json:
         print_json(
             {
-                "network": network,
+                "network": line,
                 "data": found.as_json(),
                 "metric": metric.name,
                 f"dense_{metric.name}": dense,
@@ -79,7 +82,8 @@ def command(
             }
         )
         return
-    say(f"network: {network}")
+    say_made(network, weights)
+    say(f"network: {line}")
     say(f"data: {found.describe()}")
     shown = "{:.2f}".format if metric.unit else "{:.4g}".format
     print_table(

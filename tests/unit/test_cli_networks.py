@@ -121,10 +121,10 @@ def test_the_data_line_says_what_the_network_saw(tmp_path):
         ((None, "1,2", "3"), "seen as (value − (1, 2)) / 3"),  # one a channel
         ((None, None, "0.5"), "seen as value / 0.5"),
     ):
-        found = network_for(path, None, None, str(data), *options)[1]
+        found = network_for(path, None, None, None, str(data), *options)[1]
         assert f"float32, {seen}, 2 classes" in found.describe()
     with pytest.raises(ModelError, match="must have 1 or 18, one a feature or 2, one a channel"):
-        network_for(path, None, None, str(data), None, "1,2,3")
+        network_for(path, None, None, None, str(data), None, "1,2,3")
 
 
 def test_labels_that_the_network_cannot_give():

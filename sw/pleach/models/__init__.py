@@ -13,6 +13,7 @@ from pleach.models.checkpoint import (
     save_checkpoint,
     save_state_dict,
 )
+from pleach.models.factory import Factory
 from pleach.models.fold import fold_inputs
 from pleach.models.layers import (
     Layer,
@@ -27,6 +28,7 @@ from pleach.models.layers import (
 from pleach.models.networks import lenet_5, lenet_300_100, mlp
 
 __all__ = [
+    "Factory",
     "Layer",
     "Parametrization",
     "channels_last",

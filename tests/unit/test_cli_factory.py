@@ -1,0 +1,75 @@
+"""A network that the user's own Python code makes, given to the commands."""
+
+import json
+import sys
+
+import pytest
+
+OWN = """
+from torch import nn
+from pleach.models import mlp
+
+def make():
+    return mlp([64, 24, 20, 10])
+
+class Other(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(64, 10))
+
+class nets:
+    trained = Other()
+
+def fails():
+    return undefined
+
+def text():
+    return "no network"
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder with a Python file of networks, the current one; its module's name."""
+    name = f"own_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    yield name
+    sys.modules.pop(name, None)
+
+
+def test_compress_a_network_from_python(own, digits, pleach):
+    """The same network, whether Python or the checkpoint says how it is made."""
+    folder, _, _ = digits
+    call = ("--dataset", "digits", "--clusters", 16, "--as-is", "-o")
+    given = (f"{own}:make", "--weights", folder / "net.safetensors")
+    text, _ = pleach("compress", *given, *call, "own.pleach")
+    assert text.startswith(f"made by: {own}:make called, in ") and "weights of " in text
+    assert "\nnetwork: 64 – 24 " in text or "\nnetwork: " in text
+    pleach("compress", folder / "net.safetensors", *call, "file.pleach")
+    with open("own.pleach", "rb") as one, open("file.pleach", "rb") as other:
+        assert one.read() == other.read()
+    scan = ("sensitivity", *given, "--dataset", "digits", "--images", 100, "--json")
+    assert len(json.loads(pleach(*scan)[0])["layers"]) == 3
+    assert own not in sys.path
+
+
+@pytest.mark.parametrize(
+    ("what", "more", "code", "says"),
+    [
+        ("nowhere.at.all:make", [], 2, "there is no module 'nowhere', neither in"),
+        ("{own}:mke", [], 2, "has no attribute 'mke'"),
+        ("{own}:fails", [], 1, "raises NameError: name 'undefined' is not defined"),
+        ("{own}:text", [], 1, "gives str, must be a torch nn.Module"),
+        ("{own}:make", ["--order", "fc1"], 2, "neither --order nor --activation"),
+        ("{own}:nets.trained", ["--weights", "{net}"], 1, "is no checkpoint of {own}:nets.trained"),
+        ("{net}", ["--weights", "{net}"], 2, "--weights is for a network from Python"),
+        ("{own}:1", [], 2, "is package.module:function, not"),
+        ("missing.pt", [], 2, "does not exist"),
+    ],
+)
+def test_mistakes(what, more, code, says, own, digits, pleach):
+    folder, _, _ = digits
+    names = {"own": own, "net": folder / "net.safetensors"}
+    given = [text.format(**names) for text in (what, *more)]
+    _, said = pleach("compress", *given, "--dataset", "digits", code=code)
+    assert says.format(**names) in " ".join(said.replace("│", " ").split())
