@@ -44,7 +44,7 @@ class EngineBench:
             side.log.setLevel("ERROR")
         self.waits = dict.fromkeys(("idle", "refused", "stalled"), 0)
         self._counting = None
-        self.accepted = self.answered = self.latency = None
+        self.accepted = self.answered = self.latency = 0
         self._step = get_sim_steps(PERIOD_NS, "ns")
 
     @classmethod

