@@ -146,7 +146,7 @@ def run_cocotb(
         environment = {
             PARAMETERS: str(here / "parameters.json"),
             RESULTS: str(results),
-            # By default cocotb compiles all that is imported anew, numpy too: over a second a run.
+            # By default cocotb compiles all that is imported anew in each run, numpy too.
             "COCOTB_REWRITE_ASSERTION_FILES": f"{module.rpartition('.')[2]}.py",
         }
         # What was built by links finds the libraries here.

@@ -1,8 +1,7 @@
 """What an engine takes of a chip, estimated without synthesis.
 
 Block RAMs and multipliers are counted from the memories' shapes. LUT4 are fitted to the ECP5
-netlists of `bench/timing.py`, within a twentieth of them at 1, 4, 16 and 64 PEs; placing adds about
-a sixth. `pleach synth` has the real figures.
+netlists of `bench/timing.py`; placing adds to them. `pleach synth` has the real figures.
 """
 
 from __future__ import annotations

@@ -83,12 +83,12 @@ def to_verilog(component: wiring.Component, name: str = "top", platform=None) ->
     if done.returncode:
         raise ToolError(f"Yosys could not export {name!r} as Verilog: {done.stderr.strip()}")
     number = itertools.count()
-    # Loops in their place make the text of an engine a third as long.
+    # Loops in their place make the text of an engine much shorter.
     return _ZEROS.sub(lambda m: _LOOP.format(number=next(number), **m.groupdict()), done.stdout)
 
 
 def engine_verilog(config: EngineConfig, platform=None) -> str:
-    """Verilog of an engine, module ``engine``; cached, because a large one takes half a minute.
+    """Verilog of an engine, module ``engine``; cached, because a large one takes long.
 
     Raises as `to_verilog`.
     """

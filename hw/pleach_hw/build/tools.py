@@ -50,7 +50,7 @@ def command(tool: tuple[str, str], arguments: list[str]) -> list[str]:
 
 
 def environment(tool: tuple[str, str]) -> dict[str, str]:
-    """Environment in which a tool finds itself compiled; compiles it, up to a minute, once.
+    """Environment in which a tool finds itself compiled; compiles it once, which takes long.
 
     The tools' own cache is one for all their versions, and is written in place: a tool that runs
     while another one renews it dies.

@@ -11,7 +11,7 @@ def _block_rams(words: int, width: int) -> int:
 
 FLOW = Flow(
     family="iCE40",
-    # Logic cells are what runs out: `abc` takes a thirtieth fewer than `synth_ice40` by itself.
+    # Logic cells are what runs out: `abc` takes fewer than `synth_ice40` by itself.
     # Without -dsp, which takes the registers of multipliers instantiated away (yosys 0.70).
     script="""\
 read_verilog top.v
