@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from pleach.errors import NotInstalledError
 
-#: Modules that each extra of pyproject.toml brings, besides numpy, scipy and numba.
+#: Modules that each extra of pyproject.toml brings, besides what pleach needs itself.
 EXTRAS = {
     "cli": ("typer", "rich", "platformdirs"),
     "train": ("torch", "safetensors", "sklearn"),

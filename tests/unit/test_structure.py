@@ -45,7 +45,6 @@ TORCH = ("pleach.models", "pleach.compression", "pleach_cli")
 LONGEST = 120
 #: Functions that are longer, and why.
 LONG = {
-    "sw/pleach/cycles/model.py: _simulate": "to be taken apart by units",
     "sw/pleach_cli/explore.py: command": "to be taken apart",
 }
 

@@ -71,7 +71,7 @@ def resources() -> str:
 
 def status() -> str:
     """The words of an answer to STATUS."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for number, word in enumerate(STATUS_WORDS):
         low = 0
         for name, width in word.fields.items():
@@ -100,8 +100,9 @@ def latencies() -> str:
     rows = []
     for what, latency in LATENCIES.items():
         cycles = latency(engine)
-        more = [latency(replace(engine, **{name: 2})) - cycles for name in ("block", "groups")]
-        rows.append((what, cycles, latency(replace(engine, ram_latency=1)), *more))
+        early = latency(replace(engine, ram_latency=1))
+        blocks, groups = replace(engine, block=2), replace(engine, groups=2)
+        rows.append((what, cycles, early, latency(blocks) - cycles, latency(groups) - cycles))
     heads = ("from", "`ram_latency` 2", "`ram_latency` 1", "`block` > 1 adds")
     return table((*heads, "each doubling of `groups` adds"), rows)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pleach.compression.checks import check_integer, check_number
 from pleach.compression.factorise import Factoriser, PrunableLayer, factoriser
+from pleach.numbers import SIZE_MAX
 
 
 @factoriser("svd")
@@ -29,7 +30,7 @@ class Svd(Factoriser):
     def __post_init__(self):
         check_number(self, "energy", 0, 1)
         if self.rank is not None:
-            check_integer(self, "rank", 1, 65535)
+            check_integer(self, "rank", 1, SIZE_MAX)
 
     def factors(self, layer: PrunableLayer) -> nn.Sequential | None:
         if not isinstance(layer.module, nn.Linear):
