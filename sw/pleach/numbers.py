@@ -40,3 +40,8 @@ STRIDE_MAX = PADDING_MAX = POOL_MAX = 15
 
 #: processing elements of an engine, and the groups that they fall into
 PES_MAX, PE_GROUPS_MAX = 64, 8
+
+#: nodes of a network that is no chain, and sources of one
+NODES_MAX, SOURCES_MAX = 1024, 255
+#: left shift that brings an input of a sum to the finest fraction among them
+LIFT_MAX = 31

@@ -330,7 +330,7 @@ def network_for(
     """
     from pleach import data
     from pleach.errors import ConfigError
-    from pleach.models import Factory, fold_inputs, layers_of, read_network
+    from pleach.models import Factory, fold_inputs, graph_of, read_network
 
     if isinstance(source, str):
         if order is not None or activation is not None:
@@ -349,8 +349,8 @@ def network_for(
             "is trained on is not guessed"
         )
     found = data.load(dataset)
-    layers = layers_of(model, found.shape)
-    check_fits(found, layers[0].values_in, layers[-1].values_out)
+    graph = graph_of(model, found.shape)
+    check_fits(found, graph.inputs, graph.outputs)
     given = {
         name: _numbers(name, text)
         for name, text in (("scale", scale), ("mean", mean), ("std", std))
@@ -377,10 +377,9 @@ def shaped(found: Dataset, inputs: np.ndarray) -> np.ndarray:
 def line_of(model: nn.Module, found: Dataset) -> str:
     """A torch network on one line."""
     from pleach.model import network_line
-    from pleach.models import layers_of
+    from pleach.models import graph_of
 
-    layers = layers_of(model, found.shape)
-    return network_line(layers[0].values_in, layers)
+    return network_line(graph_of(model, found.shape))
 
 
 def check_fits(found: Dataset, inputs: int, outputs: int) -> None:

@@ -38,7 +38,7 @@ def network(rng, widths, **options):
 
 def forward(layers, inputs):
     for each in layers:
-        inputs = each.forward(inputs)
+        inputs = each.run(inputs.T).T
     return inputs
 
 
@@ -67,7 +67,7 @@ def test_outputs_are_close_and_fractions_maximal(seed, bits, pixels):
     for fixed, each, before, magnitude in zip(
         model.layers, layers, model.input_fractions(), model.magnitudes(), strict=True
     ):
-        activations = each.forward(activations)
+        activations = each.run(activations.T).T
         assert accumulator_bits(fixed, magnitude) <= bits
         assert fixed.bias_exponent == before
         weight_fraction = fixed.shift + fixed.output_fraction - before
@@ -112,7 +112,7 @@ def test_convolutions_compute_what_torch_does(groups):
     with torch.no_grad():
         for stop, trace, each, done in zip((3, 5, 7), traces, layers, fixed.layers, strict=True):
             expected = model[:stop](inputs).flatten(1).numpy()
-            real = each.forward(real)
+            real = each.run(real.T).T
             assert np.allclose(real, expected, rtol=1e-4, atol=1e-4)
             assert done.output_fraction == fraction_for(float(np.abs(real).max()))
             found = trace.outputs * 2.0**-done.output_fraction

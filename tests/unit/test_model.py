@@ -130,7 +130,7 @@ def test_widths_of_some_entries_at_a_time(monkeypatch):
     needed = accumulator_bits(rows, 255)
     products = abs(rows.dense().astype(int)) * [*[255] * 30, 2**rows.bias_exponent]
     assert needed == int(products.sum(axis=1).max()).bit_length() + 1
-    monkeypatch.setattr("pleach.model._AT_ONCE", 7)
+    monkeypatch.setattr("pleach.model.weights._AT_ONCE", 7)
     assert accumulator_bits(rows, 255) == needed
 
 

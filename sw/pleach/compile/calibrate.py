@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pleach.errors import DataError, ModelError
 from pleach.model import (
     Activation,
+    Add,
+    AveragePool,
+    Clip,
     CompressedLayer,
     CompressedModel,
+    Concat,
     Convolution,
+    Graph,
     InputType,
+    Node,
+    Op,
+    Rescale,
+    Shape,
     accumulator_bits,
+    takers,
 )
 from pleach.numbers import (
     ACCUMULATOR_BITS_MAX,
     CODEBOOK_MAX,
     EXPONENT_MAX,
     FRACTIONS,
+    INT16,
     INT16_MAX,
     SHIFT_MAX,
     UINT8_FRACTION,
 )
-from pleach.reference.maps import batch_size, max_pool, weighted_sums
+from pleach.reference.maps import VALUES, batch_size, max_pool, weighted_sums
 
 LARGEST_FRACTION = EXPONENT_MAX  # 1.0 has to fit int16: it is the bias column's activation
 LEAST_MAGNITUDE = 2**7
@@ -57,30 +68,37 @@ class RealLayer:
         """Activations that it takes."""
         return self.convolution.inputs if self.convolution else self.weight.shape[1]
 
-    def forward(self, inputs: np.ndarray) -> np.ndarray:
-        """``(n, values_in)`` to ``(n, values_out)``, pooled."""
-        outputs = weighted_sums(self.weight, inputs.T, self.convolution)
+    def out_shape(self, *inputs: Shape) -> Shape:
+        """``(outputs,)``, or ``(outputs, height, width)``, pooled."""
+        pooled = self.convolution.pooled if self.convolution else ()
+        return (len(self.weight), *pooled)
+
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        """``[values_in, n]`` to ``[values_out, n]``, pooled."""
+        count = inputs.shape[1]
+        outputs = weighted_sums(self.weight, inputs, self.convolution)
         if self.bias is not None:
             outputs += self.bias[:, None]
         if self.activation == Activation.RELU:
             outputs = np.maximum(outputs, 0)
         if self.convolution is not None:
-            maps = outputs.reshape(len(self.weight), *self.convolution.map, len(inputs))
+            maps = outputs.reshape(len(self.weight), *self.convolution.map, count)
             outputs = max_pool(maps, self.convolution)
-        return outputs.reshape(-1, len(inputs)).T
+        return outputs.reshape(-1, count)
 
 
 def calibrate(
-    layers: Sequence[RealLayer],
+    network: Sequence[RealLayer] | Graph,
     inputs: np.ndarray,
     *,
     accumulator_bits: int | str = "auto",
     codebook_bits: int = 16,
 ) -> CompressedModel:
-    """Choose the fractions and turn every layer into integers.
+    """Choose the fractions and turn every layer and operator into integers.
 
     Args:
-        layers: pruned and shared: at most 256 distinct values other than zero each.
+        network: layers one after the other, or a graph of `RealLayer` and of operators of real
+            numbers. Layers are pruned and shared: at most 256 distinct values other than zero each.
         inputs: calibration inputs, ``(n, inputs)``. uint8 stands for value / 256 and makes a
             network with uint8 inputs; floats make one with int16 inputs.
         accumulator_bits: that no order of accumulation may overflow. ``auto`` is, for each layer,
@@ -92,7 +110,8 @@ def calibrate(
         DataError: inputs of another width or type, or not finite.
     """
     inputs = _rows(inputs)
-    if not layers or not inputs.size or inputs.shape[1] != layers[0].values_in:
+    graph = network if isinstance(network, Graph) else _chain(network)
+    if graph is None or not inputs.size or inputs.shape[1] != math.prod(graph.shape):
         raise DataError(f"calibration inputs of shape {inputs.shape} do not fit the network")
     if inputs.dtype == np.uint8:
         input_type, fraction = InputType.UINT8, UINT8_FRACTION
@@ -102,16 +121,25 @@ def calibrate(
         input_type, fraction = InputType.INT16, fraction_for(float(np.abs(inputs).max()))
     else:
         raise DataError(f"calibration inputs must be uint8 or float, not {inputs.dtype}")
-    largest = _largest_outputs(layers, inputs)
+    peaks = iter(_largest_outputs(graph, inputs))
+    done: list[CompressedLayer | Op] = []
 
-    done: list[CompressedLayer] = []
-    input_fraction, magnitude = fraction, input_type.magnitude
-    for layer, peak in zip(layers, largest, strict=True):
-        fixed = _fix(layer, input_fraction, magnitude, peak, accumulator_bits, codebook_bits)
-        done.append(fixed)
-        input_fraction = fixed.output_fraction
-        magnitude = layer.activation.magnitude
-    return CompressedModel(tuple(done), input_type, fraction)
+    def fix(node: Node, *taken: tuple[int, int]) -> tuple[int, int]:
+        """From fraction and magnitude of what a node takes to those of what it gives."""
+        fractions, magnitudes = zip(*taken, strict=True)
+        peak = next(peaks)
+        if isinstance(node.op, RealLayer):
+            op = _fix(node.op, *taken[0], peak, accumulator_bits, codebook_bits)
+        else:
+            op = _fix_operator(node, fractions, peak)
+        done.append(op)
+        return op.out_fraction(*fractions), op.out_magnitude(*magnitudes)
+
+    for _ in graph.walk((fraction, input_type.magnitude), fix):
+        pass
+    ops = iter(done)
+    fixed = graph.with_ops(lambda _: next(ops))
+    return CompressedModel.of(fixed, input_type=input_type, input_fraction=fraction)
 
 
 def fraction_for(largest: float) -> int:
@@ -132,21 +160,70 @@ def _rows(inputs: np.ndarray) -> np.ndarray:
     return inputs.reshape(len(inputs), math.prod(inputs.shape[1:]))
 
 
-def _largest_outputs(layers: Sequence[RealLayer], inputs: np.ndarray) -> list[float]:
-    """The largest magnitude that each layer puts out, pooled."""
-    largest = [0.0] * len(layers)
+def _chain(layers: Sequence[RealLayer]) -> Graph | None:
+    """The graph of layers one after the other; none of no layer."""
+    nodes = [Node(layer.name, layer, (number,)) for number, layer in enumerate(layers)]
+    return Graph(tuple(nodes), (layers[0].values_in,)) if layers else None
+
+
+def _largest_outputs(graph: Graph, inputs: np.ndarray) -> list[float]:
+    """The largest magnitude that each node puts out, pooled.
+
+    Of what only clamps take it is that after them: what they cut off may saturate before.
+    """
+    largest = [0.0] * len(graph.nodes)
+    layers = [node.op for node in graph.nodes if isinstance(node.op, RealLayer)]
     step = batch_size(((len(layer.weight), layer.convolution) for layer in layers), BATCH)
+    for node, shape in zip(graph.nodes, graph.shapes()[1:], strict=True):
+        if not isinstance(node.op, RealLayer):
+            step = max(1, min(step, VALUES // math.prod(shape)))
     for start in range(0, len(inputs), step):
         batch = inputs[start : start + step].astype(np.float32)
         if inputs.dtype == np.uint8:
             batch /= 1 << UINT8_FRACTION
-        for index, layer in enumerate(layers):
-            batch = layer.forward(batch)
-            largest[index] = max(largest[index], float(np.abs(batch).max()))
-    for layer, peak in zip(layers, largest, strict=True):
+        found = graph.walk(batch.T, lambda node, *values: node.op.run(*values))
+        for index, (_, _, given) in enumerate(found):
+            largest[index] = max(largest[index], float(np.abs(given).max()))
+    for node, peak in zip(graph.nodes, largest, strict=True):
         if not math.isfinite(peak):
-            raise ModelError(f"layer {layer.name!r}: its outputs are not finite")
+            what = "layer" if isinstance(node.op, RealLayer) else "node"
+            raise ModelError(f"{what} {node.name!r}: its outputs are not finite")
+    for number in range(len(graph.nodes) - 1, 0, -1):
+        users = takers(graph.nodes, number)
+        if all(isinstance(graph.nodes[user - 1].op, Clip) for user in users):
+            largest[number - 1] = max(largest[user - 1] for user in users)
     return largest
+
+
+def _fix_operator(node: Node, inputs: tuple[int, ...], peak: float) -> Op:
+    """An operator in integers.
+
+    Args:
+        inputs: fractions of what it takes.
+        peak: largest magnitude that it puts out.
+
+    Raises:
+        ModelError: fractions too far apart; names the node.
+    """
+    op = node.op
+    if isinstance(op, Clip):
+        low, high = (
+            int(np.clip(np.rint(np.ldexp(bound, inputs[0])), *INT16)) for bound in (op.low, op.high)
+        )
+        return Clip(low, high)
+    if not isinstance(op, Add | Concat | AveragePool):
+        return op
+    common = max(inputs)
+    gain = op.gain if isinstance(op, AveragePool) else 0
+    output = min(common + gain, fraction_for(peak))
+    try:
+        lifts = tuple(common - fraction for fraction in inputs)
+        return replace(op, rescale=Rescale(lifts, common + gain - output, output))
+    except ModelError as error:
+        raise ModelError(
+            f"node {node.name!r}: it takes numbers of {', '.join(map(str, inputs))} fraction bits "
+            f"and gives {output}: scale the layers before it alike ({error})"
+        ) from None
 
 
 def _fix(

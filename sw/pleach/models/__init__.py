@@ -15,35 +15,49 @@ from pleach.models.checkpoint import (
 )
 from pleach.models.factory import Factory
 from pleach.models.fold import fold_inputs
+from pleach.models.graph import (
+    empty_model,
+    graph_of,
+    layers_of,
+    neighbours,
+    real_graph,
+    sample_shape,
+)
 from pleach.models.layers import (
     Layer,
     Parametrization,
     channels_last,
     copied,
-    layers_of,
     ours,
-    sample_shape,
     tensor_of,
 )
+from pleach.models.network import Network
 from pleach.models.networks import lenet_5, lenet_300_100, mlp
+from pleach.models.read import network_of
 
 __all__ = [
     "Factory",
     "Layer",
+    "Network",
     "Parametrization",
     "channels_last",
     "copied",
+    "empty_model",
     "fold_inputs",
     "from_state_dict",
+    "graph_of",
     "layer_tensors",
     "layers_of",
     "lenet_5",
     "lenet_300_100",
     "load_checkpoint",
     "mlp",
+    "neighbours",
+    "network_of",
     "ours",
     "read_layers",
     "read_network",
+    "real_graph",
     "sample_shape",
     "save_checkpoint",
     "save_state_dict",

@@ -22,7 +22,8 @@ from torch.nn.parameter import is_lazy
 from pleach.errors import ConfigError, DataError, ModelError
 from pleach.files import write_whole
 from pleach.model import Activation
-from pleach.models.layers import PARTS, layers_of, leaves, tensor_of
+from pleach.models.graph import layers_of
+from pleach.models.layers import PARTS, leaves, tensor_of
 from pleach.models.networks import lenet_5
 from pleach.models.order import fitting_orders, numbered
 

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from pleach.errors import ConfigError, ModelError
-from pleach.models.layers import copied, layers_of
+from pleach.models.graph import layers_of
+from pleach.models.layers import columns_of, copied, pads
 from pleach.numbers import UINT8_FRACTION
 
 UINT8_SCALE = 1 / (1 << UINT8_FRACTION)  # how a stored byte is seen
@@ -79,9 +80,9 @@ def fold_inputs(
     if getattr(module, "parametrizations", None) or module._forward_pre_hooks:
         raise ModelError(f"layer {first.name!r} is pruned or shared: fold the inputs before that")
     columns = module.weight.detach().double().flatten(1).numpy(force=True)
-    mean, std = _columns(module, mean), _columns(module, std)
+    mean, std = columns_of(module, mean), columns_of(module, std)
     gain, offset = factor / std, -mean / std
-    if offset.any() and isinstance(module, nn.Conv2d) and _pads(module):
+    if offset.any() and isinstance(module, nn.Conv2d) and pads(module):
         raise ModelError(
             f"layer {first.name!r} pads its inputs with zeros, which are no zeros before the mean "
             "is taken off: a mean other than 0 cannot be folded; store the inputs as floats, "
@@ -150,19 +151,3 @@ def _fitting(name: str, value: float | Sequence[float], counts: dict[int, str]) 
             "not 0,3"
         )
     return numbers
-
-
-def _columns(module: nn.Module, value: np.ndarray) -> np.ndarray:
-    """`value`, of each channel or feature, for each element of a row of the weight matrix, or for
-    each row and element where a convolution's groups see different channels."""
-    if isinstance(module, nn.Linear):
-        return np.repeat(value, module.in_features // value.size)
-    each = np.broadcast_to(value, module.in_channels).reshape(module.groups, -1)
-    rows = np.repeat(each, module.out_channels // module.groups, axis=0)
-    return np.repeat(rows, math.prod(module.kernel_size), axis=1)
-
-
-def _pads(module: nn.Conv2d) -> bool:
-    if module.padding == "same":
-        return max(module.kernel_size) > 1
-    return module.padding != "valid" and any(module.padding)

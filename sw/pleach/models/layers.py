@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
@@ -16,7 +17,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 
 from pleach.errors import ModelError
-from pleach.model import Activation, Convolution
+from pleach.model import Activation, Convolution, Shape
 
 IGNORED = (
     nn.Dropout,
@@ -93,6 +94,11 @@ class Layer:
         return self.geometry
 
     @property
+    def known(self) -> bool:
+        """Whether the sizes of what it takes and gives are."""
+        return self.geometry is not None or isinstance(self.module, nn.Linear)
+
+    @property
     def outputs(self) -> int:
         """Rows of the weight matrix: neurons, or channels."""
         module = self.module
@@ -109,35 +115,16 @@ class Layer:
         pooled = self.convolution.pooled if self.convolution else ()
         return self.outputs * math.prod(pooled)
 
+    def out_shape(self, *inputs: Shape) -> Shape:
+        """``(outputs,)``, or ``(outputs, height, width)``, pooled."""
+        return (self.outputs, *(self.convolution.pooled if self.convolution else ()))
 
-def layers_of(model: nn.Module, shape: Sequence[int] | None = None) -> list[Layer]:
-    """The Linear and Conv2d layers of `model`, in running order.
 
-    `model` is an nn.Sequential, nested or not, of Linear, Conv2d, ReLU and MaxPool2d, with a
-    Flatten between convolutions and Linear. A ReLU may stand before a convolution's MaxPool2d or
-    after it, it is the same. Dropout and Identity are passed over: they change nothing of the
-    numbers at inference. A module that computes anything but what its class does, by a forward of
-    its own or a hook, is none of these. Masks and shared weights of Pleach and masks of
-    torch.nn.utils.prune may lie over the tensors (`tensor_of`), no other parametrizations.
-
-    Args:
-        shape: of an input: ``(channels, height, width)``, ``(height, width)`` of images of one
-            channel, or ``(features,)`` of square ones, channel by channel. It matters only where a
-            convolution comes first, and not where nn.Unflatten at the start gives it. Without it
-            names and modules can be had, `Layer.convolution` cannot.
+def check_module(model: nn.Module) -> None:
+    """Refuse what is no torch module, or computes what no look at it shows.
 
     Raises:
-        ModelError: anything else; names the layer.
-
-    >>> [layer.name for layer in layers_of(nn.Sequential(nn.Linear(4, 3), nn.ReLU()))]
-    ['0']
-    >>> conv = nn.Sequential(nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.ReLU())
-    >>> layers_of(conv, shape=(784,))[0].convolution.pooled
-    (12, 12)
-    >>> layers_of(nn.Sequential(nn.Linear(2, 1), nn.Tanh()))
-    Traceback (most recent call last):
-    pleach.errors.ModelError: layer '1' is a Tanh: only Linear, Conv2d, ReLU, MaxPool2d, Flatten,
-    Dropout and Identity are supported
+        ModelError: says why.
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"a network is a torch module, not {type(model).__name__}")
@@ -146,6 +133,15 @@ def layers_of(model: nn.Module, shape: Sequence[int] | None = None) -> list[Laye
             "a forward hook is registered for all modules: what they compute is not known; "
             "remove it (handle.remove())"
         )
+
+
+def chain_of(model: nn.Module, shape: Sequence[int] | None = None) -> list[Layer]:
+    """The layers of an nn.Sequential, in running order; see `pleach.models.layers_of`.
+
+    Raises:
+        ModelError: anything else than a chain of supported modules; names the layer.
+    """
+    check_module(model)
     layers: list[Layer] = []
     owners: dict[int, str] = {}
     # What the next module gets: maps or rows (None: either, nothing has said it yet).
@@ -195,7 +191,7 @@ def copied(model: nn.Module) -> nn.Module:
         raise ModelError(f"a network is a torch module, not {type(model).__name__}")
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
-            raise ModelError(f"{_place(name)} is a {_class(module)}{_why_not(module)}")
+            raise ModelError(f"{_place(name)} is a {class_of(module)}{_why_not(module)}")
         _check_tensors(name, module)
     # What hooks compute is no leaf of autograd, which deepcopy refuses: a stand-in is copied.
     memo = {
@@ -235,24 +231,6 @@ def tensor_of(module: nn.Module, part: str) -> Tensor | None:
     return mask.to(original.dtype) * original
 
 
-def sample_shape(model: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape in which `model` takes an input that comes in `shape`: a row, or maps.
-
-    Raises:
-        ModelError: as `layers_of`.
-
-    >>> sample_shape(nn.Sequential(nn.Conv2d(1, 2, 3)), (784,))
-    (1, 28, 28)
-    >>> sample_shape(nn.Sequential(nn.Linear(784, 2)), (28, 28))
-    (784,)
-    """
-    first = layers_of(model, shape)[0]
-    conv = first.convolution
-    if conv is None or any(isinstance(module, nn.Unflatten) for _, module in leaves(model)):
-        return (first.values_in,)
-    return conv.channels, conv.height, conv.width
-
-
 @contextmanager
 def channels_last(model: nn.Module) -> Iterator[None]:
     """Let `model` run its convolutions channels last, which is the faster way.
@@ -283,8 +261,8 @@ def _kind(name: str, module: nn.Module) -> type[nn.Module]:
     _check_tensors(name, module)
     kind = next((kind for kind in KINDS if isinstance(module, kind)), None)
     if kind is None:
-        raise ModelError(f"layer {name!r} is a {_class(module)}{_why_not(module)}")
-    _check_own(f"layer {name!r}", module, kind)
+        raise ModelError(f"layer {name!r} is a {class_of(module)}{_why_not(module)}")
+    check_own(f"layer {name!r}", module, kind)
     if kind is nn.Linear:
         _check_shape(name, module, (module.out_features, module.in_features))
     elif kind is nn.Conv2d:
@@ -293,7 +271,7 @@ def _kind(name: str, module: nn.Module) -> type[nn.Module]:
     return kind
 
 
-def _check_own(where: str, module: nn.Module, kind: type[nn.Module]) -> None:
+def check_own(where: str, module: nn.Module, kind: type[nn.Module]) -> None:
     """Refuse a module that computes anything but what `kind` does.
 
     Raises:
@@ -304,12 +282,21 @@ def _check_own(where: str, module: nn.Module, kind: type[nn.Module]) -> None:
     )
     if other:
         raise ModelError(
-            f"{where} is a {_class(module)}, whose forward is not that of torch's {kind.__name__}"
+            f"{where} is a {class_of(module)}, whose forward is not that of torch's {kind.__name__}"
         )
     if vars(module).keys() & set(COMPUTING):
         raise ModelError(
-            f"{where} is a {_class(module)} with a forward of its own, not that of its class"
+            f"{where} is a {class_of(module)} with a forward of its own, not that of its class"
         )
+    check_hooks(where, module)
+
+
+def check_hooks(where: str, module: nn.Module) -> None:
+    """Refuse a module with a hook or a parametrization of which is not known what it computes.
+
+    Raises:
+        ModelError: there is one.
+    """
     for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
         if getattr(hook, "of_pleach", False) or isinstance(hook, BasePruningMethod):
             continue
@@ -324,7 +311,7 @@ def _check_own(where: str, module: nn.Module, kind: type[nn.Module]) -> None:
             if not isinstance(parametrization, Parametrization):
                 raise ModelError(
                     f"{where}: its {part} has the parametrization "
-                    f"{_class(parametrization)}; make it plain first: "
+                    f"{class_of(parametrization)}; make it plain first: "
                     f"torch.nn.utils.parametrize.remove_parametrizations(layer, {part!r})"
                 )
 
@@ -367,7 +354,7 @@ def _place(name: str) -> str:
     return f"layer {name!r}" if name else "the network"
 
 
-def _class(module: nn.Module) -> str:
+def class_of(module: nn.Module) -> str:
     """The class of a module, with where it is from unless that is torch.nn."""
     kind = type(module)
     if getattr(nn, kind.__name__, None) is kind:
@@ -378,7 +365,7 @@ def _class(module: nn.Module) -> str:
 def _why_not(module: nn.Module) -> str:
     if isinstance(module, torch.jit.ScriptModule):
         return ", which TorchScript compiled: give the torch module that it was made from"
-    if _class(module) != type(module).__name__:
+    if class_of(module) != type(module).__name__:
         return f", which is no class of torch.nn: {SUPPORTED}"
     return f": {next(why for part, why in WHY_NOT if part in type(module).__name__)}"
 
@@ -403,7 +390,7 @@ def _append(layers: list[Layer], layer: Layer, owners: dict[int, str]) -> None:
             )
     if layers and isinstance(layer.module, nn.Linear):
         before, takes = layers[-1], layer.module.in_features
-        known = before.geometry is not None or isinstance(before.module, nn.Linear)
+        known = before.known
         gives = before.values_out if known else before.outputs
         # Without a shape only so much is known: every channel gives as many values.
         if takes != gives if known else takes % gives:
@@ -418,20 +405,7 @@ def _geometry(
     name: str, module: nn.Conv2d, layers: list[Layer], shape: Sequence[int] | None
 ) -> Convolution | None:
     """How `module` lies over the map before it; None where that has no known shape."""
-    if module.padding_mode != "zeros":
-        raise ModelError(f"layer {name!r}: only padding with zeros, not {module.padding_mode!r}")
-    if tuple(module.dilation) != (1, 1):
-        raise ModelError(f"layer {name!r}: dilation must be 1, not {module.dilation}")
-    kernel_height, kernel_width = module.kernel_size
-    padding = module.padding
-    if padding == "valid":
-        padding = 0
-    elif padding == "same":
-        if kernel_height % 2 == 0 or kernel_width % 2 == 0:
-            raise ModelError(f"layer {name!r}: padding 'same' needs a kernel of odd sides")
-        padding = (kernel_height // 2, kernel_width // 2)
-    stride = _square(name, "stride", module.stride)
-    padding = _square(name, "padding", padding)
+    _steps(name, module)
     if layers:
         before = layers[-1]
         if before.outputs != module.in_channels:
@@ -446,15 +420,50 @@ def _geometry(
         return None
     else:
         image = _image(name, module.in_channels, tuple(shape))
-    with _naming(name):
+    return convolution_of(name, module, image)
+
+
+def convolution_of(
+    name: str, module: nn.Conv2d, image: tuple[int, int, int], pool: int = 1, pool_stride: int = 1
+) -> Convolution:
+    """How `module` lies over a map of that shape, max pooling after it.
+
+    Raises:
+        ModelError: what is not supported; names the layer.
+    """
+    stride, padding = _steps(name, module)
+    with naming(name):
         return Convolution(
             *image,
-            kernel_height=kernel_height,
-            kernel_width=kernel_width,
+            kernel_height=module.kernel_size[0],
+            kernel_width=module.kernel_size[1],
             stride=stride,
             padding=padding,
             groups=module.groups,
+            pool=pool,
+            pool_stride=pool_stride,
         )
+
+
+def _steps(name: str, module: nn.Conv2d) -> tuple[int, int]:
+    """Stride and padding of a convolution.
+
+    Raises:
+        ModelError: they are not supported, or anything else of it; names the layer.
+    """
+    if module.padding_mode != "zeros":
+        raise ModelError(f"layer {name!r}: only padding with zeros, not {module.padding_mode!r}")
+    if tuple(module.dilation) != (1, 1):
+        raise ModelError(f"layer {name!r}: dilation must be 1, not {module.dilation}")
+    kernel_height, kernel_width = module.kernel_size
+    padding = module.padding
+    if padding == "valid":
+        padding = 0
+    elif padding == "same":
+        if kernel_height % 2 == 0 or kernel_width % 2 == 0:
+            raise ModelError(f"layer {name!r}: padding 'same' needs a kernel of odd sides")
+        padding = (kernel_height // 2, kernel_width // 2)
+    return _square(name, "stride", module.stride), _square(name, "padding", padding)
 
 
 def _pooled(layer: Layer, name: str, pool: nn.MaxPool2d) -> Layer:
@@ -469,7 +478,7 @@ def _pooled(layer: Layer, name: str, pool: nn.MaxPool2d) -> Layer:
             raise ModelError(f"layer {name!r}: a MaxPool2d with {part} is not supported")
     if layer.geometry is None:
         return layer
-    with _naming(name):
+    with naming(name):
         return replace(layer, geometry=replace(layer.geometry, pool=size, pool_stride=stride))
 
 
@@ -507,7 +516,7 @@ def _square(name: str, part: str, value) -> int:
 
 
 @contextmanager
-def _naming(name: str) -> Iterator[None]:
+def naming(name: str) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
@@ -518,19 +527,52 @@ def leaves(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]
     """Modules in running order; one used twice (a shared ReLU) comes twice."""
     if not isinstance(module, nn.Sequential):
         if not name:
-            raise ModelError(f"the network is a {_class(module)}{_unwrap(module)}")
+            raise ModelError(f"the network is a {class_of(module)}{_unwrapped(module)}")
         yield name, module
         return
-    _check_own(_place(name), module, nn.Sequential)
+    check_own(_place(name), module, nn.Sequential)
     for child, inner in module._modules.items():
         yield from leaves(inner, f"{name}.{child}" if name else child)
 
 
-def _unwrap(module: nn.Module) -> str:
+# Modules around a network, and where in them it is.
+WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module"}
+
+
+def is_wrapped(module: nn.Module) -> bool:
+    """Whether a module is one around another, or compiled: the network in it is to be given."""
+    return isinstance(module, torch.jit.ScriptModule) or type(module).__name__ in WRAPPERS
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module computes what the supported class that it is of does."""
+    try:
+        _kind("", module)
+    except ModelError:
+        return False
+    return True
+
+
+def _unwrapped(module: nn.Module) -> str:
     """What to give instead of a network that is no nn.Sequential."""
     if isinstance(module, torch.jit.ScriptModule):
         return _why_not(module)
-    for kind, attribute in (("OptimizedModule", "_orig_mod"), ("DataParallel", "module")):
-        if type(module).__name__ == kind:
-            return f": give the network in it, model.{attribute}"
+    if type(module).__name__ in WRAPPERS:
+        return f": give the network in it, model.{WRAPPERS[type(module).__name__]}"
     return "; only an nn.Sequential shows the order in which its layers run"
+
+
+def columns_of(module: nn.Module, value: np.ndarray) -> np.ndarray:
+    """`value`, of each channel or feature, for each element of a row of the weight matrix, or for
+    each row and element where a convolution's groups see different channels."""
+    if isinstance(module, nn.Linear):
+        return np.repeat(value, module.in_features // value.size)
+    each = np.broadcast_to(value, module.in_channels).reshape(module.groups, -1)
+    rows = np.repeat(each, module.out_channels // module.groups, axis=0)
+    return np.repeat(rows, math.prod(module.kernel_size), axis=1)
+
+
+def pads(module: nn.Conv2d) -> bool:
+    if module.padding == "same":
+        return max(module.kernel_size) > 1
+    return module.padding != "valid" and any(module.padding)

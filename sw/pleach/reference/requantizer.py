@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pleach.model import Activation
-from pleach.numbers import INT16_MAX, INT16_MIN
+from pleach.model.ops import requantise
+from pleach.numbers import INT16_MIN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,5 @@ class Requantizer:
 
     def __call__(self, accumulators: np.ndarray) -> np.ndarray:
         """int64 accumulators of any shape to int16 of the same shape."""
-        half = 1 << self.shift >> 1
-        rounded = (np.asarray(accumulators, np.int64) + half) >> self.shift
         low = 0 if self.activation == Activation.RELU else INT16_MIN
-        return np.clip(rounded, low, INT16_MAX).astype(np.int16)
+        return requantise(accumulators, self.shift, low)

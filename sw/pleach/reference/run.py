@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from pleach.arrays import as_array
 from pleach.errors import ModelError
-from pleach.model import CompressedLayer, CompressedModel
+from pleach.model import CompressedLayer, CompressedModel, Node
 from pleach.reference import maps
 from pleach.reference.requantizer import Requantizer
 
@@ -58,8 +59,19 @@ class Reference:
 
     def __init__(self, model: CompressedModel):
         self.model = model
-        self._layers = [_Layer(layer) for layer in model.layers]
-        largest = max(layer.values for layer in self._layers)
+
+        def ready(node: Node) -> Any:
+            return _Layer(node.op) if isinstance(node.op, CompressedLayer) else node.op
+
+        self._graph = model.graph.with_ops(ready)
+        largest = 1
+        for node, shape in zip(self._graph.nodes, model.graph.shapes()[1:], strict=True):
+            values = math.prod(shape)
+            if isinstance(node.op, _Layer):
+                values = node.op.values
+            else:
+                _check_size(node, values)
+            largest = max(largest, values)
         self._batch = max(1, min(self.BATCH, maps.VALUES // largest))
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
@@ -70,19 +82,24 @@ class Reference:
         """
         outputs = []
         for activations in self._batches(inputs):
-            for layer in self._layers:
-                activations = layer.outputs(layer.sums(activations))
-            outputs.append(activations.T)
+            *_, (_, _, given) = self._graph.walk(activations, _run)
+            outputs.append(given.T)
         return np.concatenate(outputs)
 
     def activations(self, inputs: np.ndarray) -> list[np.ndarray]:
         """What each layer takes, ``[n, values_in]``: as `trace` has it, and no more."""
         batches = []
+        last = self._graph.nodes[-1]
         for activations in self._batches(inputs):
-            batches.append([activations.T])
-            for layer in self._layers[:-1]:
-                activations = layer.outputs(layer.sums(activations))
-                batches[-1].append(activations.T)
+            batches.append([])
+
+            def apply(node: Node, *values: np.ndarray) -> np.ndarray:
+                if isinstance(node.op, _Layer):
+                    batches[-1].append(values[0].T)
+                return values[0] if node is last else _run(node, *values)
+
+            for _ in self._graph.walk(activations, apply):
+                pass
         return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
     def trace(self, inputs: np.ndarray) -> list[LayerTrace]:
@@ -90,12 +107,20 @@ class Reference:
         batches = []
         for activations in self._batches(inputs):
             batches.append([])
-            for layer in self._layers:
-                sums = layer.sums(activations)
+
+            def apply(node: Node, *values: np.ndarray) -> np.ndarray:
+                layer = node.op
+                if not isinstance(layer, _Layer):
+                    return _run(node, *values)
+                (value,) = values
+                sums = layer.sums(value)
                 accumulators, outputs = layer.every_row(sums), layer.outputs(sums)
-                macs = layer.macs(activations)
-                batches[-1].append(LayerTrace(activations.T, accumulators.T, outputs.T, macs))
-                activations = outputs
+                macs = layer.macs(value)
+                batches[-1].append(LayerTrace(value.T, accumulators.T, outputs.T, macs))
+                return outputs
+
+            for _ in self._graph.walk(activations, apply):
+                pass
         return [
             LayerTrace(*map(np.concatenate, zip(*(vars(t).values() for t in traces), strict=True)))
             for traces in zip(*batches, strict=True)
@@ -111,6 +136,22 @@ class Reference:
             )
         for start in range(0, max(len(inputs), 1), self._batch):
             yield inputs[start : start + self._batch].T
+
+
+def _run(node: Node, *values: np.ndarray) -> np.ndarray:
+    return node.op.run(*values)
+
+
+def _check_size(node: Node, values: int) -> None:
+    """Refuse an operator that a few bytes of a file make large."""
+    window = getattr(node.op, "window", None)
+    met = values * window.size if window else 0
+    if values > MOST_VALUES or met > MOST_PATCHES:
+        raise ModelError(
+            f"node {node.name!r} has {values:,} outputs and windows that meet {met:,} values for "
+            f"each input: the reference evaluates {MOST_VALUES:,} of the first and "
+            f"{MOST_PATCHES:,} of the last at most"
+        )
 
 
 class _Layer:
@@ -152,6 +193,10 @@ class _Layer:
             )
         #: the most values that it handles of an input
         self.values = max(1, sums, met, layer.values_in, layer.values_out)
+
+    def run(self, activations: np.ndarray) -> np.ndarray:
+        """int16 ``[values_out, n]``."""
+        return self.outputs(self.sums(activations))
 
     def sums(self, activations: np.ndarray) -> np.ndarray:
         """The accumulators of the rows with weights, int64 ``[rows, height · width, n]``."""

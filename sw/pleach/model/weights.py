@@ -1,22 +1,15 @@
-"""The compressed network: integers and codebooks, nothing else.
-
-Everything upstream (training, pruning, sharing) ends in a `CompressedModel`; everything downstream
-(file, reference, engine) starts from one and is exact.
-"""
+"""The layers with weights of a compressed network, and the formats of its numbers."""
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 
-from pleach.arrays import as_array
-from pleach.errors import DataError, ModelError
+from pleach.errors import ModelError
+from pleach.model.checks import check_integers, coded, integers
 from pleach.numbers import (
     CLAIMED_BITS_MAX,
     CODEBOOK_MAX,
@@ -28,8 +21,6 @@ from pleach.numbers import (
     INT16_MIN,
     INT16_PER_WORD,
     KERNEL_MAX,
-    LAYERS_MAX,
-    ORIGINAL_MAX,
     PADDING_MAX,
     POOL_MAX,
     SHIFT_MAX,
@@ -38,7 +29,7 @@ from pleach.numbers import (
     UINT8_MAX,
     UINT8_PER_WORD,
 )
-from pleach.text import encodable, printable
+from pleach.text import encodable
 
 #: elements of matrices written out with their zeros: so many at most, and for each weight kept
 DENSE, DENSE_EACH = 1 << 24, 1 << 16
@@ -117,7 +108,7 @@ class Convolution:
     pool_stride: int = 1
 
     def __post_init__(self):
-        _check_integers(
+        check_integers(
             self,
             "convolution",
             channels=(1, SIZE_MAX),
@@ -218,13 +209,13 @@ class CompressedLayer:
             ("codes", np.uint8, 0, CODEBOOK_MAX - 1),
             ("codebook", np.int16, *INT16),
         ):
-            array = _integers(getattr(self, name), f"{where}: {name}", dtype, low, high)
+            array = integers(getattr(self, name), f"{where}: {name}", dtype, low, high)
             object.__setattr__(self, name, array)
         if not isinstance(self.bias, bool | np.bool_):
             raise ModelError(f"{where}: bias is {self.bias!r}, must be True or False")
         object.__setattr__(self, "bias", bool(self.bias))
-        object.__setattr__(self, "activation", _coded(Activation, self.activation, where))
-        _check_integers(
+        object.__setattr__(self, "activation", coded(Activation, self.activation, where))
+        check_integers(
             self,
             where,
             inputs=(1, SIZE_MAX),
@@ -294,6 +285,20 @@ class CompressedLayer:
         height, width = self.convolution.pooled
         return self.outputs * height * width
 
+    def out_shape(self, *inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """``(outputs,)``, or ``(outputs, height, width)``, pooled."""
+        if self.convolution is None:
+            return (self.outputs,)
+        return (self.outputs, *self.convolution.pooled)
+
+    def out_fraction(self, *inputs: int) -> int:
+        """Fraction bits of the outputs."""
+        return self.output_fraction
+
+    def out_magnitude(self, *inputs: int) -> int:
+        """Largest magnitude that an output can have."""
+        return self.activation.magnitude
+
     @property
     def size(self) -> int:
         """Weights and biases of the dense layer."""
@@ -326,7 +331,7 @@ class CompressedLayer:
         Raises:
             ModelError: hardly a weight is kept and the matrix is huge.
         """
-        _check_dense([self])
+        check_dense([self])
         out = np.zeros((self.columns, self.outputs), np.int16)
         out.ravel()[self.positions] = self.values
         return out.T
@@ -337,197 +342,6 @@ class CompressedLayer:
         return all(
             np.array_equal(getattr(self, f), getattr(other, f)) for f in self.__dataclass_fields__
         )
-
-
-@dataclass(frozen=True)
-class CompressedModel:
-    """A network of compressed layers and the format of its inputs.
-
-    Args:
-        layers: in the order in which the network runs, 1 to 255; each takes as many values as the
-            one before gives.
-        input_type: uint8 or int16.
-        input_fraction: fraction bits of the inputs, -128 to 127.
-        original: weights and biases of the network that was compressed, where neurons were removed
-            since; 0 where the layers have them all.
-        output_exponents: one for each row of the last layer, where the outputs have fractions of
-            their own: that of row ``r`` is ``output_fraction + output_exponents[r]``, -128 to 127.
-
-    Raises:
-        ModelError: no layer, too many, shapes that do not chain, or a value out of range.
-    """
-
-    layers: tuple[CompressedLayer, ...]
-    input_type: InputType = InputType.UINT8
-    input_fraction: int = 8
-    original: int = 0
-    output_exponents: tuple[int, ...] = ()
-
-    def __post_init__(self):
-        object.__setattr__(self, "layers", tuple(self.layers))
-        for index, layer in enumerate(self.layers):
-            if not isinstance(layer, CompressedLayer):
-                raise ModelError(f"layers[{index}] is a {type(layer).__name__}, no CompressedLayer")
-        object.__setattr__(self, "input_type", _coded(InputType, self.input_type, "the model"))
-        _check_integers(self, "the model", input_fraction=FRACTIONS, original=(0, ORIGINAL_MAX))
-        if not 1 <= len(self.layers) <= LAYERS_MAX:
-            raise ModelError(f"a model has 1 to {LAYERS_MAX} layers, not {len(self.layers)}")
-        present = sum(layer.size for layer in self.layers)
-        if self.original and self.original < present:
-            raise ModelError(
-                f"{present} weights and biases are more than the original's {self.original}"
-            )
-        for before, after in zip(self.layers, self.layers[1:], strict=False):
-            if after.values_in != before.values_out:
-                raise ModelError(
-                    f"layer {after.name!r} takes {after.values_in} inputs, "
-                    f"layer {before.name!r} before it gives {before.values_out}"
-                )
-        last = self.layers[-1]
-        low, high = (limit - last.output_fraction for limit in FRACTIONS)
-        where = "output_exponents"
-        exponents = _integers(self.output_exponents, where, np.int64, low, high)
-        if len(exponents) not in (0, last.outputs):
-            raise ModelError(
-                f"{len(exponents)} {where} for the {last.outputs} rows of the last layer"
-            )
-        object.__setattr__(self, "output_exponents", tuple(exponents.tolist()))
-
-    @property
-    def inputs(self) -> int:
-        return self.layers[0].values_in
-
-    @property
-    def outputs(self) -> int:
-        return self.layers[-1].values_out
-
-    @property
-    def dense_bytes(self) -> int:
-        """Bytes of the original network as float32, biases included where it had them."""
-        return 4 * (self.original or sum(layer.size for layer in self.layers))
-
-    @property
-    def line(self) -> str:
-        """What network it is, on one line."""
-        return network_line(self.inputs, self.layers)
-
-    def input_fractions(self) -> list[int]:
-        """Fraction bits of each layer's inputs."""
-        return [self.input_fraction, *(layer.output_fraction for layer in self.layers[:-1])]
-
-    def weight_fractions(self) -> list[int]:
-        """Fraction bits of each layer's codebook."""
-        return [
-            layer.shift + layer.output_fraction - fraction
-            for layer, fraction in zip(self.layers, self.input_fractions(), strict=True)
-        ]
-
-    @property
-    def output_fractions(self) -> list[int]:
-        """Fraction bits of the outputs, one for each row of the last layer: of a convolution, for
-        each output channel."""
-        last = self.layers[-1]
-        exponents = self.output_exponents or (0,) * last.outputs
-        return [last.output_fraction + exponent for exponent in exponents]
-
-    def quantise(self, inputs: np.ndarray) -> np.ndarray:
-        """Inputs, ``(n, …)``, in the model's input format, ``(n, inputs)``.
-
-        uint8 stay as they are where the model takes uint8; floats are rounded to the input
-        fraction and saturated where it takes int16. A tensor is taken as the array that it holds.
-
-        Raises:
-            ModelError: floats for a network with uint8 inputs, or the reverse; another width.
-            DataError: a value that is not finite; says which.
-        """
-        inputs = as_array(inputs)
-        if inputs.ndim < 1 or math.prod(inputs.shape[1:]) != self.inputs:
-            raise ModelError(
-                f"inputs of shape {inputs.shape} for a network that takes (n, {self.inputs})"
-            )
-        inputs = inputs.reshape(len(inputs), self.inputs)
-        if self.input_type is InputType.UINT8 and inputs.dtype == np.uint8:
-            return inputs
-        if self.input_type is InputType.INT16 and np.issubdtype(inputs.dtype, np.floating):
-            if not np.isfinite(inputs).all():
-                row, column = np.argwhere(~np.isfinite(inputs))[0]
-                raise DataError(
-                    f"inputs: value {column} of row {row} is {inputs[row, column]}, not finite"
-                )
-            with np.errstate(over="ignore"):  # saturated
-                scaled = np.rint(np.ldexp(inputs.astype(np.float64), self.input_fraction))
-            return np.clip(scaled, *INT16).astype(np.int16)
-        takes = "uint8" if self.input_type is InputType.UINT8 else "float"
-        raise ModelError(
-            f"{inputs.dtype} inputs for a network that takes {takes} ones, as what it was "
-            "calibrated on"
-        )
-
-    def dequantise(self, outputs: np.ndarray) -> np.ndarray:
-        """The real numbers that outputs, int16 ``(n, outputs)``, stand for: float64, exact.
-
-        Raises:
-            ModelError: another shape, or no integers.
-        """
-        outputs = as_array(outputs)
-        if outputs.dtype.kind not in "iu" or outputs.ndim != 2 or outputs.shape[1] != self.outputs:
-            raise ModelError(
-                f"outputs are {outputs.dtype} of shape {outputs.shape}; "
-                f"the model gives int16 of shape (n, {self.outputs})"
-            )
-        rows = outputs.astype(np.float64).reshape(len(outputs), self.layers[-1].outputs, -1)
-        fractions = np.array(self.output_fractions)[:, None]
-        return np.ldexp(rows, -fractions).reshape(outputs.shape)
-
-    def weights(self) -> list[tuple[np.ndarray, np.ndarray | None]]:
-        """Weights and biases of each layer in real numbers, float64, exact, zero where pruned.
-
-        Weights have torch's shape, ``(outputs, inputs)`` or ``(outputs, channels / groups,
-        kernel_height, kernel_width)``, biases ``(outputs,)``; None where there are none.
-
-        Raises:
-            ModelError: hardly a weight is kept and the matrices are huge.
-        """
-        _check_dense(self.layers)
-        found = []
-        for index, fraction in enumerate(self.input_fractions()):
-            layer = self.layers[index]
-            sums = np.full((layer.outputs, 1), layer.shift + layer.output_fraction)
-            if index == len(self.layers) - 1 and self.output_exponents:
-                sums += np.array(self.output_exponents)[:, None]
-            matrix, bias = layer.dense().astype(np.float64), None
-            if layer.bias:
-                bias = np.ldexp(matrix[:, -1], layer.bias_exponent - sums[:, 0])
-            weights = np.ldexp(matrix[:, : layer.inputs], fraction - sums)
-            found.append((weights.reshape(layer.shape), bias))
-        return found
-
-    def magnitudes(self) -> list[int]:
-        """Largest input magnitude that each layer's input format can hold (docs/numerics.md)."""
-        return [
-            self.input_type.magnitude,
-            *(layer.activation.magnitude for layer in self.layers[:-1]),
-        ]
-
-    def accumulator_bits(self) -> list[int]:
-        """The accumulator width each layer needs, proved for any order (docs/numerics.md)."""
-        return [
-            accumulator_bits(layer, magnitude)
-            for layer, magnitude in zip(self.layers, self.magnitudes(), strict=True)
-        ]
-
-    def check_runs(self) -> None:
-        """Refuse what the engine can load and not run.
-
-        Raises:
-            ModelError: a convolution; names the layer.
-        """
-        for layer in self.layers:
-            if layer.convolution is not None:
-                raise ModelError(
-                    f"layer {layer.name!r} is a convolution: the engine runs fully connected "
-                    "layers only; the reference runs both (pleach evaluate)"
-                )
 
 
 def accumulator_bits(layer: CompressedLayer, magnitude: int) -> int:
@@ -547,7 +361,7 @@ def accumulator_bits(layer: CompressedLayer, magnitude: int) -> int:
     return int(worst.max()).bit_length() + 1
 
 
-def _check_dense(layers: Sequence[CompressedLayer]) -> None:
+def check_dense(layers: Sequence[CompressedLayer]) -> None:
     """Matrices that a few bytes of a file claim are not written out."""
     size, kept = (sum(getattr(layer, of) for layer in layers) for of in ("size", "kept"))
     if size > DENSE + DENSE_EACH * kept:
@@ -556,78 +370,3 @@ def _check_dense(layers: Sequence[CompressedLayer]) -> None:
             f"layer {largest.name!r} is a matrix of {largest.outputs} × {largest.columns}: "
             f"{size:,} elements for {kept:,} weights kept are not written out"
         )
-
-
-def network_line(inputs: int, layers: Sequence[Any]) -> str:
-    """A network on one line: its inputs, then each layer with what follows it.
-
-    Args:
-        inputs: values that it takes; a convolution that comes first says its map itself.
-        layers: `CompressedLayer` or `pleach.models.Layer`.
-
-    >>> layer = CompressedLayer("fc1", 4, 3, True, [0], [0], [5], 1, Activation.RELU, 0, 0)
-    >>> network_line(4, [layer])
-    '4 → fc1 3 ReLU'
-    """
-    first = layers[0].convolution if layers else None
-    parts = [f"{first.channels}×{first.height}×{first.width}" if first else str(inputs)]
-    for layer in layers:
-        conv, text = layer.convolution, f"{printable(layer.name)} {layer.outputs}"
-        if conv is not None:
-            text += f"×{conv.kernel_height}×{conv.kernel_width}"
-            for name, usual in (("stride", 1), ("padding", 0), ("groups", 1)):
-                if getattr(conv, name) != usual:
-                    text += f" {name} {getattr(conv, name)}"
-        if layer.activation == Activation.RELU:
-            text += " ReLU"
-        if conv is not None and (conv.pool, conv.pool_stride) != (1, 1):
-            text += f", pool {conv.pool}"
-            if conv.pool_stride != conv.pool:
-                text += f" stride {conv.pool_stride}"
-        parts.append(text)
-    return " → ".join(parts)
-
-
-def _check_integers(owner: Any, where: str, **ranges: tuple[int, int]) -> None:
-    """Fields of a dataclass that are whole numbers of a range, as int.
-
-    Raises:
-        ModelError: one is not.
-    """
-    for name, (low, high) in ranges.items():
-        value = getattr(owner, name)
-        try:
-            whole = operator.index(value)
-        except TypeError:
-            raise ModelError(
-                f"{where}: {name} is {value!r}, must be a whole number from {low} to {high}"
-            ) from None
-        if not low <= whole <= high:
-            raise ModelError(f"{where}: {name} is {whole}, must be {low} to {high}")
-        object.__setattr__(owner, name, whole)
-
-
-def _integers(values: Any, where: str, dtype: type, low: int, high: int) -> np.ndarray:
-    """A row of whole numbers of a range as a contiguous array of that type.
-
-    Raises:
-        ModelError: another kind or shape, or one out of range; says which.
-    """
-    array = as_array(values)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise ModelError(
-            f"{where} is {array.dtype} of shape {array.shape}, must be a row of whole numbers"
-        )
-    if array.size and not (low <= int(array.min()) and int(array.max()) <= high):
-        index = int(np.flatnonzero((array < low) | (array > high))[0])
-        raise ModelError(f"{where}[{index}] is {array[index]}, must be {low} to {high}")
-    return np.ascontiguousarray(array, dtype=dtype)
-
-
-def _coded(kind: type[IntEnum], value: Any, where: str) -> Any:
-    """A member of an enumeration, of itself or of its code."""
-    try:
-        return kind(value)
-    except ValueError:
-        known = ", ".join(f"{member.name} ({member.value})" for member in kind)
-        raise ModelError(f"{where}: {value!r} is no {kind.__name__}, there are {known}") from None

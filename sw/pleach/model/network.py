@@ -1,0 +1,339 @@
+"""A compressed network: its layers, how they are joined, and the format of its inputs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pleach.arrays import as_array
+from pleach.errors import DataError, ModelError
+from pleach.model.checks import check_integers, coded, integers
+from pleach.model.graph import Graph, Node
+from pleach.model.ops import Add, AveragePool, Clip, Concat, MaxPool, Op
+from pleach.model.weights import (
+    Activation,
+    CompressedLayer,
+    InputType,
+    accumulator_bits,
+    check_dense,
+)
+from pleach.numbers import FRACTIONS, INT16, LAYERS_MAX, ORIGINAL_MAX
+from pleach.text import printable
+
+
+@dataclass(frozen=True)
+class CompressedModel:
+    """A network of compressed layers and the format of its inputs.
+
+    Args:
+        layers: in the order in which the network runs, 1 to 255. In a chain each takes as many
+            values as the one before gives.
+        input_type: uint8 or int16.
+        input_fraction: fraction bits of the inputs, -128 to 127.
+        original: weights and biases of the network that was compressed, where neurons were removed
+            since; 0 where the layers have them all.
+        output_exponents: one for each row of the last layer, where the outputs have fractions of
+            their own: that of row ``r`` is ``output_fraction + output_exponents[r]``, -128 to 127.
+        joints: of a network that is no chain, how layers and other operators are joined: its nodes
+            without an operator are `layers`, one after the other. A chain has none.
+
+    Raises:
+        ModelError: no layer, too many, shapes or fractions that do not fit, or a value out of
+            range.
+    """
+
+    layers: tuple[CompressedLayer, ...]
+    input_type: InputType = InputType.UINT8
+    input_fraction: int = 8
+    original: int = 0
+    output_exponents: tuple[int, ...] = ()
+    joints: Graph | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "layers", tuple(self.layers))
+        for index, layer in enumerate(self.layers):
+            if not isinstance(layer, CompressedLayer):
+                raise ModelError(f"layers[{index}] is a {type(layer).__name__}, no CompressedLayer")
+        object.__setattr__(self, "input_type", coded(InputType, self.input_type, "the model"))
+        check_integers(self, "the model", input_fraction=FRACTIONS, original=(0, ORIGINAL_MAX))
+        if not 1 <= len(self.layers) <= LAYERS_MAX:
+            raise ModelError(f"a model has 1 to {LAYERS_MAX} layers, not {len(self.layers)}")
+        present = sum(layer.size for layer in self.layers)
+        if self.original and self.original < present:
+            raise ModelError(
+                f"{present} weights and biases are more than the original's {self.original}"
+            )
+        if self.joints is not None:
+            places = [node for node in self.joints.nodes if node.op is None]
+            if len(places) != len(self.layers):
+                raise ModelError(f"{len(self.layers)} layers for joints of {len(places)}")
+            if len(places) == len(self.joints.nodes) and self.joints.is_chain:
+                object.__setattr__(self, "joints", None)
+        self.graph.shapes()
+        if self.joints is not None:
+            self.graph.fractions(self.input_fraction)
+        low, high = (limit - self._fraction for limit in FRACTIONS)
+        where = "output_exponents"
+        exponents = integers(self.output_exponents, where, np.int64, low, high)
+        last = self._last
+        if len(exponents) and last is None:
+            raise ModelError(f"{where} are of a last layer's rows, the last node is no layer")
+        if last is not None and len(exponents) not in (0, last.outputs):
+            raise ModelError(
+                f"{len(exponents)} {where} for the {last.outputs} rows of the last layer"
+            )
+        object.__setattr__(self, "output_exponents", tuple(exponents.tolist()))
+
+    @classmethod
+    def of(cls, graph: Graph, **fields: Any) -> CompressedModel:
+        """The model of a graph whose layers are its nodes' operators; other fields by name."""
+        layers = [node.op for node in graph.nodes if isinstance(node.op, CompressedLayer)]
+
+        def joint(node: Node) -> Op | None:
+            return None if isinstance(node.op, CompressedLayer) else node.op
+
+        return cls(tuple(layers), joints=graph.with_ops(joint), **fields)
+
+    @property
+    def graph(self) -> Graph:
+        """The network as a graph, each layer the operator of its node."""
+        if self.joints is None:
+            nodes = [Node(layer.name, layer, (n,)) for n, layer in enumerate(self.layers)]
+            return Graph(tuple(nodes), (self.layers[0].values_in,))
+        layers = iter(self.layers)
+        nodes = [
+            replace(node, name=layer.name, op=layer)
+            if node.op is None and (layer := next(layers))
+            else node
+            for node in self.joints.nodes
+        ]
+        return replace(self.joints, nodes=tuple(nodes))
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether the network is its layers, one after the other."""
+        return self.joints is None
+
+    @property
+    def inputs(self) -> int:
+        return self.layers[0].values_in if self.joints is None else math.prod(self.joints.shape)
+
+    @property
+    def outputs(self) -> int:
+        return math.prod(self.graph.shapes()[-1])
+
+    @property
+    def dense_bytes(self) -> int:
+        """Bytes of the original network as float32, biases included where it had them."""
+        return 4 * (self.original or sum(layer.size for layer in self.layers))
+
+    @property
+    def line(self) -> str:
+        """What network it is, on one line."""
+        return network_line(self.graph)
+
+    @property
+    def _last(self) -> CompressedLayer | None:
+        """The layer that gives the outputs, where one does."""
+        if self.joints is None or self.joints.nodes[-1].op is None:
+            return self.layers[-1]
+        return None
+
+    @property
+    def _fraction(self) -> int:
+        """Fraction bits of the outputs, before any of their own."""
+        if self._last is not None:
+            return self._last.output_fraction
+        return self.graph.fractions(self.input_fraction)[-1]
+
+    def _of_sources(self, each: list[int]) -> list[int]:
+        """Of a number for the input and each node, that of what each layer takes."""
+        return [
+            each[node.sources[0]]
+            for node in self.graph.nodes
+            if isinstance(node.op, CompressedLayer)
+        ]
+
+    def input_fractions(self) -> list[int]:
+        """Fraction bits of each layer's inputs."""
+        return self._of_sources(self.graph.fractions(self.input_fraction))
+
+    def weight_fractions(self) -> list[int]:
+        """Fraction bits of each layer's codebook."""
+        return [
+            layer.shift + layer.output_fraction - fraction
+            for layer, fraction in zip(self.layers, self.input_fractions(), strict=True)
+        ]
+
+    @property
+    def output_fractions(self) -> list[int]:
+        """Fraction bits of the outputs, one for each row of the last layer: of a convolution, for
+        each output channel. One for all where the last node is no layer."""
+        last, fraction = self._last, self._fraction
+        rows = 1 if last is None else last.outputs
+        return [fraction + exponent for exponent in self.output_exponents or (0,) * rows]
+
+    def quantise(self, inputs: np.ndarray) -> np.ndarray:
+        """Inputs, ``(n, …)``, in the model's input format, ``(n, inputs)``.
+
+        uint8 stay as they are where the model takes uint8; floats are rounded to the input
+        fraction and saturated where it takes int16. A tensor is taken as the array that it holds.
+
+        Raises:
+            ModelError: floats for a network with uint8 inputs, or the reverse; another width.
+            DataError: a value that is not finite; says which.
+        """
+        inputs = as_array(inputs)
+        if inputs.ndim < 1 or math.prod(inputs.shape[1:]) != self.inputs:
+            raise ModelError(
+                f"inputs of shape {inputs.shape} for a network that takes (n, {self.inputs})"
+            )
+        inputs = inputs.reshape(len(inputs), self.inputs)
+        if self.input_type is InputType.UINT8 and inputs.dtype == np.uint8:
+            return inputs
+        if self.input_type is InputType.INT16 and np.issubdtype(inputs.dtype, np.floating):
+            if not np.isfinite(inputs).all():
+                row, column = np.argwhere(~np.isfinite(inputs))[0]
+                raise DataError(
+                    f"inputs: value {column} of row {row} is {inputs[row, column]}, not finite"
+                )
+            with np.errstate(over="ignore"):  # saturated
+                scaled = np.rint(np.ldexp(inputs.astype(np.float64), self.input_fraction))
+            return np.clip(scaled, *INT16).astype(np.int16)
+        takes = "uint8" if self.input_type is InputType.UINT8 else "float"
+        raise ModelError(
+            f"{inputs.dtype} inputs for a network that takes {takes} ones, as what it was "
+            "calibrated on"
+        )
+
+    def dequantise(self, outputs: np.ndarray) -> np.ndarray:
+        """The real numbers that outputs, int16 ``(n, outputs)``, stand for: float64, exact.
+
+        Raises:
+            ModelError: another shape, or no integers.
+        """
+        outputs = as_array(outputs)
+        if outputs.dtype.kind not in "iu" or outputs.ndim != 2 or outputs.shape[1] != self.outputs:
+            raise ModelError(
+                f"outputs are {outputs.dtype} of shape {outputs.shape}; "
+                f"the model gives int16 of shape (n, {self.outputs})"
+            )
+        fractions = np.array(self.output_fractions)[:, None]
+        rows = outputs.astype(np.float64).reshape(len(outputs), len(fractions), -1)
+        return np.ldexp(rows, -fractions).reshape(outputs.shape)
+
+    def weights(self) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """Weights and biases of each layer in real numbers, float64, exact, zero where pruned.
+
+        Weights have torch's shape, ``(outputs, inputs)`` or ``(outputs, channels / groups,
+        kernel_height, kernel_width)``, biases ``(outputs,)``; None where there are none.
+
+        Raises:
+            ModelError: hardly a weight is kept and the matrices are huge.
+        """
+        check_dense(self.layers)
+        found = []
+        for index, fraction in enumerate(self.input_fractions()):
+            layer = self.layers[index]
+            sums = np.full((layer.outputs, 1), layer.shift + layer.output_fraction)
+            if layer is self._last and self.output_exponents:
+                sums += np.array(self.output_exponents)[:, None]
+            matrix, bias = layer.dense().astype(np.float64), None
+            if layer.bias:
+                bias = np.ldexp(matrix[:, -1], layer.bias_exponent - sums[:, 0])
+            weights = np.ldexp(matrix[:, : layer.inputs], fraction - sums)
+            found.append((weights.reshape(layer.shape), bias))
+        return found
+
+    def magnitudes(self) -> list[int]:
+        """Largest input magnitude that each layer's input format can hold (docs/numerics.md)."""
+        return self._of_sources(self.graph.magnitudes(self.input_type.magnitude))
+
+    def accumulator_bits(self) -> list[int]:
+        """The accumulator width each layer needs, proved for any order (docs/numerics.md)."""
+        return [
+            accumulator_bits(layer, magnitude)
+            for layer, magnitude in zip(self.layers, self.magnitudes(), strict=True)
+        ]
+
+    @property
+    def unsupported(self) -> str | None:
+        """What of the network the engine can load and not run, with its name; None where it runs
+        all of it."""
+        for node in self.graph.nodes:
+            if not isinstance(node.op, CompressedLayer):
+                what = f"node {node.name!r} is an operator {node.kind}"
+            elif node.op.convolution is not None:
+                what = f"layer {node.name!r} is a convolution"
+            else:
+                continue
+            return (
+                f"{what}: the engine runs fully connected layers only; the reference runs both "
+                "(pleach evaluate)"
+            )
+        return None
+
+    def check_runs(self) -> None:
+        """Refuse what the engine can load and not run.
+
+        Raises:
+            ModelError: a convolution, or a node that is no layer; names it.
+        """
+        if self.unsupported is not None:
+            raise ModelError(self.unsupported)
+
+
+def network_line(graph: Graph) -> str:
+    """A network on one line: its inputs, then each node with what it takes where that is not what
+    stands before it.
+
+    Args:
+        graph: of operators that are `CompressedLayer`, `pleach.models.Layer` or `pleach.model.Op`.
+
+    >>> layer = CompressedLayer("fc1", 4, 3, True, [0], [0], [5], 1, Activation.RELU, 0, 0)
+    >>> network_line(CompressedModel((layer,)).graph)
+    '4 → fc1 3 ReLU'
+    """
+    first = getattr(graph.nodes[0].op, "convolution", None)
+    shape = (first.channels, first.height, first.width) if first else graph.shape
+    parts = ["×".join(map(str, shape))]
+    for number, node in enumerate(graph.nodes):
+        text = _said(node)
+        if node.sources != (number,):
+            names = ["input", *(printable(other.name) for other in graph.nodes)]
+            text += f" ({', '.join(names[source] for source in node.sources)})"
+        parts.append(text)
+    return " → ".join(parts)
+
+
+def _said(node: Node) -> str:
+    """A node in the line of its network."""
+    op, text = node.op, printable(node.name)
+    match op:
+        case Clip():
+            return f"{text} Clip {op.low:g}…{op.high:g}"
+        case AveragePool() | MaxPool():
+            window = op.window
+            text += f" {node.kind} {window.kernel_height}×{window.kernel_width}"
+            strides = (window.stride_height, window.stride_width)
+            if strides != (window.kernel_height, window.kernel_width):
+                text += f" stride {strides[0]}×{strides[1]}"
+            return text + f" padding {window.padding}" * bool(window.padding)
+        case Add() | Concat():
+            return f"{text} {node.kind}"
+    conv, text = op.convolution, f"{text} {op.outputs}"
+    if conv is not None:
+        text += f"×{conv.kernel_height}×{conv.kernel_width}"
+        for name, usual in (("stride", 1), ("padding", 0), ("groups", 1)):
+            if getattr(conv, name) != usual:
+                text += f" {name} {getattr(conv, name)}"
+    if op.activation == Activation.RELU:
+        text += " ReLU"
+    if conv is not None and (conv.pool, conv.pool_stride) != (1, 1):
+        text += f", pool {conv.pool}"
+        if conv.pool_stride != conv.pool:
+            text += f" stride {conv.pool_stride}"
+    return text

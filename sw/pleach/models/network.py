@@ -1,0 +1,200 @@
+"""A network that was read from a module of the user's: its layers and the graph that joins them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pleach.errors import ModelError
+from pleach.model import (
+    Activation,
+    Add,
+    AveragePool,
+    Clip,
+    Concat,
+    Graph,
+    MaxPool,
+    Node,
+    Op,
+    Shape,
+    Window,
+    takers,
+)
+from pleach.models.layers import Layer, convolution_of
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """The layer of the node's name, with what follows it: ReLU, then max pooling.
+
+    Args:
+        pool, pool_stride: of the windows; 1 pools nothing.
+    """
+
+    activation: Activation = Activation.NONE
+    pool: int = 1
+    pool_stride: int = 1
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pooling of whatever map comes.
+
+    Args:
+        average: means, not largest values.
+        kernel: height and width of a window; None is the whole map.
+        stride: of the windows both ways.
+        padding: on every side.
+    """
+
+    average: bool
+    kernel: tuple[int, int] | None
+    stride: tuple[int, int] = (1, 1)
+    padding: int = 0
+
+    def resolved(self, shape: Shape) -> AveragePool | MaxPool:
+        """The operator for a map of that shape."""
+        if len(shape) != 3:
+            raise ModelError(f"pools maps, what comes before it gives {shape}")
+        kernel = self.kernel or shape[1:]
+        window = Window(*shape, *kernel, *self.stride, self.padding)
+        return AveragePool(window) if self.average else MaxPool(window)
+
+    def run(self, maps: Tensor) -> Tensor:
+        if self.kernel is None:
+            return maps.mean((2, 3), keepdim=True) if self.average else maps.amax((2, 3), True)
+        pool = functional.avg_pool2d if self.average else functional.max_pool2d
+        return pool(maps, self.kernel, self.stride, self.padding)
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """The same values in another shape; flat where that is None."""
+
+    shape: Shape | None = None
+
+    def out_shape(self, shape: Shape) -> Shape:
+        found = self.shape or (math.prod(shape),)
+        if math.prod(found) != math.prod(shape):
+            raise ModelError(f"cannot see a shape of {shape} as {found}")
+        return found
+
+
+Step = Weighted | Pool | Reshape | Add | Concat | Clip
+
+
+class Network(nn.Module):
+    """Layers under the names that they had, and how they are joined.
+
+    It computes what the module computed from which `pleach.models.network_of` made it, its batch
+    normalisations folded into its layers, and is trained, pruned and shared like any network.
+
+    Args:
+        joints: nodes in running order whose operators are a `Step`.
+        layers: by name, for each `Weighted` node.
+
+    Raises:
+        ModelError: sizes that do not fit; names the node.
+    """
+
+    def __init__(self, joints: Graph, layers: Mapping[str, nn.Linear | nn.Conv2d]):
+        super().__init__()
+        self._joints = joints
+        for name, layer in layers.items():
+            *parents, last = name.split(".")
+            place: nn.Module = self
+            for parent in parents:
+                if parent not in place._modules:
+                    place.add_module(parent, nn.Module())
+                place = place._modules[parent]
+            place.add_module(last, layer)
+        resolved(self)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``(n, *shape)`` to ``(n, …)``."""
+        *_, (_, _, outputs) = self._joints.walk(inputs, self._run)
+        return outputs
+
+    def _run(self, node: Node, *values: Tensor) -> Tensor:
+        match node.op:
+            case Weighted(activation, pool, stride):
+                value = self.get_submodule(node.name)(*values)
+                if activation == Activation.RELU:
+                    value = functional.relu(value)
+                if (pool, stride) != (1, 1):
+                    value = functional.max_pool2d(value, pool, stride)
+                return value
+            case Add():
+                return sum(values[1:], values[0])
+            case Concat():
+                return torch.cat(values, 1)
+            case Clip(low, high):
+                return values[0].clamp(low, high)
+            case Reshape(shape):
+                return values[0].reshape(len(values[0]), *(shape or (-1,)))
+        return node.op.run(*values)
+
+
+def through(nodes: Sequence[Node], number: int) -> list[int]:
+    """The numbers of the nodes that take what that one gives, also where it is only flattened in
+    between."""
+    found = []
+    for user in takers(nodes, number):
+        found += through(nodes, user) if nodes[user - 1].op == Reshape() else [user]
+    return found
+
+
+def joints_of(network: Network) -> Graph:
+    """How its layers are joined, whatever their sizes."""
+    return network._joints
+
+
+def resolved(network: Network) -> Graph:
+    """The network as a graph of `Layer` and of operators of real numbers; what gives only another
+    shape to the same values is no node of it.
+
+    Raises:
+        ModelError: sizes that do not fit; names the node.
+    """
+    joints = joints_of(network)
+    nodes: list[Node] = []
+    shapes, places = [joints.shape], [0]
+    for node in joints.nodes:
+        inputs = [shapes[source] for source in node.sources]
+        try:
+            if isinstance(node.op, Reshape):
+                shapes.append(node.op.out_shape(*inputs))
+                places.append(places[node.sources[0]])
+                continue
+            op = _resolved(network, node, *inputs)
+            shapes.append(op.out_shape(*inputs))
+        except ModelError as error:
+            raise ModelError(f"node {node.name!r}: {error}") from None
+        nodes.append(replace(node, op=op, sources=tuple(places[n] for n in node.sources)))
+        places.append(len(nodes))
+    graph = Graph(tuple(nodes), joints.shape)
+    graph.shapes()
+    return graph
+
+
+def _resolved(network: Network, node: Node, *inputs: Shape) -> Op:
+    if isinstance(node.op, Pool):
+        return node.op.resolved(*inputs)
+    if not isinstance(node.op, Weighted):
+        return node.op
+    module = network.get_submodule(node.name)
+    if isinstance(module, nn.Linear):
+        if len(inputs[0]) != 1:
+            raise ModelError(f"takes rows, what comes before it gives {inputs[0]}: flatten it")
+        return Layer(node.name, module, node.op.activation)
+    if len(inputs[0]) != 3 or inputs[0][0] != module.in_channels:
+        raise ModelError(
+            f"takes maps of {module.in_channels} channels, what comes before it gives {inputs[0]}"
+        )
+    geometry = convolution_of(node.name, module, inputs[0], node.op.pool, node.op.pool_stride)
+    return Layer(node.name, module, node.op.activation, geometry)
