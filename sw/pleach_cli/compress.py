@@ -126,7 +126,7 @@ def command(
     """
     from pleach.compression import CompressConfig
     from pleach.errors import TrainingError
-    from pleach.models import layers_of
+    from pleach.models import graph_of
 
     settings = CompressConfig.from_toml(config) if config else CompressConfig()
     settings = _over(
@@ -134,7 +134,7 @@ def command(
         output_scale=output_scale,
     )  # fmt: skip
     model, found = network_for(network, weights, order, activation, dataset, scale, mean, std)
-    found = labels_as(found, layers_of(model, found.shape)[-1].values_out, loss)
+    found = labels_as(found, graph_of(model, found.shape).outputs, loss)
     about = {"network": line_of(model, found), "data": found.as_json()}
     if not json:
         say_made(network, weights)
@@ -201,10 +201,10 @@ def quantise_on(
     from pleach.compression.train import predict
     from pleach.errors import GuessWarning, PleachWarning
     from pleach.metrics import BINARY, doubt, for_targets, in_doubt
-    from pleach.models import layers_of
+    from pleach.models import graph_of, layers_of
     from pleach.reference import Reference
 
-    outputs = layers_of(model, found.shape)[-1].values_out
+    outputs = graph_of(model, found.shape).outputs
     metric = for_targets(found.test_labels, outputs, loss)
     tests = shaped(found, found.test_images)
     start = time.monotonic()

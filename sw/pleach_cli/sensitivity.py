@@ -56,10 +56,10 @@ def command(
     from pleach.compression.scan import plot as draw
     from pleach.compression.train import predict
     from pleach.metrics import for_targets
-    from pleach.models import layers_of
+    from pleach.models import graph_of
 
     model, found = network_for(network, weights, order, activation, dataset, scale, mean, std)
-    found = labels_as(found, layers_of(model, found.shape)[-1].values_out, loss)
+    found = labels_as(found, graph_of(model, found.shape).outputs, loss)
     line = line_of(model, found)
     inputs, labels = shaped(found, found.train_images[-images:]), found.train_labels[-images:]
     outputs = predict(model, inputs).numpy()

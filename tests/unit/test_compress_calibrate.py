@@ -11,9 +11,9 @@ from torch import nn
 
 from pleach.compile import calibrate
 from pleach.compile.calibrate import RealLayer, fraction_for
-from pleach.compression.pipeline import real_layers
 from pleach.errors import DataError, ModelError
 from pleach.model import Activation, Convolution, InputType, accumulator_bits
+from pleach.models import real_graph
 from pleach.reference import Reference
 
 
@@ -104,7 +104,7 @@ def test_convolutions_compute_what_torch_does(groups):
             # Quarters, so that a codebook holds them all.
             parameter.copy_(torch.randint(-8, 9, parameter.shape, generator=generator) / 4)
     inputs = torch.rand(50, 2, 16, 13, generator=generator)
-    layers = real_layers(model, inputs.shape[1:])
+    layers = [node.op for node in real_graph(model, inputs.shape[1:]).nodes]
     fixed = calibrate(layers, inputs.numpy(), accumulator_bits=40)
 
     real = inputs.flatten(1).numpy()

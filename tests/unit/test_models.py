@@ -182,8 +182,22 @@ TIED = nn.Linear(3, 3)
         (nn.Sequential(nn.Conv2d(1, 1, 3), nn.MaxPool2d(2, dilation=2)), "'1': dilation .* be 1"),
         (nn.Sequential(nn.Conv2d(1, 1, 3), nn.MaxPool2d((2, 3))), "'1': kernel_size .* same"),
         (nn.Sequential(nn.Conv2d(1, 1, 3), nn.MaxPool2d(2, ceil_mode=True)), "'1': .* ceil_mode"),
-        (nn.Sequential(nn.Conv2d(1, 1, 3), nn.AvgPool2d(2)), "'1' is a AvgPool2d: of pooling only"),
-        (nn.Sequential(nn.Conv2d(1, 1, 3), nn.BatchNorm2d(1)), "'1' is a BatchNorm2d: fold it"),
+        (
+            nn.Sequential(nn.Conv2d(1, 1, 3), nn.AvgPool2d(2)),
+            "'1' is a AvgPool2d, .* give the shape",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(1, 1, 3), nn.LPPool2d(2, 2)),
+            "'1' is a LPPool2d: of pooling only",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(1, 1, 3), nn.BatchNorm2d(1)),
+            "'1' is a BatchNorm2d, .* the shape",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(1, 1, 3), nn.LazyBatchNorm2d()),
+            "'1' is a LazyBatchNorm2d that has",
+        ),
         (nn.Sequential(nn.Conv1d(1, 1, 3)), "'0' is a Conv1d: of convolutions only Conv2d"),
         (nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Tanh())), "'1.0' is a Tanh: only Linear"),
         (nn.Sequential(nn.ReLU(), nn.Linear(2, 2)), "'0' is a ReLU before"),
@@ -191,7 +205,7 @@ TIED = nn.Linear(3, 3)
         (nn.Sequential(TIED, nn.ReLU(), TIED), "'2' is layer '0' again"),
         (nn.Sequential(nn.ReLU6()), "ReLU6"),
         (nn.Sequential(nn.Flatten()), "no Linear or Conv2d layer"),
-        (nn.Linear(2, 2), "the network is a Linear; only an nn.Sequential"),
+        (nn.Linear(2, 2), "the network is a Linear, which is traced .*: give the shape of an"),
     ],
 )
 def test_what_is_not_supported_names_the_layer(model, words):
@@ -254,11 +268,11 @@ def test_subclasses_that_compute_the_same():
         (nn.Sequential(nn.Linear(2, 2), Called()), r"'1' is a .*Called, whose forward .* Dropout"),
         (
             nn.Sequential(nn.Linear(2, 2), Flatten()),
-            r"'1' is a .*test_models\.Flatten, which is no",
+            r"'1' is a .*test_models\.Flatten, which is traced .* give the shape",
         ),
         (
             nn.Sequential(torch.ao.nn.quantized.dynamic.Linear(2, 2)),
-            r"'0' is a torch\.ao\..*\.Linear, which is no class of torch\.nn: only Linear",
+            r"'0' is a torch\.ao\..*\.Linear, which is traced",
         ),
     ],
 )

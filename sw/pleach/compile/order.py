@@ -22,16 +22,17 @@ def ordered(model: CompressedModel) -> CompressedModel:
     makes the zero runs of a column-major mask fewer and longer. The new order is taken where it
     saves bits.
 
-    Channels of convolutions in groups, or before them, keep their places.
+    Channels of convolutions in groups, or before them, keep their places, and so does what anything
+    else than one other layer takes.
     """
     layers = list(model.layers)
-    for index in range(len(layers) - 1):
-        pair = layers[index : index + 2]
+    for index, after in model.neighbours():
+        pair = [layers[index], layers[after]]
         if any(layer.convolution and layer.convolution.groups > 1 for layer in pair):
             continue
         new = moved(*pair, clustered(_mask(pair[0])))
         if sum(map(position_bits, new)) < sum(map(position_bits, pair)):
-            layers[index : index + 2] = new
+            layers[index], layers[after] = new
     return replace(model, layers=tuple(layers))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pleach.compile.calibrate import RealLayer, calibrate
+from pleach.compile.calibrate import calibrate
 from pleach.compile.order import ordered
 from pleach.compression.config import CompressConfig
 from pleach.compression.masks import check_weights, masks_of, over, parts_of, size_of
@@ -43,8 +43,8 @@ from pleach.metrics import (
     in_doubt,
     named,
 )
-from pleach.model import CompressedLayer, CompressedModel
-from pleach.models import Layer, layers_of
+from pleach.model import CompressedModel
+from pleach.models import Layer, empty_model, graph_of, layers_of, real_graph
 from pleach.reference import Reference
 
 Arrays = np.ndarray | Tensor
@@ -144,10 +144,11 @@ def compress(
     done = default_steps(config) if steps is None else checked(steps)
     if teacher is not None and not isinstance(teacher, Teacher):
         teacher = ModelTeacher(model=teacher)
+    shape = as_numbers(calibration, "inputs").shape[1:]
     with exclusive(), torch.inference_mode(False):
         return _compress(
-            taken(model), calibration, labels, config, done, loss, metric, validation, teacher,
-            report, progress,
+            taken(model, shape), calibration, labels, config, done, loss, metric, validation,
+            teacher, report, progress,
         )  # fmt: skip
 
 
@@ -167,7 +168,7 @@ def _compress(
     inputs = as_floats(student, calibration)
     shape = tuple(inputs.shape[1:])
     _check(student, shape, steps)
-    outputs = layers_of(student, shape)[-1].values_out
+    outputs = graph_of(student, shape).outputs
     original = _original(student)
     if labels is not None:
         loss, labels = objective(loss, labels, len(inputs), outputs)
@@ -311,7 +312,7 @@ def finish(
         order=order,
         output_scale=output_scale,
     )
-    student = taken(model)
+    student = taken(model, as_numbers(calibration, "inputs").shape[1:])
     inputs = as_floats(student, calibration)
     layers = layers_of(student, inputs.shape[1:])
     check_weights(layers)
@@ -332,7 +333,7 @@ def _original(student: nn.Module) -> int:
 def _fixed(student, calibration, config: CompressConfig, original: int, exponents):
     calibration = as_numbers(calibration, "calibration inputs")
     fixed = calibrate(
-        real_layers(student, calibration.shape[1:]),
+        real_graph(student, calibration.shape[1:]),
         calibration,
         accumulator_bits=config.accumulator_bits,
         codebook_bits=config.codebook_bits,
@@ -355,7 +356,7 @@ class _Scale:
     def __init__(self, student: nn.Module, shape: Sequence[int]):
         self._student, self._shape = student, shape
         self.exponents: tuple[int, ...] = ()
-        self.factors = torch.ones(self._last.values_out)
+        self.factors = torch.ones(graph_of(student, shape).outputs)
 
     @property
     def _last(self) -> Layer:
@@ -364,6 +365,8 @@ class _Scale:
     def choose(self, outputs: Tensor) -> None:
         """Scale the last layer so that the largest of each row's `outputs` is within a factor of
         two of the largest of all."""
+        if not isinstance(graph_of(self._student, self._shape).nodes[-1].op, Layer):
+            return  # the last node has no rows: its outputs share a fraction
         rows = self._last.outputs
         largest = outputs.abs().amax(0).reshape(rows, -1).amax(1).double()
         ratio = torch.where(largest > 0, largest.max() / largest, 1.0)
@@ -464,48 +467,13 @@ def _doubt(
     return [], None
 
 
-def real_layers(model: nn.Module, shape: Sequence[int] | None = None) -> list[RealLayer]:
-    """The layers of `model`, dense, pruned or shared, as plain arrays; `shape` is an input's."""
-    return [
-        RealLayer(
-            layer.name,
-            layer.module.weight.detach().cpu().flatten(1).numpy(),
-            None if layer.module.bias is None else layer.module.bias.detach().cpu().numpy(),
-            layer.activation,
-            layer.convolution,
-        )
-        for layer in layers_of(model, shape)
-    ]
-
-
 def _check(student: nn.Module, shape: tuple[int, ...], steps: Sequence[Step]) -> None:
     """Refuse what no training makes representable, and whatever a step refuses."""
     check_weights(layers_of(student, shape))
     plan = Plan(student, shape)
     for step in steps:
         step.check(plan)
-    layers = plan.layers
-    dumps(
-        CompressedModel(
-            tuple(
-                CompressedLayer(
-                    name=layer.name,
-                    inputs=layer.module.weight[0].numel(),
-                    outputs=layer.outputs,
-                    bias=layer.module.bias is not None,
-                    positions=np.zeros(0, np.int64),
-                    codes=np.zeros(0, np.int64),
-                    codebook=np.zeros(0, np.int64),
-                    shift=0,
-                    activation=layer.activation,
-                    bias_exponent=0,
-                    output_fraction=0,
-                    convolution=layer.convolution,
-                )
-                for layer in layers
-            )
-        )
-    )
+    dumps(empty_model(plan.module, plan.shape))
 
 
 def _kept(student, fixed) -> int:

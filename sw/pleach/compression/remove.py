@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -11,7 +9,7 @@ from torch.nn.utils import parametrize
 from pleach.compression.masks import masks_of, over, own_masks_, parts_of
 from pleach.errors import ModelError
 from pleach.model import Activation
-from pleach.models import layers_of
+from pleach.models import layers_of, neighbours
 
 Matrix = nn.Linear | nn.Conv2d
 
@@ -24,7 +22,7 @@ def remove_neurons_(model: nn.Module) -> int:
     after, and the neuron is dropped (Han 2015, section 3.5). Where the layer after has no bias, or
     is a convolution that pads its inputs, only a constant of zero can be. One neuron a layer stays.
     Modules shrink in place and keep their masks; make a new optimiser. Convolutions in groups are
-    left as they are.
+    left as they are, and so is a layer that anything else than one other layer takes.
 
     Returns:
         Neurons and channels removed.
@@ -48,7 +46,7 @@ def remove_neurons_(model: nn.Module) -> int:
         while True:
             now = sum(
                 _remove(layer.module, layer.activation, after.module)
-                for layer, after in pairwise(layers)
+                for layer, after in neighbours(model)
                 if max(getattr(m, "groups", 1) for m in (layer.module, after.module)) == 1
             )
             if not now:

@@ -15,7 +15,7 @@ from pleach.compression.taken import taken
 from pleach.compression.train import predict
 from pleach.errors import ConfigError
 from pleach.files import check_figure, new_figure, write_figure
-from pleach.metrics import Metric, as_targets, for_targets, named
+from pleach.metrics import Metric, as_numbers, as_targets, for_targets, named
 from pleach.models import layers_of
 
 DENSITIES = (0.8, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02)
@@ -80,11 +80,12 @@ def sensitivity(
     if not densities:
         raise ConfigError("a sensitivity scan needs one density at least")
     curves = []
-    names = [layer.name for layer in layers_of(taken(model))]
+    student = taken(model, as_numbers(inputs, "inputs").shape[1:])
+    names = [layer.name for layer in layers_of(student)]
     for name in names:
         errors = []
         for density in densities:
-            pruned = taken(model)
+            pruned = taken(student)
             # Only this layer is masked at all: the others are kept whole.
             others = dict.fromkeys(names, 1.0)
             prune_(pruned, PruneConfig(density=density, layers=others | {name: density}))

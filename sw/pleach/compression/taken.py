@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn.utils import parametrize, spectral_norm, weight_norm
 
 from pleach.compression.masks import Mask, own_masks_
 from pleach.compression.share import Shared
-from pleach.models import copied, layers_of
+from pleach.models import copied, is_network, layers_of, network_of
 
 # Hooks of torch that compute a weight before each run, by the module that they are defined in.
 NORMS = {
@@ -17,12 +19,17 @@ NORMS = {
 }
 
 
-def taken(model: nn.Module) -> nn.Module:
+def taken(model: nn.Module, shape: Sequence[int] | None = None) -> nn.Module:
     """A copy in float32 on the CPU, to be trained on; `model` is not changed.
+
+    Of a module that is no chain of torch's modules it is the `Network` that it computes.
 
     Masks and shared weights of ours stay. Masks of torch.nn.utils.prune become ours: what they have
     pruned stays pruned. weight_norm, spectral_norm and any other parametrization are computed once,
     and the copy has the plain weights that they amount to.
+
+    Args:
+        shape: of an input.
 
     Raises:
         ModelError: a network that is not supported; names the layer.
@@ -35,6 +42,11 @@ def taken(model: nn.Module) -> nn.Module:
     student = copied(model)
     for module in student.modules():
         _plain(module)
+    if shape is not None and not is_network(student, shape):
+        for module in student.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                own_masks_(module)
+        return network_of(student, shape).requires_grad_(True)
     layers = layers_of(student)  # refuses what cannot be moved
     student = student.to("cpu", torch.float32).requires_grad_(True)
     for layer in layers:

@@ -20,7 +20,7 @@ from pleach.compression.config import TrainConfig
 from pleach.compression.masks import check_weights
 from pleach.errors import ConfigError, DataError, TrainingError
 from pleach.metrics import as_numbers, as_targets, check_finite, wrong_percent
-from pleach.models import channels_last, layers_of, ours, sample_shape
+from pleach.models import channels_last, graph_of, layers_of, ours, sample_shape
 from pleach.models.layers import IGNORED
 from pleach.numbers import UINT8_FRACTION
 from pleach.settings import by_layer
@@ -47,10 +47,12 @@ def as_floats(model: nn.Module, inputs: np.ndarray | Tensor) -> Tensor:
         DataError: wrong width, not numbers, or not finite.
     """
     array = as_numbers(inputs, "inputs")
-    first, shape = layers_of(model, array.shape[1:])[0], sample_shape(model, array.shape[1:])
-    if array.ndim < 2 or not len(array) or math.prod(array.shape[1:]) != first.values_in:
+    shape = sample_shape(model, array.shape[1:])
+    takes = math.prod(shape)
+    if array.ndim < 2 or not len(array) or math.prod(array.shape[1:]) != takes:
+        first = layers_of(model, array.shape[1:])[0]
         raise DataError(
-            f"inputs of shape {array.shape}: layer {first.name!r} takes {first.values_in} a "
+            f"inputs of shape {array.shape}: layer {first.name!r} takes {takes} a "
             "sample, and one sample at least is needed"
         )
     floats = array.reshape(len(array), *shape).astype(np.float32)
@@ -146,7 +148,9 @@ def train(
         raise ConfigError("every layer is frozen: there is nothing to train")
     targets = None
     if labels is not None:
-        loss, targets = objective(loss, labels, len(inputs), layers[-1].values_out)
+        loss, targets = objective(
+            loss, labels, len(inputs), graph_of(model, inputs.shape[1:]).outputs
+        )
         targets = torch.from_numpy(targets)
     elif loss is not None:
         raise DataError("a loss needs labels")

@@ -18,6 +18,7 @@ from pleach.models.fold import fold_inputs
 from pleach.models.graph import (
     empty_model,
     graph_of,
+    is_network,
     layers_of,
     neighbours,
     real_graph,
@@ -46,6 +47,7 @@ __all__ = [
     "fold_inputs",
     "from_state_dict",
     "graph_of",
+    "is_network",
     "layer_tensors",
     "layers_of",
     "lenet_5",

@@ -56,11 +56,14 @@ def layers_of(model: nn.Module, shape: Sequence[int] | None = None) -> list[Laye
     its own or a hook, is none of these. Masks and shared weights of Pleach and masks of
     torch.nn.utils.prune may lie over the tensors (`tensor_of`), no other parametrizations.
 
+    Or it is any other module whose inputs' shape is given: what it computes is traced
+    (`network_of`), and the layers are those of a copy.
+
     Args:
         shape: of an input: ``(channels, height, width)``, ``(height, width)`` of images of one
-            channel, or ``(features,)`` of square ones, channel by channel. It matters only where a
-            convolution comes first, and not where nn.Unflatten at the start gives it. Without it
-            names and modules can be had, `Layer.convolution` cannot.
+            channel, or ``(features,)`` of square ones, channel by channel. Of a chain it matters
+            only where a convolution comes first, and not where nn.Unflatten at the start gives it.
+            Without it names and modules can be had, `Layer.convolution` cannot.
 
     Raises:
         ModelError: anything else; names the layer.
@@ -72,8 +75,9 @@ def layers_of(model: nn.Module, shape: Sequence[int] | None = None) -> list[Laye
     (12, 12)
     >>> layers_of(nn.Sequential(nn.Linear(2, 1), nn.Tanh()))
     Traceback (most recent call last):
-    pleach.errors.ModelError: layer '1' is a Tanh: only Linear, Conv2d, ReLU, MaxPool2d, Flatten,
-    Dropout and Identity are supported
+    pleach.errors.ModelError: layer '1' is a Tanh: only Linear, Conv2d, ReLU, ReLU6, Hardtanh,
+    MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, BatchNorm1d and 2d, Flatten, Dropout and Identity are
+    supported
     """
     if isinstance(model, nn.Module) and not isinstance(model, Network) and _is_chain(model, shape):
         return chain_of(model, shape)
@@ -86,6 +90,7 @@ def graph_of(model: nn.Module, shape: Sequence[int] | None = None) -> Graph:
     Raises:
         ModelError: as `layers_of`.
 
+    >>> from pleach.model import network_line
     >>> network_line(graph_of(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))))
     '4 → 0 3 ReLU → 2 2'
     """
@@ -98,15 +103,35 @@ def graph_of(model: nn.Module, shape: Sequence[int] | None = None) -> Graph:
         return Graph(tuple(nodes), (layers[0].values_in,) if layers[0].known else ())
     if shape is None:
         raise ModelError(
-            f"the network is a {class_of(model)}: give the shape of an input with it, or make it a "
-            "network of its layers first, pleach.models.network_of(model, shape)"
+            f"{_traced(model)}, which is traced to see what it computes: give the shape of an "
+            "input with it, or make it a network of its layers first, "
+            "pleach.models.network_of(model, shape)"
         )
     return resolved(network_of(model, shape))
+
+
+def is_network(model: nn.Module, shape: Sequence[int]) -> bool:
+    """Whether a network is trained and shared as it is; any other has to go through `network_of`.
+
+    Args:
+        shape: of an input.
+    """
+    return isinstance(model, Network) or _is_chain(model, shape)
+
+
+def _traced(model: nn.Module) -> str:
+    """What of a network only a trace reads."""
+    if isinstance(model, nn.Sequential):
+        for name, module in leaves(model):
+            if not isinstance(module, KINDS):
+                return f"layer {name!r} is a {class_of(module)}"
+    return f"the network is a {class_of(model)}"
 
 
 def _is_chain(model: nn.Module, shape: Sequence[int] | None) -> bool:
     """Whether a network is read as the chain of its modules; what cannot be read at all is, too,
     which says why."""
+    check_module(model)
     if not isinstance(model, nn.Sequential):
         return is_wrapped(model)
     try:

@@ -29,18 +29,17 @@ IGNORED = (
     nn.Identity,
 )
 KINDS = (nn.Linear, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Unflatten, *IGNORED)
-SUPPORTED = "only Linear, Conv2d, ReLU, MaxPool2d, Flatten, Dropout and Identity are supported"
+SUPPORTED = (
+    "only Linear, Conv2d, ReLU, ReLU6, Hardtanh, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, "
+    "BatchNorm1d and 2d, Flatten, Dropout and Identity are supported"
+)
 # By a part of the name of a class of torch's.
 WHY_NOT = (
-    (
-        "BatchNorm",
-        "fold it into the layer before (torch.nn.utils.fusion.fuse_conv_bn_eval, "
-        "fuse_linear_bn_eval)",
-    ),
+    ("BatchNorm", "of normalisations only BatchNorm1d and BatchNorm2d are supported"),
     ("Softmax", "at the end leave it out, the largest output stays the largest without it"),
     ("Sigmoid", "at the end leave it out, an output above 0 is a probability above one half"),
     ("Conv", "of convolutions only Conv2d is supported"),
-    ("Pool", "of pooling only MaxPool2d is supported"),
+    ("Pool", "of pooling only MaxPool2d, AvgPool2d and AdaptiveAvgPool2d are supported"),
     ("", SUPPORTED),
 )
 # What a class of the user's, or one object, may have instead of the supported class's own.
@@ -277,6 +276,11 @@ def check_own(where: str, module: nn.Module, kind: type[nn.Module]) -> None:
     Raises:
         ModelError: a forward that is not the class's own, a hook, or a parametrization.
     """
+    _check_forward(where, module, kind)
+    check_hooks(where, module)
+
+
+def _check_forward(where: str, module: nn.Module, kind: type[nn.Module]) -> None:
     other = any(
         getattr(type(module), part, None) is not getattr(kind, part, None) for part in COMPUTING
     )
@@ -288,7 +292,6 @@ def check_own(where: str, module: nn.Module, kind: type[nn.Module]) -> None:
         raise ModelError(
             f"{where} is a {class_of(module)} with a forward of its own, not that of its class"
         )
-    check_hooks(where, module)
 
 
 def check_hooks(where: str, module: nn.Module) -> None:
@@ -546,8 +549,9 @@ def is_wrapped(module: nn.Module) -> bool:
 
 def is_plain(module: nn.Module) -> bool:
     """Whether a module computes what the supported class that it is of does."""
+    kind = next((kind for kind in KINDS if isinstance(module, kind)), nn.Module)
     try:
-        _kind("", module)
+        _check_forward("", module, kind)
     except ModelError:
         return False
     return True
