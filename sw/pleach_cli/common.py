@@ -330,7 +330,14 @@ def network_for(
     """
     from pleach import data
     from pleach.errors import ConfigError
-    from pleach.models import Factory, fold_inputs, graph_of, read_network
+    from pleach.models import (
+        Factory,
+        fold_inputs,
+        graph_of,
+        is_network,
+        network_of,
+        read_network,
+    )
 
     if isinstance(source, str):
         if order is not None or activation is not None:
@@ -349,6 +356,8 @@ def network_for(
             "is trained on is not guessed"
         )
     found = data.load(dataset)
+    if not is_network(model, found.shape):
+        model = network_of(model, found.shape)
     graph = graph_of(model, found.shape)
     check_fits(found, graph.inputs, graph.outputs)
     given = {
