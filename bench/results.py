@@ -105,7 +105,9 @@ def codec(found: list[dict[str, Any]]) -> str:
         own = ours.get(row["what"])
         ratio = f"{row['figure'] / own:.2f}" if own else ""
         squares = row.get("sum_of_squares_ours_over_theirs")
-        figures = f"{row['figure']:,.3f}", row["unit"], ratio, f"{squares:.5f}" if squares else ""
+        digits = 0 if row["unit"] == "bytes" else 3
+        figure = f"{row['figure']:,.{digits}f}"
+        figures = figure, row["unit"], ratio, f"{squares:.5f}" if squares else ""
         rows.append((row["what"], row["who"], *figures))
     columns = ("work", "who", "figure", "unit", "× pleach", "squares")
     return joined("Speed of the software", text, table(columns, rows))
