@@ -40,7 +40,8 @@ def frame(files, *, crc_bits=32, take=None, refuse=None, idle=0.0):
 
     Args:
         take: words that the reader takes of each section before it has enough; all, unless said.
-        refuse: when the reader refuses a section, at "begin", "words" or "checked".
+        refuse: when the reader refuses a section, at "begin" or after "words"; or "full", then the
+            PEs have no room.
     """
     dut = Framing(layers=LAYERS, crc_bits=crc_bits)
     seen, answers = [], []
@@ -62,8 +63,9 @@ def frame(files, *, crc_bits=32, take=None, refuse=None, idle=0.0):
         left = 0
         reading = False
         while True:
-            begins, checked = ctx.get(dut.begin), ctx.get(dut.checked)
-            ctx.set(dut.refuse, (begins and refuse == "begin") or (checked and refuse == "checked"))
+            begins = ctx.get(dut.begin)
+            ctx.set(dut.full, refuse == "full")
+            ctx.set(dut.refuse, begins and refuse == "begin")
             enough = reading and (left == 0 or ctx.get(dut.exhausted))
             ctx.set(dut.o.ready, reading and not enough)
             ctx.set(dut.finish, enough and refuse != "words")
@@ -158,11 +160,14 @@ def test_numbers_of_sections_and_where_they_end():
     }
 
 
-@pytest.mark.parametrize("when", ["begin", "words", "checked"])
+@pytest.mark.parametrize("when", ["begin", "words", "full"])
 def test_a_reader_may_refuse_a_section(when):
     """Whenever it does, the packet is taken to its end, and nothing is committed."""
     seen, answers = frame([GOOD, GOOD[:-9]], refuse=when, take=1)
-    assert answers == [(EngineError.SHAPE, 0)] * 2
+    error = (EngineError.SHAPE, 0)
+    if when == "full":
+        error = (EngineError.CAPACITY, Resource.ENTRIES)
+    assert answers == [error] * 2
     assert "commit" not in [*seen[0], *seen[1]]
 
 

@@ -116,7 +116,7 @@ class Readers(wiring.Component):
     Ports:
         start: no bits are held; the next words are a layer's.
         clear: forget both tables; for a write into them in the next cycle it is too late.
-        running: words come in.
+        running: words come in, and steps are done.
         gap_length, code_length, gap_table, code_table: of the two codes.
         i: words.
         reads, gap_find: G reads a symbol, if there is a step; it does.
@@ -126,8 +126,8 @@ class Readers(wiring.Component):
         extra_short, extra_window, extra_count, extra_consume: as `BitReader` has them.
         wants_code, code_find: C reads a symbol, if there is a step; it does.
         code_number: two cycles later.
-        blocked: C takes no word.
-        ready: whoever asks for a word has one.
+        blocked: C takes no word, and there is no step.
+        step: whoever asks for a word has one, and nothing else is in the way.
         starved: somebody asks and no word is there.
     """
 
@@ -157,7 +157,7 @@ class Readers(wiring.Component):
                 "code_find": In(1),
                 "code_number": Out(8),
                 "blocked": In(1),
-                "ready": Out(1),
+                "step": Out(1),
                 "starved": Out(1),
             }
         )
@@ -203,8 +203,12 @@ class Readers(wiring.Component):
         takes_code = asks_code & word_valid & ~code.stale & ~asks_extra
         m.d.comb += [
             self.starved.eq((asks_gap | asks_extra | asks_code) & ~word_valid),
-            self.ready.eq(
-                ~(asks_gap & ~takes_gap) & ~(asks_code & ~takes_code) & ~(asks_extra & ~takes_extra)
+            self.step.eq(
+                self.running
+                & ~(asks_gap & ~takes_gap)
+                & ~(asks_code & ~takes_code)
+                & ~(asks_extra & ~takes_extra)
+                & ~self.blocked
             ),
             extra.take.eq(takes_extra),
             self.extra_taken.eq(takes_extra),
@@ -266,7 +270,7 @@ class EntryDecoder(wiring.Component):
 
         # What each stage holds. Where a stage asks for words, what it holds is zero in the other
         # phase, so that whether there is a step takes few gates.
-        phase, step = Signal(), Signal()
+        phase = Signal()
         left = Signal.like(self.entries)  # their gap symbols were not read yet, as far as known
         one_less = Signal.like(left)
         # phase 0: G reads a symbol, if the one before is a skip, or is an entry or not known yet
@@ -302,7 +306,6 @@ class EntryDecoder(wiring.Component):
             value.gap_class.eq(gap_class),
             value.window.eq(readers.extra_window),
             value.count.eq(extra_count),
-            step.eq(running & readers.ready & ~blocked),
             self.starved.eq(readers.starved),
             self.done.eq(~running & ~self.o.valid),
         ]
@@ -312,7 +315,7 @@ class EntryDecoder(wiring.Component):
         m.d.sync += one_less.eq(left - 1)
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        with m.If(step):
+        with m.If(readers.step):
             m.d.sync += phase.eq(~phase)
             with m.If(~phase):
                 m.d.comb += [readers.gap_find.eq(reads), value.cut.eq(1)]

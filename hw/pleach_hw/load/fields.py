@@ -35,11 +35,13 @@ class FieldReader(wiring.Component):
     """Reads the fields of a layer, a word a cycle, and checks what no engine could run.
 
     Ports:
-        begin: strobe, a section begins, as `section` says until the next one.
+        section: the head of a section, until that of the next one.
+        begin: strobe, it begins; two cycles after its head or later.
         i: its words.
         fields: stand from `done` until the next section.
-        done: strobe, `CHECK_CYCLES` + 1 cycles after the last word of them was taken, or at once
-            where the section cannot have them; `error` says then whether something is wrong.
+        done: strobe, they are right: `CHECK_CYCLES` + 1 cycles after their last word was taken.
+        refuse, error: they are wrong. Said instead of `done`, or from `begin` on where the section
+            cannot have any.
     """
 
     def __init__(self) -> None:
@@ -50,6 +52,7 @@ class FieldReader(wiring.Component):
                 "i": In(stream.Signature(32)),
                 "fields": Out(LAYER_FIELDS),
                 "done": Out(1),
+                "refuse": Out(1),
                 "error": Out(EngineError),
             }
         )
@@ -60,17 +63,21 @@ class FieldReader(wiring.Component):
         layer_words = words.LAYER_WORDS + words.CONV_WORDS
         convolution = self.section.type == words.SECTION_CONV
         bad_geometry = Signal()
-        bad_field, bad_table, too_short = self._checks(m, bad_geometry)
-        m.d.comb += self.fields.convolution.eq(convolution)
+        unknown, too_short, bad_field, bad_table = self._checks(m, bad_geometry)
+        m.d.comb += [
+            self.fields.convolution.eq(convolution),
+            self.refuse.eq(unknown | too_short),
+            self.error.eq(
+                Mux(
+                    unknown,
+                    EngineError.SECTION_TYPE,
+                    Mux(too_short | bad_field, EngineError.BAD_FIELD, EngineError.BAD_TABLE),
+                )
+            ),
+        ]
         with m.FSM():
-            with m.State("idle"), m.If(self.begin):
+            with m.State("idle"), m.If(self.begin & ~self.refuse):
                 m.next = "field 0"
-                with m.If((self.section.type != words.SECTION_LAYER) & ~convolution):
-                    m.d.comb += [self.done.eq(1), self.error.eq(EngineError.SECTION_TYPE)]
-                    m.next = "idle"
-                with m.Elif(too_short):
-                    m.d.comb += [self.done.eq(1), self.error.eq(EngineError.BAD_FIELD)]
-                    m.next = "idle"
             for index, layer_word in enumerate(layer_words):
                 with m.State(f"field {index}"):
                     m.d.comb += self.i.ready.eq(1)
@@ -91,16 +98,16 @@ class FieldReader(wiring.Component):
                 with m.State(f"check {index}"):
                     m.next = f"check {index + 1}" if index + 1 < CHECK_CYCLES else "judge"
             with m.State("judge"):
-                m.d.comb += self.done.eq(1)
-                with m.If(bad_field):
-                    m.d.comb += self.error.eq(EngineError.BAD_FIELD)
-                with m.Elif(bad_table):
-                    m.d.comb += self.error.eq(EngineError.BAD_TABLE)
+                with m.If(bad_field | bad_table):
+                    m.d.comb += self.refuse.eq(1)
+                with m.Else():
+                    m.d.comb += self.done.eq(1)
                 m.next = "idle"
         return m
 
-    def _checks(self, m: Module, bad_geometry: Signal) -> tuple[Signal, Signal, Signal]:
-        """A field that is out of range, tables that cannot be, a payload shorter than its fields.
+    def _checks(self, m: Module, bad_geometry: Signal) -> tuple[Signal, Signal, Signal, Signal]:
+        """A section of another kind, a payload shorter than its fields, a field out of range,
+        tables that cannot be.
 
         They follow the fields by a carry chain a cycle: nothing here is in a hurry.
         """
@@ -141,7 +148,7 @@ class FieldReader(wiring.Component):
             (count.entries != 0) & ((tables.codebook_size == 0) | (tables.gap_classes == 0)),
         ]
         bad_words = Signal(len(bad_fields))
-        bad_field, bad_table, too_short = Signal(), Signal(), Signal()
+        unknown, too_short, bad_field, bad_table = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [
             fields.columns.eq(size.inputs + scale.bias),
             bad_words.eq(Cat(bad_fields)),
@@ -149,6 +156,7 @@ class FieldReader(wiring.Component):
             bad_table.eq(
                 (count.entries != 0) & ((tables.codebook_size == 1) != (tables.code_length == 0))
             ),
+            unknown.eq((self.section.type != words.SECTION_LAYER) & ~fields.convolution),
             too_short.eq(~length[3:].any() & (length[:3] < field_words)),
         ]
-        return bad_field, bad_table, too_short
+        return unknown, too_short, bad_field, bad_table

@@ -100,7 +100,7 @@ class Framing(wiring.Component):
 
     A word a cycle, as far as `crc` and the reader of the sections keep up. Whatever is wrong ends
     in `done` with an error, after the packet's last word was taken. The reader of the sections may
-    refuse one at any time from `begin` to `checked`.
+    refuse one, too.
 
     Args:
         layers: sections that are not skipped, at most.
@@ -117,9 +117,9 @@ class Framing(wiring.Component):
         o: words of its payload.
         exhausted: there are no more.
         finish: strobe, the reader wants no more; the rest is dropped.
-        checked: strobe, the section was received as it was sent: the last chance to refuse it.
+        refuse, refusal: the section is not what it should be; heeded from `begin` to `finish`.
+        full: there was no room for it in the PEs; heeded once its CRC is known.
         commit: strobe, the section stands.
-        refuse, refusal: strobe, the section is not what it should be.
     """
 
     def __init__(self, *, layers: int, crc_bits: int):
@@ -141,10 +141,10 @@ class Framing(wiring.Component):
                 "o": Out(stream.Signature(32)),
                 "exhausted": Out(1),
                 "finish": In(1),
-                "checked": Out(1),
-                "commit": Out(1),
                 "refuse": In(1),
                 "refusal": In(REFUSAL),
+                "full": In(1),
+                "commit": Out(1),
             }
         )
 
@@ -263,9 +263,9 @@ class Framing(wiring.Component):
             with m.If(taking.crc.wrong):
                 taking.fail(EngineError.SECTION_CRC)
             with m.Elif(~skipped):
-                m.d.comb += self.checked.eq(1)
                 m.next = "commit"
-                may_be_refused()
+                with m.If(self.full):
+                    taking.fail(EngineError.CAPACITY, Resource.ENTRIES)
         with taking.state("commit"):
             m.d.comb += self.commit.eq(1)
             m.d.sync += self.layers.eq(self.layers + 1)

@@ -75,11 +75,15 @@ class LayerDecoder(wiring.Component):
             tables.tables.eq(fields.tables),
             tables.codebook_base.eq(self.codebook_base),
             tables.exhausted.eq(self.exhausted),
+            # One of the two takes words at a time.
             tables.i.payload.eq(self.i.payload),
+            tables.i.valid.eq(self.i.valid),
+            decoder.i.payload.eq(self.i.payload),
+            decoder.i.valid.eq(self.i.valid),
+            self.i.ready.eq(tables.i.ready | decoder.i.ready),
             decoder.entries.eq(fields.count.entries),
             decoder.code_length.eq(fields.tables.code_length),
             decoder.gap_length.eq(fields.tables.gap_length),
-            decoder.i.payload.eq(self.i.payload),
             scatter.rows.eq(fields.size.outputs),
             scatter.columns.eq(fields.columns),
             scatter.column_base.eq(self.column_base),
@@ -101,7 +105,6 @@ class LayerDecoder(wiring.Component):
                     m.d.comb += tables.start.eq(1)
                     m.next = "tables"
             with m.State("tables"):
-                m.d.comb += [tables.i.valid.eq(self.i.valid), self.i.ready.eq(tables.i.ready)]
                 with m.If(tables.done):
                     m.next = "begin"
                 with m.If(tables.refuse):
@@ -110,11 +113,7 @@ class LayerDecoder(wiring.Component):
                 m.d.comb += [decoder.start.eq(1), scatter.start.eq(1)]
                 m.next = "entries"
             with m.State("entries"):
-                m.d.comb += [
-                    decoder.i.valid.eq(self.i.valid),
-                    self.i.ready.eq(decoder.i.ready),
-                    scatter.finish.eq(decoder.done),
-                ]
+                m.d.comb += scatter.finish.eq(decoder.done)
                 with m.If(scatter.outside):
                     fail(EngineError.POSITION)
                 with m.Elif(out_of_data):

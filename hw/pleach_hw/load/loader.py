@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from pleach.engine import EngineConfig
-from pleach.engine.protocol import EngineError, Resource
+from pleach.engine.protocol import EngineError
 from pleach_hw.buses import CodebookBus, LoadBus, ProgramBus
 from pleach_hw.layouts import PACKET_WORD
 from pleach_hw.load.commit import Commit
@@ -80,7 +80,6 @@ class Loader(wiring.Component):
             connect(m, buffer.o, framing.i)
             m.d.comb += buffer.open.eq(self.start)
 
-        refused = (fields.error != EngineError.OK) | commit.refused
         m.d.comb += [
             framing.start.eq(self.start),
             self.done.eq(framing.done),
@@ -94,15 +93,14 @@ class Loader(wiring.Component):
             commit.last.eq(framing.last),
             commit.fields.eq(fields.fields),
             commit.commit.eq(framing.commit),
-            layer.start.eq(fields.done & ~refused),
+            layer.start.eq(fields.done & ~commit.refused),
             layer.fields.eq(fields.fields),
             layer.column_base.eq(commit.column_base),
             layer.codebook_base.eq(commit.codebook_base),
             layer.exhausted.eq(framing.exhausted),
             framing.finish.eq(layer.done),
-            framing.refuse.eq(
-                layer.refuse | (fields.done & refused) | (framing.checked & self.pes.overflow)
-            ),
+            framing.full.eq(self.pes.overflow),
+            framing.refuse.eq(fields.refuse | (fields.done & commit.refused) | layer.refuse),
         ]
         # One of the two takes words at a time.
         for reader in (fields, layer):
@@ -113,16 +111,10 @@ class Loader(wiring.Component):
         m.d.comb += framing.o.ready.eq(fields.i.ready | layer.i.ready)
         with m.If(layer.refuse):
             m.d.comb += framing.refusal.error.eq(layer.error)
-        with m.Elif(framing.checked):
-            m.d.comb += [
-                framing.refusal.error.eq(EngineError.CAPACITY),
-                framing.refusal.resource.eq(Resource.ENTRIES),
-            ]
-        with m.Elif(fields.error != EngineError.OK):
+        with m.Elif(fields.refuse):
             m.d.comb += framing.refusal.error.eq(fields.error)
         with m.Else():
             m.d.comb += framing.refusal.eq(commit.refusal)
-
         connect(m, commit.program, flipped(self.program))
         connect(m, layer.codebook, flipped(self.codebook))
         m.d.sync += self.pes.clear.eq(self.start)
