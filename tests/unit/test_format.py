@@ -168,7 +168,7 @@ def patched(data: bytes, word: int, value: int, *, fix: bool = True) -> bytes:
         (2, 0x00FFFFFF, "the header says"),
         (3, 7, "more than the original's 7"),
         (5, 0xFFFFFF01, "past the end"),
-        (5, 0x00000403, "unknown section type 3|past the end|CRC"),
+        (5, 0x00000404, "unknown section type 4|past the end|CRC"),
         (6, 0x00000014, "a shape of"),
         (6, 0xFFFFFFFF, "a shape of"),
         (7, 0xFFFFFFFF, "entries in"),

@@ -59,6 +59,7 @@ SECTION_HEAD = Word(type=8, length=24)
 MAX_PAYLOAD = 4 * ((1 << 24) - 1)
 SECTION_LAYER = 1
 SECTION_CONV = 2
+SECTION_GRAPH = 3
 SECTION_META = 128
 
 LAYER_WORDS = (
@@ -81,6 +82,17 @@ CONV_WORDS = (
     Word(channels=16, groups=8),
     Word(kernel_height=8, kernel_width=8, stride=4, padding=4, pool=4, pool_stride=4),
 )
+#: of a network that is no chain: how many nodes, values of an input; then each node
+GRAPH_WORD = Word(nodes=16)
+INPUTS_WORD = Word(inputs=32)
+NODE_WORD = Word(op=4, sources=8, shift=6, _=6, output_fraction=8)
+SOURCE_WORD = Word(source=16, lift=5)
+WINDOW_WORDS = (
+    Word(height=16, width=16),
+    Word(channels=16, padding=4),
+    Word(kernel_height=8, kernel_width=8, stride_height=8, stride_width=8),
+)
+CLIP_WORD = Word(low=16, high=16)
 MAX_CODE_LENGTH = 12
 MAX_GAP_LENGTH = 8
 
@@ -92,3 +104,12 @@ def signed8(value: int) -> int:
     -1
     """
     return value - 256 if value > 127 else value
+
+
+def signed16(value: int) -> int:
+    """Two's complement of 16 bits as a number.
+
+    >>> signed16(0x8000)
+    -32768
+    """
+    return value - 65536 if value > 32767 else value

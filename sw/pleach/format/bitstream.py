@@ -15,13 +15,16 @@ from pleach.engine import words
 from pleach.errors import FormatError, ModelError
 from pleach.files import write_whole
 from pleach.format import gaps
+from pleach.format.graph import default_node_names, graph_payload, named, read_graph
 from pleach.format.huffman import HuffmanTable
 from pleach.model import (
     Activation,
     CompressedLayer,
     CompressedModel,
     Convolution,
+    Graph,
     InputType,
+    Node,
     accumulator_bits,
 )
 from pleach.numbers import CODEBOOK_MAX, EXPONENT_MAX, SHIFT_MAX, SIZE_MAX
@@ -69,10 +72,17 @@ def dumps(model: CompressedModel) -> bytes:
         for layer, bits in zip(model.layers, model.accumulator_bits(), strict=True)
     ]
     names = [layer.name for layer in model.layers]
-    if names != default_names(model.layers) or model.output_exponents:
-        meta = {"layers": names}
+    nodes: list[str] = []
+    if model.joints is not None:
+        sections.insert(0, _section(words.SECTION_GRAPH, graph_payload(model.joints)))
+        nodes = [node.name for node in model.joints.nodes if node.op is not None]
+    own = model.joints is not None and nodes != default_node_names(model.joints)
+    if names != default_names(model.layers) or model.output_exponents or own:
+        meta: dict[str, Sequence[str | int]] = {"layers": names}
         if model.output_exponents:
             meta["output_exponents"] = model.output_exponents
+        if own:
+            meta["nodes"] = nodes
         text = json.dumps(meta, separators=(",", ":"), ensure_ascii=False).encode()
         if len(text) > words.MAX_PAYLOAD:
             raise ModelError(
@@ -250,17 +260,30 @@ def parse(data: bytes) -> tuple[CompressedModel, list[LayerSizes]]:
     input_type = InputType(info["input_type"])
     layers: list[CompressedLayer] = []
     sizes: list[LayerSizes] = []
-    names, exponents, meta_offset = None, [], 12
-    offset = 4 * words.HEADER_WORDS
+    meta, meta_offset = Meta(), 12
+    joints: Graph | None = None
+    chain = tuple(Node("", None, (number,)) for number in range(info["layers"]))
+    taken = _Taken(chain, input_type.magnitude)
+    first = offset = 4 * words.HEADER_WORDS
     while offset < len(data):
         kind, payload = _read_section(data, offset)
-        if kind in (words.SECTION_LAYER, words.SECTION_CONV):
+        if kind == words.SECTION_GRAPH:
+            if offset != first:
+                raise FormatError("a GRAPH that is not the first section", offset)
+            joints = read_graph(payload, offset + 4)
+            if (count := sum(node.op is None for node in joints.nodes)) != info["layers"]:
+                raise FormatError(
+                    f"GRAPH: {count} of the {info['layers']} layers of the header", offset + 4
+                )
+            taken = _Taken(joints.nodes, input_type.magnitude)
+        elif kind in (words.SECTION_LAYER, words.SECTION_CONV):
             if len(layers) == info["layers"]:
                 raise FormatError(f"more than the {info['layers']} layers of the header", offset)
             name = f"layer {len(layers) + 1}"
-            magnitude = layers[-1].activation.magnitude if layers else input_type.magnitude
+            magnitude = taken.by_next()
             layer, code_bits, gap_bits = _read_layer(kind, payload, name, offset + 4, magnitude)
-            if layers and layer.values_in != layers[-1].values_out:
+            taken.add(layer)
+            if joints is None and layers and layer.values_in != layers[-1].values_out:
                 raise FormatError(
                     f"{name} takes {layer.values_in} inputs, "
                     f"the one before gives {layers[-1].values_out}",
@@ -269,25 +292,53 @@ def parse(data: bytes) -> tuple[CompressedModel, list[LayerSizes]]:
             layers.append(layer)
             sizes.append(LayerSizes(len(payload) + 8, code_bits, gap_bits))
         elif kind == words.SECTION_META:
-            meta_offset, names, exponents = offset + 4, *_read_meta(payload, offset + 4)
+            meta_offset, meta = offset + 4, _read_meta(payload, offset + 4)
         elif kind < 128:
             raise FormatError(f"unknown section type {kind}", offset)
         offset += len(payload) + 8
     if len(layers) != info["layers"]:
         raise FormatError(f"{len(layers)} of the {info['layers']} layers of the header", offset)
-    names = default_names(layers) if names is None else names
+    names = default_names(layers) if meta.layers is None else meta.layers
     if len(names) != len(layers):
         raise FormatError(f"META names {len(names)} layers of {len(layers)}", meta_offset)
     layers = [replace(layer, name=name) for layer, name in zip(layers, names, strict=True)]
     fraction = words.signed8(info["input_fraction"])
+    if joints is not None and meta.nodes is not None:
+        if len(meta.nodes) != len(joints.nodes) - len(layers):
+            raise FormatError(f"META names {len(meta.nodes)} nodes that are no layers", meta_offset)
+        joints = named(joints, meta.nodes)
     try:
-        model = CompressedModel(tuple(layers), input_type, fraction, info["original"])
+        model = CompressedModel(tuple(layers), input_type, fraction, joints=joints)
+    except ModelError as error:
+        raise FormatError(f"GRAPH: {error}", first + 4) from error
+    try:
+        model = replace(model, original=info["original"])
     except ModelError as error:
         raise FormatError(str(error), 12) from error
     try:
-        return replace(model, output_exponents=exponents), sizes
+        return replace(model, output_exponents=meta.exponents), sizes
     except ModelError as error:
         raise FormatError(f"META: {error}", meta_offset) from error
+
+
+class _Taken:
+    """The largest magnitude of what each layer takes, while the layers come one after the other."""
+
+    def __init__(self, nodes: tuple[Node, ...], of_input: int):
+        self._nodes, self._given = iter(nodes), [of_input]
+
+    def by_next(self) -> int:
+        """Of what the next layer takes."""
+        for node in self._nodes:
+            magnitudes = [self._given[source] for source in node.sources]
+            if node.op is None:
+                return magnitudes[0]
+            self._given.append(node.op.out_magnitude(*magnitudes))
+        raise AssertionError("more layers than nodes for them")
+
+    def add(self, layer: CompressedLayer) -> None:
+        """That layer is read."""
+        self._given.append(layer.out_magnitude())
 
 
 def _read_header(data: bytes) -> dict[str, int]:
@@ -329,21 +380,32 @@ def _read_section(data: bytes, offset: int) -> tuple[int, bytes]:
     return fields["type"], data[offset + 4 : end]
 
 
-def _read_meta(payload: bytes, offset: int) -> tuple[list[str], list[int]]:
-    """The layers' names and the outputs' exponents."""
+@dataclass(frozen=True)
+class Meta:
+    """What META says: names of the layers and of the nodes that are none, where it has them, and
+    the outputs' exponents."""
+
+    layers: list[str] | None = None
+    nodes: list[str] | None = None
+    exponents: tuple[int, ...] = ()
+
+
+def _read_meta(payload: bytes, offset: int) -> Meta:
     try:
         meta = json.loads(payload.decode("utf-8"))
         names, exponents = meta["layers"], meta.get("output_exponents", [])
+        nodes = meta.get("nodes")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError("META is no JSON object with `layers`", offset) from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise FormatError("META `layers` is no list of names", offset)
-    for name in names:
-        if not encodable(name):
-            raise FormatError(f"META: {name!r} is no text that UTF-8 can write", offset)
+    for key, found in (("layers", names), ("nodes", [] if nodes is None else nodes)):
+        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+            raise FormatError(f"META `{key}` is no list of names", offset)
+        for name in found:
+            if not encodable(name):
+                raise FormatError(f"META: {name!r} is no text that UTF-8 can write", offset)
     if not isinstance(exponents, list) or not all(type(each) is int for each in exponents):
         raise FormatError("META `output_exponents` is no list of whole numbers", offset)
-    return names, exponents
+    return Meta(names, nodes, tuple(exponents))
 
 
 def _read_layer(

@@ -8,7 +8,7 @@ import numpy as np
 
 from pleach.engine import words
 from pleach.errors import FormatError, ModelError
-from pleach.format.bitstream import _read_header, _read_section
+from pleach.format.bitstream import _read_header, _read_section, loads
 from pleach.model import Convolution, InputType
 
 
@@ -34,6 +34,9 @@ def interface(data: bytes) -> Interface:
     offset, shapes = 4 * words.HEADER_WORDS, []
     while offset < len(data):
         kind, payload = _read_section(data, offset)
+        if kind == words.SECTION_GRAPH:  # which no engine runs
+            model = loads(data)
+            return Interface(model.inputs, model.outputs, model.input_type)
         if kind in (words.SECTION_LAYER, words.SECTION_CONV):
             shapes.append(_values(kind, payload, offset + 4))
         elif kind < 128:

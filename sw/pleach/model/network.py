@@ -21,7 +21,7 @@ from pleach.model.weights import (
     check_dense,
 )
 from pleach.numbers import FRACTIONS, INT16, LAYERS_MAX, ORIGINAL_MAX
-from pleach.text import printable
+from pleach.text import encodable, printable
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,14 @@ class CompressedModel:
             places = [node for node in self.joints.nodes if node.op is None]
             if len(places) != len(self.layers):
                 raise ModelError(f"{len(self.layers)} layers for joints of {len(places)}")
-            if len(places) == len(self.joints.nodes) and self.joints.is_chain:
-                object.__setattr__(self, "joints", None)
+            for node in self.joints.nodes:
+                if not isinstance(node.name, str) or not encodable(node.name):
+                    raise ModelError(f"node {node.name!r}: a name is text that UTF-8 can write")
+            chain = len(places) == len(self.joints.nodes) and self.joints.is_chain
+            # A layer has its name itself, and of an input only its values count.
+            nodes = [replace(n, name="") if n.op is None else n for n in self.joints.nodes]
+            joints = None if chain else Graph(tuple(nodes), (self.joints.inputs,))
+            object.__setattr__(self, "joints", joints)
         self.graph.shapes()
         if self.joints is not None:
             self.graph.fractions(self.input_fraction)
