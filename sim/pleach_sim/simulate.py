@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +84,21 @@ class SimulationResult:
     mismatch: Mismatch | None = None
     wave: Path | None = None
     waits: dict[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """For a program, without the host's pauses."""
+        return {
+            "bit_exact": self.bit_exact,
+            "outputs_compared": self.outputs_compared,
+            "images": self.images,
+            "latency_cycles": self.latency_cycles,
+            "load_cycles": self.load_cycles,
+            "simulator": self.simulator,
+            "layers": [asdict(layer) for layer in self.layers],
+            "engine": asdict(self.config),
+            "mismatch": None if self.mismatch is None else asdict(self.mismatch),
+            "wave": None if self.wave is None else str(self.wave),
+        }
 
 
 @dataclass(frozen=True)

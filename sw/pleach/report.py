@@ -1,14 +1,21 @@
-"""What a bitstream takes, layer by layer, in the columns of Deep Compression's tables, and what it
-would take at least."""
+"""What there is to say of a bitstream and of the way to it: what it takes, layer by layer, in the
+columns of Deep Compression's tables, what it would take at least, what each stage left of the
+network, what its integers stand for and what it answers. Data; who shows it is elsewhere."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pleach.format import LayerSizes
+from pleach.data import Dataset
+from pleach.format import LayerSizes, naming, parse
+from pleach.metrics import for_targets
 from pleach.model import CompressedLayer, CompressedModel
+from pleach.reference import Reference
 
 #: width of a relative index in the paper's tables of LeNet and VGG-16
 PAPER_INDEX_BITS = 5
@@ -39,6 +46,178 @@ class LayerReport:
     fixed_index_bits: int
     fixed_rate: float
     bound_bytes: float
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """A bitstream as a file: its bytes against those of the dense float32 network, and its layers.
+
+    ``sha256`` is of the file's bytes.
+    """
+
+    file: str
+    sha256: str
+    file_bytes: int
+    dense_bytes: int
+    layers: tuple[LayerReport, ...]
+
+    @classmethod
+    def of(cls, data: bytes, file: str | Path) -> tuple[CompressedModel, FileReport]:
+        """The model in a file's bytes, and its report.
+
+        Raises:
+            FormatError: they are no bitstream; names `file`.
+        """
+        with naming(file):
+            model, sizes = parse(data)
+        digest = sha256(data).hexdigest()
+        layers = tuple(layer_reports(model, sizes))
+        return model, cls(str(file), digest, len(data), model.dense_bytes, layers)
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller than the dense network."""
+        return self.dense_bytes / self.file_bytes
+
+    def as_json(self) -> dict[str, Any]:
+        """For a program."""
+        return {
+            "file": self.file,
+            "sha256": self.sha256,
+            "file_bytes": self.file_bytes,
+            "dense_bytes": self.dense_bytes,
+            "ratio": self.ratio,
+            "layers": [asdict(layer) for layer in self.layers],
+        }
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How the network stands after a step.
+
+    Args:
+        name: ``dense``, the name of a step, ``pruned`` or ``shared``, or ``fixed point``.
+        error: the metric's figure of the validation inputs, for classes per cent wrong; None
+            without them.
+        kept: share of the network's weights and biases that are not zero.
+        seconds: that the step took.
+        metric: name of that figure, ``error_pct`` for classes.
+    """
+
+    name: str
+    error: float | None
+    kept: float
+    seconds: float
+    metric: str = "error_pct"
+
+
+@dataclass(frozen=True)
+class CompressionReport:
+    """What a compression made, and what each of its stages left."""
+
+    file: FileReport
+    stages: tuple[Stage, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """For a program."""
+        return self.file.as_json() | {"stages": [asdict(stage) for stage in self.stages]}
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> CompressionReport:
+        """What `as_json` gave."""
+        layers = [LayerReport(**row | {"shape": tuple(row["shape"])}) for row in found["layers"]]
+        file = FileReport(
+            file=found["file"],
+            sha256=found["sha256"],
+            file_bytes=found["file_bytes"],
+            dense_bytes=found["dense_bytes"],
+            layers=tuple(layers),
+        )
+        return cls(file, tuple(Stage(**stage) for stage in found["stages"]))
+
+
+@dataclass(frozen=True)
+class NumbersReport:
+    """What a network's integers stand for: the value is the integer over 2 to the fraction.
+
+    ``layer_fractions`` are of each layer's outputs but for exponents of the last one's, which
+    ``output_fractions`` have, one an output.
+    """
+
+    network: str
+    inputs: int
+    outputs: int
+    input_type: str
+    input_fraction: int
+    weight_fractions: list[int]
+    layer_fractions: list[int]
+    output_fractions: list[int]
+    accumulator_bits: int
+
+    @classmethod
+    def of(cls, model: CompressedModel) -> NumbersReport:
+        return cls(
+            network=model.line,
+            inputs=model.inputs,
+            outputs=model.outputs,
+            input_type=model.input_type.name.lower(),
+            input_fraction=model.input_fraction,
+            weight_fractions=model.weight_fractions(),
+            layer_fractions=[layer.output_fraction for layer in model.layers],
+            output_fractions=model.output_fractions,
+            accumulator_bits=max(model.accumulator_bits()),
+        )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network answers to inputs: classes where the labels are classes, else real numbers.
+
+    Args:
+        predictions: class of each input; None of numbers.
+        outputs: of each input; None of classes.
+        metric: name of the figure; None without labels.
+        error: the figure itself.
+    """
+
+    predictions: list[int] | None = None
+    outputs: list[list[float]] | None = None
+    metric: str | None = None
+    error: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        model: CompressedModel,
+        inputs: np.ndarray,
+        data: Dataset,
+        loss: str | None = None,
+    ) -> Answers:
+        """The reference's answers, which are the engine's.
+
+        Args:
+            inputs: integers, ``[n, inputs]``.
+            data: where the inputs are from: the first ones of its test inputs, where it has labels.
+            loss: that the labels are for, where they do not tell.
+        """
+        labels = data.test_labels
+        real = model.dequantise(Reference(model).run(inputs))
+        metric = error = None
+        if labels is not None:
+            figure = for_targets(labels, model.outputs, loss)
+            metric, error = figure.name, figure(real, labels[: len(real)])
+        if data.classes is None:
+            return cls(outputs=real.tolist(), metric=metric, error=error)
+        found = (real[:, 0] > 0).astype(int) if model.outputs == 1 else real.argmax(axis=1)
+        return cls(predictions=found.tolist(), metric=metric, error=error)
+
+    def as_json(self) -> dict[str, Any]:
+        """For a program."""
+        found: dict[str, Any] = {"predictions": self.predictions, "outputs": self.outputs}
+        found = {name: values for name, values in found.items() if values is not None}
+        if self.metric is not None:
+            found |= {"metric": self.metric, self.metric: self.error}
+        return found
 
 
 def layer_reports(model: CompressedModel, sizes: list[LayerSizes]) -> list[LayerReport]:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pleach.numbers import PES_MAX
-from pleach_cli.output import print_table, say
+from pleach_cli.output import say
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from pleach.compression import CompressConfig
     from pleach.data import Dataset
     from pleach.engine import EngineConfig
     from pleach.model import CompressedModel
+    from pleach.report import CompressionReport, Stage
 
 ModelFile = Annotated[
     Path, typer.Argument(help="A .pleach file.", exists=True, dir_okay=False, metavar="FILE")
@@ -260,7 +261,7 @@ def engine_for(
     from pleach.settings import from_dict, from_toml, toml_table
 
     default = default or EngineConfig()
-    given = {} if engine is None else toml_table(engine)
+    given: dict[str, Any] = {} if engine is None else toml_table(engine)
     for setting in settings or ():
         name, _, value = (part.strip() for part in setting.partition("="))
         if value in ("true", "false"):
@@ -360,7 +361,7 @@ def network_for(
         model = network_of(model, found.shape)
     graph = graph_of(model, found.shape)
     check_fits(found, graph.inputs, graph.outputs)
-    given = {
+    given: dict[str, Any] = {
         name: _numbers(name, text)
         for name, text in (("scale", scale), ("mean", mean), ("std", std))
         if text is not None
@@ -410,7 +411,7 @@ def check_fits(found: Dataset, inputs: int, outputs: int) -> None:
             f"the network has {count}, {found.name} has labels up to {found.classes - 1}"
             f"{': classes start at 0' if from_one else ''}"
         )
-    if found.targets not in (None, outputs):
+    if found.targets is not None and found.targets != outputs:
         raise DataError(
             f"the network has {count}, {found.name} has {found.targets} "
             f"target{'s' * (found.targets > 1)} an input"
@@ -430,15 +431,15 @@ def labels_as(found: Dataset, outputs: int, loss: str | None) -> Dataset:
 
     from pleach.errors import ConfigError
 
-    parts = {"train_labels": found.train_labels, "test_labels": found.test_labels}
+    parts: dict[str, Any] = {"train_labels": found.train_labels, "test_labels": found.test_labels}
     parts = {name: labels for name, labels in parts.items() if labels is not None}
     if loss is not None:
         from pleach.compression.train import objective
 
-        return replace(
-            found,
-            **{n: objective(loss, labels, len(labels), outputs)[1] for n, labels in parts.items()},
-        )
+        as_taken: dict[str, Any] = {
+            name: objective(loss, labels, len(labels), outputs)[1] for name, labels in parts.items()
+        }
+        return replace(found, **as_taken)
     if parts and all(
         labels.dtype.kind == "f" and ((labels == 0) | (labels == 1)).all()
         for labels in parts.values()
@@ -489,24 +490,31 @@ def _seen(given: dict[str, float | list[float]], scale: str | None, plain: str) 
     return seen
 
 
-def layer_table(reports) -> None:
-    """Rows of `pleach.report.LayerReport` in the shape of Deep Compression's tables."""
-    rows = []
-    for row in reports:
-        weights = round(row.kept / row.density) if row.density else prod(row.shape)
-        rows.append(
-            (
-                row.name, f"{weights:,}", f"{100 * row.density:.1f}", str(row.codebook_size),
-                str(row.fixed_weight_bits), f"{row.weight_bits:.2f}",
-                str(row.fixed_index_bits), f"{row.index_bits:.2f}",
-                f"{row.fixed_rate:.2f}", f"{row.rate:.2f}", f"{row.bytes:,}",
-            )
-        )  # fmt: skip
-    print_table(
-        "Per layer: P pruned, Q weights shared, H Huffman-coded",
-        (
-            "layer", "weights", "kept\n%", "code-\nbook", "weight\nbits\nP+Q", "P+Q+H",
-            "index\nbits\nP+Q", "P+Q+H", "rate\n%\nP+Q", "P+Q+H", "bytes",
+def compress_on(
+    found: Dataset,
+    model: nn.Module,
+    settings: CompressConfig,
+    update: Callable[..., None],
+    report: Callable[[Stage], None],
+    loss: str | None = None,
+) -> CompressedModel:
+    """Compress on a data set, showing progress: the compressed network."""
+    from pleach.compression import compress
+
+    return compress(
+        model, shaped(found, found.train_images), found.train_labels, settings, loss=loss,
+        validation=(shaped(found, found.test_images), found.tests[1]), report=report,
+        progress=lambda stage, epoch, epochs, loss: update(
+            stage, epoch, epochs, f"loss {loss:.4f}"
         ),
-        rows,
     )  # fmt: skip
+
+
+def saved(compressed: CompressedModel, output: Path, stages: Sequence[Stage]) -> CompressionReport:
+    """Write the bitstream: what it is, after these stages."""
+    from pleach.files import write_whole
+    from pleach.format import dumps
+    from pleach.report import CompressionReport, FileReport
+
+    write_whole(output, data := dumps(compressed))
+    return CompressionReport(FileReport.of(data, output)[1], tuple(stages))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,24 +22,51 @@ from pleach_cli.common import (
     Scale,
     Std,
     Weights,
+    compress_on,
     labels_as,
-    layer_table,
     line_of,
     network_for,
     output_option,
+    saved,
     say_made,
     shaped,
 )
-from pleach_cli.output import print_json, print_table, progress, say
+from pleach_cli.output import print_json, progress, say
+from pleach_cli.views import named, notes_of, show_compression
 
 if TYPE_CHECKING:
-    from pleach.compression import CompressConfig, Stage
+    from pleach.compression import CompressConfig, TrainConfig
     from pleach.errors import TrainingError
+    from pleach.report import Stage
 
 #: points, or share of a regression's error, that --expect may be off
 CLOSE, CLOSE_SHARE = 0.5, 0.1
-#: points, or share of a regression's error, that a stage takes with a note
-DEAR, DEAR_SHARE = 5.0, 0.25
+
+Expect = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="ERROR",
+        help="The dense network's error on the test inputs as you know it: in per cent; of a "
+        "regression rmse, in the targets' unit, of several outputs nrmse, in each target's "
+        "deviation. Where it is half a point, or a tenth of a regression's, off, nothing is "
+        "trained.",
+    ),
+]
+Density = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Share of the weights to keep in every layer, over the settings'."
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Of retraining around the pruning, over the settings'; the ramp and the "
+        "fine-tuning are as long in proportion.",
+    ),
+]
 
 
 def command(
@@ -53,17 +79,7 @@ def command(
     scale: Scale = None,
     mean: Mean = None,
     std: Std = None,
-    expect: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            metavar="ERROR",
-            help="The dense network's error on the test inputs as you know it: in per cent; of a "
-            "regression rmse, in the targets' unit, of several outputs nrmse, in each target's "
-            "deviation. Where it is half a point, or a tenth of a regression's, off, nothing is "
-            "trained.",
-        ),
-    ] = None,
+    expect: Expect = None,
     anyway: Annotated[
         bool,
         typer.Option("--anyway", help="Take a network that is hardly better than a guess, too."),
@@ -72,20 +88,8 @@ def command(
         Path | None,
         typer.Option(help="Settings, TOML; see docs/compression.md.", exists=True, dir_okay=False),
     ] = None,
-    density: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Share of the weights to keep in every layer, over the settings'."
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Of retraining around the pruning, over the settings'; the ramp and the "
-            "fine-tuning are as long in proportion.",
-        ),
-    ] = None,
+    density: Density = None,
+    epochs: Epochs = None,
     clusters: Annotated[
         int | None,
         typer.Option(
@@ -125,6 +129,7 @@ def command(
     [bold]pleach compress mynet:make --weights mynet.pt --dataset mine.npz[/bold]
     """
     from pleach.compression import CompressConfig
+    from pleach.compression.as_is import quantise
     from pleach.errors import TrainingError
     from pleach.models import graph_of
 
@@ -140,7 +145,7 @@ def command(
         say_made(network, weights)
         say(f"network: {about['network']}")
         say(f"data: {found.describe()}")
-    stages = []
+    stages: list[Stage] = []
 
     def report(stage: Stage) -> None:
         if not stages and expect is not None:
@@ -149,215 +154,22 @@ def command(
 
     with progress("compressing") as update, _guesses_refused(anyway):
         if as_is:
-            compressed = quantise_on(found, model, settings, update, report, clusters, loss)
+            compressed = quantise(
+                model, shaped(found, found.train_images), settings, clusters=clusters, loss=loss,
+                validation=(shaped(found, found.test_images), found.tests[1]),
+                report=report, progress=update,
+            )  # fmt: skip
         else:
             try:
                 compressed = compress_on(found, model, settings, update, report, loss)
             except TrainingError as error:
-                raise _saved(error, output, dataset, config, loss) from error
-    summary = describe(compressed, output, stages) | about
-    summary["notes"] = notes_of(stages, clusters=as_is and clusters is not None)
+                raise _unfinished(error, output, found.name, config, loss) from error
+    made = saved(compressed, output, stages)
+    notes = notes_of(stages, clusters=as_is and clusters is not None)
     if json:
-        print_json(summary)
+        print_json(made.as_json() | about | {"notes": notes})
     else:
-        show(summary)
-
-
-def compress_on(
-    found,
-    model,
-    settings: CompressConfig,
-    update: Callable[..., None],
-    report: Callable[[Stage], None],
-    loss: str | None = None,
-):
-    """Compress on a data set, showing progress: the compressed network."""
-    from pleach.compression import compress
-
-    return compress(
-        model, shaped(found, found.train_images), found.train_labels, settings, loss=loss,
-        validation=(shaped(found, found.test_images), found.test_labels), report=report,
-        progress=lambda stage, epoch, epochs, loss: update(
-            stage, epoch, epochs, f"loss {loss:.4f}"
-        ),
-    )  # fmt: skip
-
-
-def quantise_on(
-    found,
-    model,
-    settings: CompressConfig,
-    update: Callable[..., None],
-    report: Callable[[Stage], None],
-    clusters: int | None,
-    loss: str | None = None,
-):
-    """The network as it is in fixed point, its weights shared where `clusters` says so."""
-    import time
-    import warnings
-
-    from pleach.compression import ShareConfig, Stage, finish, share_
-    from pleach.compression.pipeline import FIXED_HELP
-    from pleach.compression.train import predict
-    from pleach.errors import GuessWarning, PleachWarning
-    from pleach.metrics import BINARY, doubt, for_targets, in_doubt
-    from pleach.models import graph_of, layers_of
-    from pleach.reference import Reference
-
-    outputs = graph_of(model, found.shape).outputs
-    metric = for_targets(found.test_labels, outputs, loss)
-    tests = shaped(found, found.test_images)
-    start = time.monotonic()
-
-    def done(name: str, kept: int, outputs) -> None:
-        nonlocal start
-        seconds = time.monotonic() - start
-        error = metric(outputs, found.test_labels)
-        report(Stage(name, error, kept / size, seconds, metric.name))
-        start = time.monotonic()
-
-    layers = layers_of(model, found.shape)
-    if clusters is None:
-        _check_shared(layers)
-    modules = [layer.module for layer in layers]
-    tensors = [t for module in modules for t in (module.weight, module.bias) if t is not None]
-    size = sum(tensor.numel() for tensor in tensors)
-    dense = predict(model, tests).numpy()
-    done("dense", sum(int(t.count_nonzero()) for t in tensors), dense)
-    known = None  # logits of floats are not to be like them
-    if metric is not BINARY:
-        known = in_doubt(dense, found.test_labels)
-        if said := doubt(dense, found.test_labels):
-            warnings.warn(said, GuessWarning, stacklevel=1)
-    if clusters is not None:
-        update("sharing")
-        share_(model, ShareConfig(clusters=clusters, initialisation="optimal"), seed=settings.seed)
-    update("fixed point")
-    own = settings.output_scale == "auto" and (found.targets or 0) > 1
-    compressed = finish(
-        model,
-        shaped(found, found.train_images),
-        accumulator_bits=settings.accumulator_bits,
-        codebook_bits=settings.codebook_bits,
-        order=settings.order,
-        output_scale="each" if own else settings.output_scale,
-    )
-    real = compressed.dequantise(Reference(compressed).run(compressed.quantise(tests)))
-    done("fixed point", sum(layer.kept for layer in compressed.layers), real)
-    if known is not None and (said := doubt(real, found.test_labels, known)):
-        more = "share more values (--clusters); " if clusters is not None else ""
-        warnings.warn(f"after compression {said}: {more}{FIXED_HELP}", PleachWarning, stacklevel=1)
-    return compressed
-
-
-def _check_shared(layers) -> None:
-    import torch
-
-    from pleach.errors import ConfigError
-
-    for layer in layers:
-        parts = [t.flatten() for t in (layer.module.weight, layer.module.bias) if t is not None]
-        distinct = int(torch.cat(parts).unique().count_nonzero())
-        if distinct > CODEBOOK_MAX:
-            raise ConfigError(
-                f"layer {layer.name!r} has {distinct:,} distinct weights and biases, a file holds "
-                f"{CODEBOOK_MAX}: --clusters {CODEBOOK_MAX} shares them, without --as-is they are "
-                "retrained too"
-            )
-
-
-def describe(compressed, output: Path, stages) -> dict:
-    """Write the bitstream and describe it."""
-    from dataclasses import asdict
-    from hashlib import sha256
-
-    from pleach.files import write_whole
-    from pleach.format import dumps, parse
-    from pleach.report import layer_reports
-
-    data = dumps(compressed)
-    write_whole(output, data)
-    reports = layer_reports(*parse(data))
-    return {
-        "file": str(output),
-        "sha256": sha256(data).hexdigest(),
-        "file_bytes": len(data),
-        "dense_bytes": compressed.dense_bytes,
-        "ratio": compressed.dense_bytes / len(data),
-        "stages": [asdict(stage) for stage in stages],
-        "layers": [asdict(report) for report in reports],
-    }
-
-
-def notes_of(stages, *, clusters: bool = False) -> list[str]:
-    """What each stage that costs much took, and the options that help.
-
-    Args:
-        clusters: the last stage has shared the weights, too.
-    """
-    more = "more --clusters (regressions often want 64 or more)"
-    helps = {
-        "pruned": "a higher --density keeps more weights, more --epochs retrain them longer",
-        "shared": f"{more} or more --epochs",
-        "fixed point": f"{more}, or " * clusters + "look at the range of inputs and outputs: scale "
-        "features of very different size alike, or give --output-scale each",
-    }
-    notes = []
-    for before, after in pairwise(stages):
-        if before.error is None or after.error is None:
-            continue
-        classes = after.metric == "error_pct"
-        most = before.error + DEAR if classes else before.error * (1 + DEAR_SHARE)
-        if after.error > before.error and after.error >= most:
-            help = next(text for name, text in helps.items() if after.name.startswith(name))
-            notes.append(
-                f"{after.name} takes the error from {_named(before.metric, before.error)} to "
-                f"{error_text(after.metric, after.error)}; what helps: {help}"
-            )
-    return notes
-
-
-def show(summary: dict) -> None:
-    """What `describe` found, on the terminal."""
-    from pleach.metrics import BY_NAME
-    from pleach.report import LayerReport
-
-    name = summary["stages"][0]["metric"]
-    figure = "error" if name == "error_pct" else name
-    print_table(
-        f"Stages and their test {'error' if name == 'error_pct' else BY_NAME[name].title}",
-        ("stage", figure, "kept", "time"),
-        [
-            (
-                stage["name"],
-                error_text(stage["metric"], stage["error"]),
-                f"{100 * stage['kept']:.2f} %",
-                f"{stage['seconds']:.0f} s",
-            )
-            for stage in summary["stages"]
-        ],
-    )
-    for note in summary.get("notes", ()):
-        say(("note:", "yellow"), f" {note}")
-    layer_table([LayerReport(**layer) for layer in summary["layers"]])
-    say(
-        (summary["file"], "bold"),
-        f": {summary['file_bytes']:,} bytes for {summary['dense_bytes']:,} of float32, ",
-        (f"{summary['ratio']:.1f}×", "bold"),
-    )
-    say(f"sha256 {summary['sha256']}")
-
-
-def error_text(metric: str, error: float | None) -> str:
-    """A stage's figure with its unit."""
-    from pleach.metrics import BY_NAME
-
-    return "" if error is None else BY_NAME[metric].text(error)
-
-
-def _named(metric: str, error: float) -> str:
-    """A figure with its name, where the unit does not say enough."""
-    return f"{metric} " * (metric != "error_pct") + error_text(metric, error)
+        show_compression(made, notes)
 
 
 def _over(
@@ -409,7 +221,7 @@ def _over(
     return replace(settings, prune=tuple(stages))
 
 
-def _shortened(train, factor: float):
+def _shortened(train: TrainConfig, factor: float) -> TrainConfig:
     from dataclasses import replace
 
     least = 1 if factor and train.epochs else 0
@@ -426,10 +238,10 @@ def _check_expected(expect: float, stage: Stage, data: str) -> None:
     from pleach.errors import ConfigError
 
     close = CLOSE if stage.metric == "error_pct" else CLOSE_SHARE * expect
-    if not abs(stage.error - expect) <= close:
+    if stage.error is None or not abs(stage.error - expect) <= close:
         raise ConfigError(
             f"the dense network's error on the test inputs of {data} is "
-            f"{_named(stage.metric, stage.error)}, {_named(stage.metric, expect)} was "
+            f"{named(stage.metric, stage.error or 0.0)}, {named(stage.metric, expect)} was "
             f"expected: {_ASK}"
         )
 
@@ -444,7 +256,7 @@ def _guesses_refused(anyway: bool) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("always", PleachWarning)
         warnings.simplefilter("always" if anyway else "error", GuessWarning)
-        warnings.showwarning = lambda message, *_: say(
+        warnings.showwarning = lambda message, *_, **__: say(
             ("pleach: warning:", "yellow"), f" {message}", stderr=True
         )
         try:
@@ -455,7 +267,7 @@ def _guesses_refused(anyway: bool) -> Iterator[None]:
             ) from warning
 
 
-def _saved(
+def _unfinished(
     error: TrainingError, output: Path, dataset: str, config: Path | None, loss: str | None
 ) -> TrainingError:
     """The error, with what was trained in a file of its own and how to go on from there."""
@@ -463,16 +275,16 @@ def _saved(
     from pleach.models import save_checkpoint
 
     why = f"after the stage {error.stages[-1].name}: {error.__cause__ or error}"
-    finite = error.network is not None and all(
-        bool(tensor.isfinite().all()) for tensor in error.network.state_dict().values()
-    )
-    if not finite:
+    network = error.network
+    if network is None or not all(
+        bool(tensor.isfinite().all()) for tensor in network.state_dict().values()
+    ):
         return TrainingError(f"{why}; there is nothing to keep of the network")
     name, number = f"{output.stem}.unfinished", 1
     while (path := output.with_name(f"{name}.safetensors")).exists():
         number += 1
         name = f"{output.stem}.unfinished-{number}"
-    save_checkpoint(error.network, path)
+    save_checkpoint(network, path)
     shared = any(stage.name == "shared" for stage in error.stages)
     words = ["pleach", "compress", path, "--dataset", dataset, "-o", output]
     words += ["--loss", loss] * (loss is not None)

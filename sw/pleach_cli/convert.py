@@ -52,7 +52,7 @@ def command(
             "pleach compress makes a .pleach file of a checkpoint"
         )
     published = _read(source, layers, order)
-    about = {}
+    about, lines = {}, []
     if output.suffix == ".net":
         write_whole(output, write_published(published))
     elif output.suffix == ".safetensors":
@@ -64,6 +64,7 @@ def command(
             compressed, found = _bitstream(published, dataset, activation)
         save(compressed, output)
         about = {"network": compressed.line, "data": found.as_json()}
+        lines = [f"network: {compressed.line}", f"data: {found.describe()}"]
     rows = [
         {
             "layer": str(layer.shape),
@@ -77,9 +78,8 @@ def command(
     if json:
         print_json({"file": str(output), "file_bytes": size, "layers": rows} | about)
         return
-    if about:
-        say(f"network: {compressed.line}")
-        say(f"data: {found.describe()}")
+    for line in lines:
+        say(line)
     print_table(
         "What it holds",
         ("layer", "shape", "bits", "kept", "%", "values"),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pleach_cli.common import Json
 from pleach_cli.output import print_json, progress, say
+from pleach_cli.views import show_compression, show_simulation
+
+if TYPE_CHECKING:
+    from pleach.data import Dataset
+    from pleach.report import CompressionReport
 
 
 def command(
@@ -31,18 +36,17 @@ def command(
     from pleach.engine import EngineConfig
     from pleach.errors import ConfigError
     from pleach.format import load as load_model
-    from pleach_cli import compress as compress_command
-    from pleach_cli import simulate as simulate_command
+    from pleach.report import Answers
     from pleach_cli.common import ChosenEngine
     from pleach_sim.simulate import simulate
 
     if dataset not in ("mnist", "digits"):
         raise ConfigError(f"the demo runs on mnist or digits, not {dataset!r}: pleach compress")
     found = load(dataset)
-    compressed, summary = _compressed(folder, found, fresh)
+    compressed, made = _compressed(folder, found, fresh)
     if not json:
         say(f"data: {found.describe()}")
-        compress_command.show(summary)
+        show_compression(made)
     model = load_model(compressed)
     given = EngineConfig(pes=16)
     chosen = ChosenEngine(given.grown(model), given, compressed)
@@ -52,17 +56,17 @@ def command(
     inputs = model.quantise(found.test_images[:images])
     with progress(f"building the engine, {given.pes} PEs; loading the file; {images} images"):
         result = simulate(compressed, inputs, chosen.config)
-    answers = simulate_command.answers_of(model, inputs, found)
+    answers = Answers.of(model, inputs, found)
     if json:
-        simulation = simulate_command.as_json(result) | chosen.as_json() | answers
+        simulation = result.as_json() | chosen.as_json() | answers.as_json()
         about = {"network": model.line, "data": found.as_json()}
-        print_json(about | summary | {"simulation": simulation})
+        print_json(about | made.as_json() | {"simulation": simulation})
     else:
-        dense, fixed = summary["stages"][0], summary["stages"][-1]
-        simulate_command.show(result, answers)
+        dense, fixed = (made.stages[at].error or 0.0 for at in (0, -1))
+        show_simulation(result, answers)
         said = (
-            f"{dataset}: error {dense['error']:.2f} % dense, {fixed['error']:.2f} % compressed "
-            f"{summary['ratio']:.1f}× into {summary['file_bytes']:,} bytes, the very file that the "
+            f"{dataset}: error {dense:.2f} % dense, {fixed:.2f} % compressed "
+            f"{made.file.ratio:.1f}× into {made.file.file_bytes:,} bytes, the very file that the "
             "engine loaded"
         )
         say((said, "bold"))
@@ -70,7 +74,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
+def _compressed(folder: Path, found: Dataset, fresh: bool) -> tuple[Path, CompressionReport]:
     """The compressed network and its description, made now or by an earlier call."""
     import json
     import time
@@ -80,7 +84,8 @@ def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
     from pleach.compression import CompressConfig, TrainConfig, lenet_recipe, train
     from pleach.files import write_whole
     from pleach.models import lenet_300_100, mlp, save_checkpoint
-    from pleach_cli.compress import compress_on, describe
+    from pleach.report import CompressionReport, Stage
+    from pleach_cli.common import compress_on, saved
 
     if found.name == "mnist":
         model, (dense, config) = lenet_300_100(), lenet_recipe()
@@ -95,7 +100,7 @@ def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
     if not fresh and file.exists() and description.exists():
         before = _described(description)
         if before.get("recipe") == recipe and before["summary"]["sha256"] == _sha256(file):
-            return file, before["summary"]
+            return file, CompressionReport.from_json(before["summary"])
 
     start = time.monotonic()
     with progress("training the dense network") as update:
@@ -107,12 +112,13 @@ def _compressed(folder: Path, found, fresh: bool) -> tuple[Path, dict]:
         )  # fmt: skip
         training = time.monotonic() - start
         save_checkpoint(model, folder / f"{found.name}.safetensors")
-        stages = []
+        stages: list[Stage] = []
         compressed = compress_on(found, model, config, update, stages.append)
     stages[0] = replace(stages[0], seconds=training)
-    summary = describe(compressed, file, stages)
-    write_whole(description, json.dumps({"recipe": recipe, "summary": summary}, indent=2))
-    return file, summary
+    made = saved(compressed, file, stages)
+    described = {"recipe": recipe, "summary": made.as_json()}
+    write_whole(description, json.dumps(described, indent=2))
+    return file, made
 
 
 def _described(path: Path) -> dict:

@@ -25,8 +25,9 @@ def command(
     found = labels_as(dataset_for(dataset, model), model.outputs, loss)
     with progress("running the reference"):
         outputs = Reference(model).run(model.quantise(found.test_images))
-    metric = for_targets(found.test_labels, model.outputs, loss)
-    error = metric(model.dequantise(outputs), found.test_labels)
+    labels = found.tests[1]
+    metric = for_targets(labels, model.outputs, loss)
+    error = metric(model.dequantise(outputs), labels)
     if json:
         print_json(
             {

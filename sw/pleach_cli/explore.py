@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pleach_cli.common import DatasetOption, Json, ModelFile, Plot, dataset_for, output_option
 from pleach_cli.output import print_json, print_table, progress, say
+
+if TYPE_CHECKING:
+    from pleach.engine import EngineConfig
+    from pleach_hw.build.candidates import Candidate
 
 
 def _values(help: str):
@@ -45,114 +49,91 @@ def command(
 
     Example: [bold]pleach explore model.pleach --board ulx3s-85f -o engine.toml[/bold]
     """
-    from dataclasses import asdict
-
-    import numpy as np
-
-    from pleach.compile.explore import engines, pareto, sweep
-    from pleach.errors import ConfigError
+    from pleach.compile.explore import engines
     from pleach.files import write_whole
     from pleach.format import load
     from pleach.reference import Reference
-    from pleach_hw import boards
-    from pleach_hw.build.estimate import FAMILY, estimate
+    from pleach_hw.build import candidates as search
 
-    chips = [chip for chip in boards.boards() if chip.family == FAMILY]
-    if board is not None:
-        chips = [boards.board(name) for name in board.split(",")]
-        for chip in chips:
-            if chip.family != FAMILY:
-                raise ConfigError(
-                    f"what an engine takes is estimated for ECP5, and {chip.name} has an "
-                    f"{chip.device}: use pleach synth --board {chip.name}"
-                )
+    chips = search.chips_for(None if board is None else board.split(","))
     model = load(file)
     model.check_runs()
     found = dataset_for(dataset, model, labels=False)
     chosen = model.quantise(found.test_images[:images])
-    activations = Reference(model).activations(chosen)
     given = {"pes": pes, "groups": groups, "lanes": lanes, "queue_depth": queue_depth}
     swept = {name: _integers(name, text) for name, text in (*given.items(), ("block", block))}
     configs = engines(model, **swept)
-    rows = []
     with progress(f"measuring {len(configs)} engines") as update:
-        measured = sweep(
+        measured = search.candidates(
             model,
-            activations,
+            Reference(model).activations(chosen),
             configs,
+            chips,
+            fitting=board is not None,
             progress=lambda done: update("measuring engines", done, len(configs)),
         )
-    for config, cycles in zip(configs, measured, strict=True):
-        need = estimate(config)
-        fits = [chip.name for chip in chips if chip.holds(**need)]
-        if board is not None and not fits:
-            continue
-        rows.append({"engine": asdict(config), **cycles, "estimate": need, "boards": fits})
-    if not configs:
-        raise ConfigError("there is no such engine: more groups than PEs or lanes, or more than 8")
-    if not rows:
-        raise ConfigError(f"none of the {len(configs)} engines fits {board}: sweep smaller ones")
-    costs = [(r["latency_cycles"], r["memory_bits"], r["estimate"]["lut4"]) for r in rows]
-    best = pareto(np.array(costs).reshape(-1, 3))
-    for row, listed in zip(rows, best.tolist(), strict=True):
-        row["pareto"] = listed
+    best = search.fastest(measured)
     if plot:
-        _plot(rows, plot)
-    listed = sorted((row for row in rows if row["pareto"]), key=lambda row: row["latency_cycles"])
-    fastest = min(
-        rows,
-        key=lambda row: (not row["boards"], row["latency_cycles"], row["estimate"]["lut4"]),
-    )
+        search.plot(measured, plot)
     if output:
-        write_whole(output, engine_toml(fastest["engine"], file))
+        write_whole(output, engine_toml(best.engine, file))
     if json:
         print_json(
             {
                 "network": model.line,
                 "data": found.as_json(),
                 "images": len(chosen),
-                "engines": rows,
-                "best": fastest,
+                "engines": [each.as_json() for each in measured],
+                "best": best.as_json(),
                 "file": None if output is None else str(output),
             }
         )
         return
     say(f"network: {model.line}")
     say(f"data: {found.describe()}")
+    _show(measured, list(swept), len(chosen))
+    where = f"the smallest board that holds it is {', '.join(best.fit.boards[:1]) or 'none'}"
+    say(f"best: {' '.join(f'{name}={getattr(best.engine, name)}' for name in swept)}; {where}")
+    if output:
+        say((output, "bold"), f": for simulate, export and synth, --engine {output}")
+
+
+def _show(measured: list[Candidate], swept: list[str], images: int) -> None:
+    """The engines that no other one betters, the fastest first."""
+    listed = sorted((each for each in measured if each.pareto), key=lambda e: e.latency_cycles)
     print_table(
-        f"{len(listed)} of {len(rows)} engines, means of {len(chosen)} images",
+        f"{len(listed)} of {len(measured)} engines, means of {images} images",
         (
             "board", "PEs", "groups", "lanes", "queue", "block", "cycles\nan image",
             "bits a\nweight", "LUT4", "RAMs",
         ),
         [
             (
-                next(iter(row["boards"]), "none"), *(str(row["engine"][name]) for name in swept),
-                f"{row['latency_cycles']:.0f}", f"{row['memory_bits']:.1f}",
-                f"{row['estimate']['lut4']:,}", str(row["estimate"]["bram"]),
+                next(iter(each.fit.boards), "none"),
+                *(str(getattr(each.engine, name)) for name in swept),
+                f"{each.latency_cycles:.0f}", f"{each.memory_bits:.1f}",
+                f"{each.fit.estimate['lut4']:,}", str(each.fit.estimate["bram"]),
             )
-            for row in listed
+            for each in listed
         ],
     )  # fmt: skip
 
-    where = f"the smallest board that holds it is {', '.join(fastest['boards'][:1]) or 'none'}"
-    best = " ".join(f"{name}={fastest['engine'][name]}" for name in swept)
-    say(f"best: {best}; {where}")
-    if output:
-        say((output, "bold"), f": for simulate, export and synth, --engine {output}")
 
-
-def engine_toml(engine: dict[str, int | bool], model: Path) -> str:
+def engine_toml(engine: EngineConfig, model: Path) -> str:
     """An engine's parameters as a file that --engine takes."""
+    from dataclasses import asdict
+
     from pleach.text import printable
 
     lines = [f"# an engine for {printable(model.name)}, by pleach explore"]
-    return "\n".join([*lines, *(f"{name} = {str(v).lower()}" for name, v in engine.items()), ""])
+    lines += [f"{name} = {str(value).lower()}" for name, value in asdict(engine).items()]
+    return "\n".join([*lines, ""])
 
 
 def _integers(name: str, text: str) -> list[int]:
     from pleach.engine import EngineConfig
     from pleach.errors import ConfigError
+    from pleach.settings import from_dict
 
     try:
         values = [int(part) for part in text.split(",")]
@@ -160,21 +141,5 @@ def _integers(name: str, text: str) -> list[int]:
         option = name.replace("_", "-")
         raise ConfigError(f"--{option} takes integers with commas, not {text!r}") from None
     for value in values:  # refused where no engine can have it
-        EngineConfig(**{"pes": 64, "lanes": 64, name: value})
+        from_dict(EngineConfig(pes=64, lanes=64), {name: value})
     return values
-
-
-def _plot(rows: list[dict], path: Path) -> None:
-    """Cycles over LUT4, a point an engine."""
-    from pleach.files import new_figure, write_figure
-
-    figure = new_figure(figsize=(7, 5))
-    axes = figure.add_subplot(xscale="log", yscale="log")
-    for listed, colour in ((False, "0.75"), (True, "C0")):
-        chosen = [row for row in rows if row["pareto"] is listed]
-        x = [row["estimate"]["lut4"] for row in chosen]
-        axes.plot(x, [row["latency_cycles"] for row in chosen], ".", color=colour)
-    axes.set_xlabel("LUT4, estimated")
-    axes.set_ylabel("cycles an image")
-    axes.grid(alpha=0.3, which="both")
-    write_figure(figure, path)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from pleach_cli.common import Json, ModelFile, layer_table
+from pleach_cli.common import Json, ModelFile
 from pleach_cli.output import print_json, print_table, say
+from pleach_cli.views import layer_table, say_size
+
+if TYPE_CHECKING:
+    from pleach.compile.explore import Sized
+    from pleach.model import CompressedModel
+    from pleach_hw.build.candidates import Fit
 
 #: outputs whose fractions are shown one by one
 SHOWN = 16
-#: PEs of the engines that are looked at
-SIZES = tuple(1 << power for power in range(7))
 
 
 def command(file: ModelFile, json: Json = False) -> None:
@@ -22,64 +27,53 @@ def command(file: ModelFile, json: Json = False) -> None:
     Example: [bold]pleach info model.pleach[/bold]
     """
     from dataclasses import asdict
-    from hashlib import sha256
 
-    from pleach.format import naming, parse
-    from pleach.report import layer_reports
+    from pleach.compile.explore import SIZES, catalogue
+    from pleach.errors import ModelError
+    from pleach.report import FileReport, NumbersReport
+    from pleach_hw.build.candidates import Fit, own_engines
 
-    data = file.read_bytes()
-    with naming(file):
-        model, sizes = parse(data)
-    reports = layer_reports(model, sizes)
-    engines = engines_for(model)
-    summary = {
-        "file": str(file),
-        "sha256": sha256(data).hexdigest(),
-        "file_bytes": len(data),
-        "dense_bytes": model.dense_bytes,
-        "ratio": model.dense_bytes / len(data),
-        "network": model.line,
-        "inputs": model.inputs,
-        "outputs": model.outputs,
-        "input_type": model.input_type.name.lower(),
-        "input_fraction": model.input_fraction,
-        "weight_fractions": model.weight_fractions(),
-        "layer_fractions": [layer.output_fraction for layer in model.layers],
-        "output_fractions": model.output_fractions,
-        "accumulator_bits": max(model.accumulator_bits()),
-        "layers": [asdict(report) for report in reports],
-        "engines": engines,
-        "boards": own_engines(model),
-    }
+    model, report = FileReport.of(file.read_bytes(), file)
+    numbers = NumbersReport.of(model)
+    engines = catalogue(model)
+    fits = [Fit.of(each.engine) for each in engines]
+    boards = own_engines(model)
     if json:
-        print_json(summary)
+        rows = [
+            {
+                "pes": each.engine.pes,
+                "needs": each.needs,
+                "default_engine": each.default,
+                "estimate": fit.estimate,
+                "boards": list(fit.boards),
+            }
+            for each, fit in zip(engines, fits, strict=True)
+        ]
+        print_json(report.as_json() | asdict(numbers) | {"engines": rows, "boards": boards})
         return
+    say_size(report)
     say(
-        (file, "bold"),
-        f": {len(data):,} bytes for {model.dense_bytes:,} of float32, ",
-        (f"{summary['ratio']:.1f}×", "bold"),
-    )
-    say(f"sha256 {summary['sha256']}")
-    say(
-        f"{model.inputs} {summary['input_type']} inputs, {model.outputs} outputs, accumulators of "
-        f"{summary['accumulator_bits']} bits"
+        f"{model.inputs} {numbers.input_type} inputs, {model.outputs} outputs, accumulators of "
+        f"{numbers.accumulator_bits} bits"
     )
     say(f"network: {model.line}")
     say(fractions_line(model))
-    layer_table(reports)
-    if any(layer.convolution for layer in model.layers):
-        say("The engine runs no convolutions; the reference does (pleach evaluate).")
+    layer_table(report.layers)
+    try:
+        model.check_runs()
+    except ModelError as error:
+        say(f"No engine runs it: {error}")
         return
     if engines:
-        engine_table(engines)
+        engine_table(engines, fits)
     if len(engines) < len(SIZES):
-        missing = sorted(set(SIZES) - {row["pes"] for row in engines})
+        missing = sorted(set(SIZES) - {each.engine.pes for each in engines})
         say(f"No engine of {', '.join(map(str, missing))} PEs can hold it.")
-    fitting = ", ".join(summary["boards"]) or "none"
+    fitting = ", ".join(boards) or "none"
     say(f"Boards whose own engine, that of pleach synth --board, holds it: {fitting}")
 
 
-def fractions_line(model) -> str:
+def fractions_line(model: CompressedModel) -> str:
     """The scales of a bitstream's integers, on one line."""
     weights = ", ".join(map(str, model.weight_fractions()))
     between = "".join(f", {layer.output_fraction}" for layer in model.layers[:-1])
@@ -97,54 +91,8 @@ def fractions_line(model) -> str:
     )
 
 
-def engines_for(model) -> list[dict]:
-    """What engines of every size need to hold the model, and the boards that have it; without the
-    sizes at which none can hold it, and none where the model has a convolution."""
-    from pleach.engine import EngineConfig
-    from pleach.errors import CapacityError
-    from pleach_hw.boards import boards
-    from pleach_hw.build.estimate import estimate
-
-    rows = []
-    if any(layer.convolution for layer in model.layers):
-        return rows
-    for pes in SIZES:
-        config = EngineConfig(pes=pes)
-        needs = config.needs(model)
-        try:
-            grown = config.grown(model)
-        except CapacityError:  # larger than an engine's parameters can be
-            continue
-        need = estimate(grown)
-        rows.append(
-            {
-                "pes": config.pes,
-                "needs": needs,
-                "default_engine": grown == config,
-                "estimate": need,
-                "boards": [board.name for board in boards() if board.holds(**need)],
-            }
-        )
-    return rows
-
-
-def own_engines(model) -> list[str]:
-    """The boards whose own engine holds the model."""
-    from pleach.errors import CapacityError
-    from pleach_hw.boards import boards
-
-    found = []
-    if any(layer.convolution for layer in model.layers):
-        return found
-    for board in boards():
-        with suppress(CapacityError):
-            board.engine.check(model)
-            found.append(board.name)
-    return found
-
-
-def engine_table(rows: list[dict]) -> None:
-    """What `engines_for` found, on the terminal."""
+def engine_table(engines: Sequence[Sized], fits: Sequence[Fit]) -> None:
+    """Engines by size, with what they take of a chip."""
     print_table(
         "Default engines, grown to hold it; for chips an estimate",
         (
@@ -153,11 +101,11 @@ def engine_table(rows: list[dict]) -> None:
         ),
         [
             (
-                next(iter(row["boards"]), "none"), str(row["pes"]),
-                f"{row['needs']['entries']:,}", f"{row['needs']['columns']:,}",
-                f"{row['needs']['accumulators']:,}", f"{row['estimate']['lut4']:,}",
-                f"{row['estimate']['bram']:,}", str(row["estimate"]["mult"]),
+                next(iter(fit.boards), "none"), str(each.engine.pes),
+                f"{each.needs['entries']:,}", f"{each.needs['columns']:,}",
+                f"{each.needs['accumulators']:,}", f"{fit.estimate['lut4']:,}",
+                f"{fit.estimate['bram']:,}", str(fit.estimate["mult"]),
             )
-            for row in rows
+            for each, fit in zip(engines, fits, strict=True)
         ],
     )  # fmt: skip

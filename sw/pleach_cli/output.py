@@ -14,7 +14,7 @@ import typer
 from pleach.text import printable
 
 #: a piece of a line: text, or text and its style
-Part = str | tuple[str, str]
+Part = object | tuple[object, str]
 
 #: characters of a name that are left on the narrowest terminal
 LEAST_NAME = 8

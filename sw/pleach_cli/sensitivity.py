@@ -61,7 +61,7 @@ def command(
     model, found = network_for(network, weights, order, activation, dataset, scale, mean, std)
     found = labels_as(found, graph_of(model, found.shape).outputs, loss)
     line = line_of(model, found)
-    inputs, labels = shaped(found, found.train_images[-images:]), found.train_labels[-images:]
+    inputs, labels = shaped(found, found.train_images[-images:]), found.training[1][-images:]
     outputs = predict(model, inputs).numpy()
     metric = for_targets(labels, outputs.shape[1], loss)
     dense = metric(outputs, labels)

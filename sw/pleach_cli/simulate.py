@@ -20,7 +20,8 @@ from pleach_cli.common import (
     labels_as,
     output_option,
 )
-from pleach_cli.output import print_json, print_table, progress, say
+from pleach_cli.output import print_json, progress, say
+from pleach_cli.views import show_simulation
 
 
 def command(
@@ -44,6 +45,7 @@ def command(
     """
     from pleach.errors import ConfigError
     from pleach.format import load
+    from pleach.report import Answers
     from pleach_sim.runner import require
     from pleach_sim.simulate import simulate
 
@@ -61,95 +63,11 @@ def command(
     inputs = model.quantise(found.test_images[:images])
     with progress(f"building and running {chosen.config.pes} PEs in {simulator}"):
         result = simulate(file, inputs, chosen.config, simulator=simulator, wave=wave)
-    answers = answers_of(model, inputs, found, loss)
+    answers = Answers.of(model, inputs, found, loss)
     if json:
         about = {"network": model.line, "data": found.as_json()}
-        print_json(about | as_json(result) | chosen.as_json() | answers)
+        print_json(about | result.as_json() | chosen.as_json() | answers.as_json())
     else:
-        show(result, answers)
+        show_simulation(result, answers)
     if not result.bit_exact:
         raise typer.Exit(1)
-
-
-def as_json(result) -> dict:
-    """A `SimulationResult` as the command prints it."""
-    from dataclasses import asdict
-
-    return {
-        "bit_exact": result.bit_exact,
-        "outputs_compared": result.outputs_compared,
-        "images": result.images,
-        "latency_cycles": result.latency_cycles,
-        "load_cycles": result.load_cycles,
-        "simulator": result.simulator,
-        "layers": [asdict(layer) for layer in result.layers],
-        "engine": asdict(result.config),
-        "mismatch": None if result.mismatch is None else asdict(result.mismatch),
-        "wave": None if result.wave is None else str(result.wave),
-    }
-
-
-def answers_of(model, inputs, found, loss: str | None = None) -> dict:
-    """What the reference answers: classes where the labels are classes, else real numbers; and the
-    error where there are labels."""
-    from pleach.metrics import for_targets
-    from pleach.reference import Reference
-
-    real = model.dequantise(Reference(model).run(inputs))
-    if found.classes is None:
-        answers = {"outputs": real.tolist()}
-    elif model.outputs == 1:
-        answers = {"predictions": (real[:, 0] > 0).astype(int).tolist()}
-    else:
-        answers = {"predictions": real.argmax(axis=1).tolist()}
-    if found.test_labels is not None:
-        metric = for_targets(found.test_labels, model.outputs, loss)
-        answers |= {
-            "metric": metric.name,
-            metric.name: metric(real, found.test_labels[: len(real)]),
-        }
-    return answers
-
-
-def show(result, answers: dict) -> None:
-    """A `SimulationResult` and `answers_of` on the terminal."""
-    from statistics import mean
-
-    from pleach.metrics import BY_NAME
-
-    print_table(
-        f"{result.config.pes} PEs, means of {result.images} images",
-        ("layer", "cycles", "MACs", "utilisation"),
-        [
-            (
-                layer.name,
-                f"{layer.compute_cycles:.0f}",
-                f"{layer.macs:.0f}",
-                f"{100 * layer.utilisation:.0f} %",
-            )
-            for layer in result.layers
-        ],
-    )
-    say(
-        f"{mean(result.latency_cycles):.0f} cycles an image, {min(result.latency_cycles)} to "
-        f"{max(result.latency_cycles)}: layers overlap; {result.load_cycles:,} to load the file"
-    )
-    if result.bit_exact:
-        if "predictions" in answers:
-            few = answers["predictions"][:20]
-            more = ", …" * (len(few) < result.images)
-            say(f"classes: {', '.join(map(str, few))}{more}")
-        else:
-            few = [f"{value:.4g}" for value in answers["outputs"][0][:20]]
-            more = ", …" * (len(few) < len(answers["outputs"][0]))
-            say(f"outputs of the first input: {', '.join(few)}{more}")
-        if "metric" in answers:
-            name = answers["metric"]
-            figure = BY_NAME[name].said(answers[name]).removesuffix(" error")
-            say(f"error of these images: {figure}")
-        equal = f"{result.outputs_compared} output words compared with the reference, all equal"
-        say((equal, "green"), f" ({result.simulator})")
-    else:
-        say(("differs from the reference:", "red"), f" {result.mismatch}")
-    if result.wave is not None:
-        say(f"waveform: {result.wave}")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pleach.numbers import SIZE_MAX
 from pleach_cli.common import DATA, Json, Loss, labels_as, line_of, output_option
 from pleach_cli.output import print_json, progress, say
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
 
 
 def command(
@@ -45,24 +49,25 @@ def command(
         raise ConfigError(f"--hidden takes widths like 300,100, up to {SIZE_MAX}, not {hidden!r}")
     config = TrainConfig(epochs=epochs, dropout=dropout)
     found = data.load(dataset)
-    outputs = found.targets or (1 if loss in ("binary", "mse") else max(2, found.classes))
+    outputs = found.targets or (1 if loss in ("binary", "mse") else max(2, found.classes or 0))
     found = labels_as(found, outputs, loss)
     model = mlp([found.train_images.shape[1], *widths, outputs], seed=seed)
-    labels, unit = found.train_labels, None
+    (images, labels), unit = found.training, None
     if outputs > 1 and labels.ndim > 1 and loss != "binary":  # each target counts alike
         unit = labels.mean(0), np.where(labels.std(0) > 0, labels.std(0), 1)
         labels = (labels - unit[0]) / unit[1]
     with progress("training") as update:
         train(
-            model, found.train_images, labels, config, seed=seed, loss=loss,
+            model, images, labels, config, seed=seed, loss=loss,
             progress=lambda epoch, total, loss: update(
                 "training", epoch, total, f"loss {loss:.4f}"
             ),
         )  # fmt: skip
     if unit is not None:
         _give_in(model, *unit)
-    metric = for_targets(found.test_labels, outputs, loss)
-    error = metric(predict(model, found.test_images).numpy(), found.test_labels)
+    tests, expected = found.tests
+    metric = for_targets(expected, outputs, loss)
+    error = metric(predict(model, tests).numpy(), expected)
     save_checkpoint(model, output)
     network = line_of(model, found)
     if json:
@@ -83,12 +88,14 @@ def command(
     say((output, "bold"), f": {metric.said(error)} on the test inputs of {dataset}")
 
 
-def _give_in(model, mean, deviation) -> None:
+def _give_in(model: nn.Sequential, mean: np.ndarray, deviation: np.ndarray) -> None:
     """Make the last layer give (what it gives) · deviation + mean."""
     import torch
+    from torch import nn
 
     last = list(model)[-1]
+    assert isinstance(last, nn.Linear)
     with torch.no_grad():
-        mean, deviation = (torch.from_numpy(x).to(last.weight) for x in (mean, deviation))
-        last.weight.mul_(deviation[:, None])
-        last.bias.mul_(deviation).add_(mean)
+        shift, factor = (torch.from_numpy(x).to(last.weight.dtype) for x in (mean, deviation))
+        last.weight.mul_(factor[:, None])
+        last.bias.mul_(factor).add_(shift)

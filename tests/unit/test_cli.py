@@ -65,7 +65,7 @@ def test_info(digits, pleach):
     assert "Default engines" in text and "holds it: ulx3s-25f, ulx3s-45f" in " ".join(text.split())
     assert info["boards"] == [board.name for board in boards()]
     with_convolutions = Path(__file__).parents[2] / "bench/models/lenet_5_small.pleach"
-    assert "runs no convolutions" in pleach("info", with_convolutions)[0]
+    assert "No engine runs it: layer 'conv1' is a" in pleach("info", with_convolutions)[0]
     assert json.loads(pleach("info", with_convolutions, "--json")[0])["engines"] == []
 
 

@@ -21,10 +21,10 @@ from pleach.errors import DataError, ModelError
 from pleach.format import load
 from pleach.models import load_checkpoint, mlp, save_checkpoint
 from pleach.reference import Reference
+from pleach.report import Answers
 from pleach_cli.common import check_fits, labels_as, network_for
-from pleach_cli.compress import notes_of
 from pleach_cli.info import fractions_line
-from pleach_cli.simulate import answers_of, show
+from pleach_cli.views import notes_of, show_simulation
 from tests.strategies import random_model
 
 QUICK = ("--epochs", 2, "--dataset")
@@ -208,7 +208,7 @@ def test_a_regression_from_training_to_the_engine(regression, pleach):
     model, plain = load(file), load_data(str(bare[1]), labels=False)
     inputs = model.quantise(plain.test_images[:3])
     real = model.dequantise(Reference(model).run(inputs))
-    assert answers_of(model, inputs, plain) == {"outputs": real.tolist()}
+    assert Answers.of(model, inputs, plain).as_json() == {"outputs": real.tolist()}
 
 
 def test_one_logit(tmp_path, pleach):
@@ -232,8 +232,8 @@ def test_one_logit(tmp_path, pleach):
     assert found["error_pct"] == made["stages"][-1]["error"]
     real = x[200:205] @ w[0]
     model, data = load(tmp_path / "n.pleach"), load_data(str(tmp_path / "two.npz"))
-    answers = answers_of(model, model.quantise(x[200:205]), data)
-    assert answers["predictions"] == (real > 0).astype(int).tolist()
+    answers = Answers.of(model, model.quantise(x[200:205]), data)
+    assert answers.predictions == (real > 0).astype(int).tolist()
 
 
 def test_labels_that_are_floats_of_0_and_1_are_asked_for(tmp_path, pleach, monkeypatch):
@@ -264,8 +264,8 @@ def test_labels_that_are_floats_of_0_and_1_are_asked_for(tmp_path, pleach, monke
     scan = pleach("sensitivity", net, "--dataset", data, "--loss", "binary", "--json")[0]
     assert json.loads(scan)["dense_error_pct"] == 0
     found = labels_as(load_data(str(data)), 1, "binary")
-    answers = answers_of(load(file), load(file).quantise(x[200:205]), found)
-    assert answers["predictions"] == y[200:205].tolist()
+    answers = Answers.of(load(file), load(file).quantise(x[200:205]), found)
+    assert answers.predictions == y[200:205].tolist()
     assert "cross_entropy, binary, mse" in pleach("evaluate", file, "--dataset", data, "--loss",
                                                   "hinge", code=2)[1]  # fmt: skip
 
@@ -300,9 +300,9 @@ def test_a_per_cent_figure_has_no_other_name(capsys):
     result = SimpleNamespace(config=EngineConfig(), images=1, layers=[], latency_cycles=[1],
                              load_cycles=1, bit_exact=True, outputs_compared=1,
                              simulator="verilator", wave=None)  # fmt: skip
-    show(result, {"predictions": [1], "metric": "error_pct", "error_pct": 20.0})
+    show_simulation(result, Answers(predictions=[1], metric="error_pct", error=20.0))
     assert "error of these images: 20.00 %\n" in capsys.readouterr().out
-    show(result, {"outputs": [[1.0]], "metric": "rmse", "rmse": 0.5})
+    show_simulation(result, Answers(outputs=[[1.0]], metric="rmse", error=0.5))
     assert "these images: rmse 0.5 (in the targets' unit)" in capsys.readouterr().out
 
 

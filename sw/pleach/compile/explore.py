@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 
 from pleach.cycles import CycleModel
 from pleach.engine import EngineConfig
 from pleach.engine.pipeline import block_bits, entry_bits
-from pleach.errors import CapacityError, ConfigError
+from pleach.errors import CapacityError, ConfigError, ModelError
 from pleach.model import CompressedModel
+from pleach.numbers import PES_MAX
 from pleach.processes import workers
 
 #: engines that are measured without starting processes for them
 FEW = 8
+#: numbers of PEs that `catalogue` looks at: the powers of two
+SIZES = tuple(1 << power for power in range(PES_MAX.bit_length()))
 
 
 def engines(model: CompressedModel, **sweep: Sequence[int]) -> list[EngineConfig]:
@@ -38,8 +43,8 @@ def engines(model: CompressedModel, **sweep: Sequence[int]) -> list[EngineConfig
     """
     found, short = [], None
     for values in product(*sweep.values()):
-        given = dict(zip(sweep, values, strict=True))
-        least = {"columns": 2 * given.get("block", 1), "entries": 2, "codebook": 2}
+        given: dict[str, Any] = dict(zip(sweep, values, strict=True))
+        least: dict[str, Any] = {"columns": 2 * given.get("block", 1), "entries": 2, "codebook": 2}
         try:
             config = EngineConfig(accumulators=2, layers=2, **least, **given).grown(model)
         except ConfigError:  # more groups than PEs, or than there can be at all
@@ -52,6 +57,42 @@ def engines(model: CompressedModel, **sweep: Sequence[int]) -> list[EngineConfig
             found.append(config)
     if short and not found:
         raise short
+    return found
+
+
+@dataclass(frozen=True)
+class Sized:
+    """An engine of one size that holds a model.
+
+    Args:
+        engine: grown from the defaults.
+        needs: capacities that the model takes of it, by their names.
+        default: whether the default engine of that size holds it.
+    """
+
+    engine: EngineConfig
+    needs: dict[str, int]
+    default: bool
+
+
+def catalogue(model: CompressedModel, sizes: Sequence[int] = SIZES) -> list[Sized]:
+    """The smallest engines that hold the model, one of each size that can; none of a model that
+    the engine does not run.
+
+    Args:
+        sizes: numbers of PEs.
+    """
+    found = []
+    try:
+        model.check_runs()
+    except ModelError:
+        return found
+    for pes in sizes:
+        config = EngineConfig(pes=pes)
+        needs = config.needs(model)
+        with suppress(CapacityError):  # larger than an engine's parameters can be
+            grown = config.grown(model)
+            found.append(Sized(grown, needs, grown == config))
     return found
 
 
@@ -103,7 +144,7 @@ def pareto(points: np.ndarray) -> np.ndarray:
     """
     no_worse = (points[:, None] <= points[None]).all(axis=2)
     better = (points[:, None] < points[None]).any(axis=2)
-    return ~(no_worse & better).any(axis=0)
+    return np.logical_not((no_worse & better).any(axis=0))
 
 
 def measure(
@@ -118,12 +159,12 @@ def measure(
     }
 
 
-_given: tuple = ()
+_given: tuple[CompressedModel, Sequence[np.ndarray]]
 
 
-def _start(*given) -> None:
+def _start(model: CompressedModel, activations: Sequence[np.ndarray]) -> None:
     global _given
-    _given = given
+    _given = model, activations
 
 
 def _measure_given(config: EngineConfig) -> dict[str, float]:

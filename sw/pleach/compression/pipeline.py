@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ from pleach.metrics import (
 from pleach.model import CompressedModel
 from pleach.models import Layer, empty_model, graph_of, layers_of, real_graph
 from pleach.reference import Reference
+from pleach.report import Stage
 
 Arrays = np.ndarray | Tensor
 Measure = str | Metric | Callable[[np.ndarray, np.ndarray], float]
@@ -67,26 +68,6 @@ FIXED_HELP = (
     "inputs or outputs of very different size share a fraction; scale such features alike, and "
     "let each output have a fraction of its own (output_scale each)"
 )
-
-
-@dataclass(frozen=True)
-class Stage:
-    """How the network stands after a step.
-
-    Args:
-        name: ``dense``, the name of a step, ``pruned`` or ``shared``, or ``fixed point``.
-        error: the metric's figure of the validation inputs, for classes per cent wrong; None
-            without them.
-        kept: share of the network's weights and biases that are not zero.
-        seconds: that the step took.
-        metric: name of that figure, ``error_pct`` for classes.
-    """
-
-    name: str
-    error: float | None
-    kept: float
-    seconds: float
-    metric: str = "error_pct"
 
 
 def compress(

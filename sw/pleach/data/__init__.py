@@ -62,6 +62,29 @@ class Dataset:
             return self.seen
         return "value / 256" if self.train_images.dtype == np.uint8 else "as it is"
 
+    @property
+    def training(self) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and labels of the training set.
+
+        Raises:
+            DataError: it has no labels.
+        """
+        return self.train_images, self._there(self.train_labels, "train_labels")
+
+    @property
+    def tests(self) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and labels of the test set.
+
+        Raises:
+            DataError: it has no labels.
+        """
+        return self.test_images, self._there(self.test_labels, "test_labels")
+
+    def _there(self, labels: np.ndarray | None, name: str) -> np.ndarray:
+        if labels is None:
+            raise DataError(f"{self.name} has no {name}")
+        return labels
+
     def describe(self) -> str:
         """The data set in one line.
 

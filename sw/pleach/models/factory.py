@@ -8,6 +8,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -72,7 +73,7 @@ class Factory:
         here = os.getcwd()
         sys.path.insert(0, here)
         try:
-            found = importlib.import_module(self.module)
+            found: Any = importlib.import_module(self.module)
             for name in self.function.split("."):
                 found = getattr(found, name)
             if not isinstance(found, nn.Module):
