@@ -20,7 +20,7 @@ from pleach.model.weights import (
     accumulator_bits,
     check_dense,
 )
-from pleach.numbers import FRACTIONS, INT16, LAYERS_MAX, ORIGINAL_MAX
+from pleach.numbers import FRACTIONS, INT16, INT16_MAX, LAYERS_MAX, ORIGINAL_MAX
 from pleach.text import encodable, printable
 
 
@@ -332,6 +332,8 @@ def _said(node: Node) -> str:
     """A node in the line of its network."""
     op, text = node.op, printable(node.name)
     match op:
+        case Clip(low=0, high=high) if high in (INT16_MAX, math.inf):
+            return f"{text} ReLU"
         case Clip():
             return f"{text} Clip {op.low:g}…{op.high:g}"
         case AveragePool() | MaxPool():
