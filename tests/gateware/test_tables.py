@@ -262,12 +262,9 @@ def some_layers():
     ]
 
 
-@pytest.mark.parametrize("idle", [0.0, 0.6])
-def test_tables_of_layers(idle):
+def test_tables_of_layers():
     layers = some_layers()
-    for number, (layer, said) in enumerate(
-        zip(layers, read_tables(layers, idle=idle), strict=True)
-    ):
+    for number, (layer, said) in enumerate(zip(layers, read_tables(layers, idle=0.6), strict=True)):
         coding = Coding.of(layer)
         assert said["error"] == EngineError.OK
         for name, table in (("code", coding.code_table), ("gap", coding.gap_table)):
