@@ -23,6 +23,7 @@ from pleach.compression import (
 )
 from pleach.compression.factorise import FACTORISERS
 from pleach.compression.observe import prunable
+from pleach.compression.taken import taken
 from pleach.compression.train import predict
 from pleach.errors import ConfigError, DataError, TrainingError
 from pleach.format import dumps
@@ -158,6 +159,41 @@ def test_a_network_with_factors_goes_the_whole_path():
     assert fixed.dense_bytes == 4 * (20 * 31 + 2 * 21)
     assert kept["factorised"] == (3 * 30 + 20 * 3 + 20 + 2 * 21) / (20 * 31 + 2 * 21)
     assert [layer.name for layer in layers_of(model)] == ["fc1", "fc2"]
+
+
+class Residual(nn.Module):
+    """A network that is no chain, and whose output is a sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2, self.fc3 = nn.Linear(6, 12), nn.Linear(12, 12), nn.Linear(12, 12)
+
+    def forward(self, x):
+        x = torch.relu(self.fc1(x))
+        return self.fc3(x) + torch.relu(self.fc2(x))
+
+
+def test_steps_take_a_network_that_is_no_chain():
+    prune = Prune(
+        replace(PRUNE, criterion="taylor", granularity="channel", every=0.5, remove=False)
+    )
+    factorise = Factorise({"kind": "svd", "rank": 2}, train=None)
+    fixed = compress(Residual(), X, None, steps=[factorise, prune, Share(SHARE)])
+    assert [layer.name for layer in fixed.layers] == [
+        f"fc{n}.{part}" for n in (1, 3, 2) for part in (0, 1)
+    ]
+    kept = {layer.name: layer.kept for layer in fixed.layers}
+    assert kept["fc1.1"] <= 6 * 3 and kept["fc2.0"] <= 12
+    assert kept["fc2.1"] == kept["fc3.1"] == 12 * 3  # their rows are the network's outputs
+    # What is factorised exactly gives what it did.
+    model = Residual()
+    with torch.no_grad():
+        for layer in (model.fc1, model.fc2, model.fc3):
+            layer.weight[1:] = layer.weight[:1]
+    small = taken(model, (6,))
+    before = predict(small, X)
+    assert factorise_(small, {"kind": "svd", "rank": 1}) == ["fc1", "fc3", "fc2"]
+    assert torch.allclose(predict(small, X), before, atol=1e-5)
 
 
 # Teachers

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from pleach.compression.masks import over, parts_of
 from pleach.model import Activation
-from pleach.models import layers_of, ours
+from pleach.models import Layer, graph_of, layers_of, ours
 
 
 class Observe(enum.Enum):
@@ -37,7 +37,7 @@ class PrunableLayer:
         module: it has ``weight``, ``(rows, inputs)`` or ``(rows, channels, height, width)``, and
             ``bias``, ``(rows,)`` or None.
         activation: function after it.
-        last: whether what it gives is the network's output.
+        last: whether what it gives is the network's output, or part of a sum or the like that is.
     """
 
     name: str
@@ -63,10 +63,17 @@ def prunable(model: nn.Module) -> list[PrunableLayer]:
     Raises:
         ModelError: as `layers_of`.
     """
-    layers = layers_of(model)
+    nodes = graph_of(model).nodes
+    last, numbers = set(), [len(nodes)]
+    while numbers:  # back from the output to the layers behind it
+        node = nodes[numbers.pop() - 1]
+        if isinstance(node.op, Layer):
+            last.add(node.name)
+        else:
+            numbers += [source for source in node.sources if source]
     return [
-        PrunableLayer(layer.name, layer.module, layer.activation, layer is layers[-1])
-        for layer in layers
+        PrunableLayer(layer.name, layer.module, layer.activation, layer.name in last)
+        for layer in layers_of(model)
     ]
 
 

@@ -21,7 +21,7 @@ from pleach.compression.remove import remove_neurons_
 from pleach.compression.share import reassign_, share_
 from pleach.compression.step import Context, Plan, Step
 from pleach.errors import ConfigError, ModelError
-from pleach.models import copied, layers_of
+from pleach.models import Network, copied, layers_of
 from pleach.settings import by_layer
 
 
@@ -193,8 +193,12 @@ def factorise_(
         last = layer is found[-1]
         small = chosen.factors(PrunableLayer(layer.name, layer.module, layer.activation, last))
         if small is not None:
-            owner, _, name = layer.name.rpartition(".")
-            model.get_submodule(owner)._modules[name] = small.train(layer.module.training)
+            small.train(layer.module.training)
+            if isinstance(model, Network):
+                model.put_(layer.name, small)
+            else:
+                owner, _, name = layer.name.rpartition(".")
+                model.get_submodule(owner)._modules[name] = small
             replaced.append(layer.name)
     layers_of(model)  # refuses what does not fit in its place
     return replaced

@@ -115,6 +115,30 @@ class Network(nn.Module):
             place.add_module(last, layer)
         resolved(self)
 
+    def put_(self, name: str, layers: nn.Sequential) -> None:
+        """Put several layers, one after the other, in the place of one; they are called after it,
+        ``fc1.0``, ``fc1.1``.
+
+        Raises:
+            ModelError: sizes that do not fit; names the node.
+        """
+        nodes: list[Node] = []
+        places = [0]
+        for node in self._joints.nodes:
+            node = replace(node, sources=tuple(places[source] for source in node.sources))
+            if node.name == name and isinstance(node.op, Weighted):
+                *before, last = layers._modules
+                for part in before:  # what follows the layer follows the last of them
+                    nodes.append(Node(f"{name}.{part}", Weighted(), node.sources))
+                    node = replace(node, sources=(len(nodes),))
+                node = replace(node, name=f"{name}.{last}")
+            nodes.append(node)
+            places.append(len(nodes))
+        owner, _, own = name.rpartition(".")
+        self.get_submodule(owner)._modules[own] = layers
+        self._joints = Graph(tuple(nodes), self._joints.shape)
+        resolved(self)
+
     def forward(self, inputs: Tensor) -> Tensor:
         """``(n, *shape)`` to ``(n, …)``."""
         *_, (_, _, outputs) = self._joints.walk(inputs, self._run)
