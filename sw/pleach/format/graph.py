@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -94,9 +94,10 @@ def read_graph(payload: bytes, offset: int) -> Graph:
     for number in range(1, count + 1):
         at = offset + len(payload) - 4 * left
         head = take(words.NODE_WORD)
-        taken = [take(words.SOURCE_WORD) for _ in range(head["sources"])]
         try:
-            op = _op(head, [source["lift"] for source in taken], take)
+            kind = _kind(head)
+            taken = [take(words.SOURCE_WORD) for _ in range(head["sources"])]
+            op = _op(kind, head, [source["lift"] for source in taken], take)
         except ModelError as error:
             raise FormatError(f"GRAPH: node {number}: {error}", at) from error
         nodes.append(Node("", op, tuple(source["source"] for source in taken)))
@@ -120,12 +121,20 @@ def named(joints: Graph, names: list[str]) -> Graph:
     return Graph(tuple(nodes), joints.shape)
 
 
-def _op(head: dict[str, int], lifts: list[int], take) -> Op | None:
+def _kind(head: dict[str, int]) -> type[Op] | None:
+    """The class of a node's operator; None of a layer."""
     if head["op"] >= len(CODES):
         raise ModelError(f"no operator has the code {head['op']}")
     kind = CODES[head["op"]]
-    if kind not in (Add, Concat) and len(lifts) != 1:
-        raise ModelError(f"takes one source, not {len(lifts)}")
+    if kind not in (Add, Concat) and head["sources"] != 1:
+        raise ModelError(f"takes one source, not {head['sources']}")
+    return kind
+
+
+Take = Callable[[words.Word], dict[str, int]]
+
+
+def _op(kind: type[Op] | None, head: dict[str, int], lifts: list[int], take: Take) -> Op | None:
     if kind in (Add, Concat, AveragePool):
         fraction = words.signed8(head["output_fraction"])
         rescale = Rescale(tuple(lifts), head["shift"], fraction)
@@ -140,7 +149,7 @@ def _op(head: dict[str, int], lifts: list[int], take) -> Op | None:
     return None
 
 
-def _window(take) -> Window:
+def _window(take: Take) -> Window:
     fields = {name: value for word in words.WINDOW_WORDS for name, value in take(word).items()}
     if not fields["stride_height"] or not fields["stride_width"]:
         raise ModelError("a stride of 0")

@@ -290,8 +290,8 @@ class CompressedModel:
             else:
                 continue
             return (
-                f"{what}: the engine runs fully connected layers only; the reference runs both "
-                "(pleach evaluate)"
+                f"{what}: the engine runs fully connected layers only, one after the other; the "
+                "reference runs all (pleach evaluate)"
             )
         return None
 
