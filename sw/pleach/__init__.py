@@ -5,47 +5,30 @@ bitstream, `load` reads it back without any model code, and `pleach.reference.Re
 in numpy exactly as the engine does.
 """
 
+import ast
 import importlib
+from pathlib import Path
 
-_LAZY = {
-    name: module
-    for module, names in {
-        "pleach.model": "Activation CompressedLayer CompressedModel InputType",
-        "pleach.errors": "PleachError PleachWarning GuessWarning TrainingError",
-        "pleach.format": "load save",
-        "pleach.engine": "EngineConfig",
-        "pleach.reference": "Reference",
-        "pleach.compression": "CompressConfig PruneConfig ShareConfig TrainConfig compress "
-        "error_percent finish prune_ reassign_ remove_neurons_ share_ train",
-    }.items()
-    for name in names.split()
+# The stub says what there is, and where: a name is imported when it is first asked for, so that
+# what needs no torch does not load it.
+_FROM = {
+    alias.name: node.module
+    for node in ast.parse(Path(__file__).with_suffix(".pyi").read_text("utf-8")).body
+    if isinstance(node, ast.ImportFrom) and node.module
+    for alias in node.names
 }
-_MODULES = (
-    "compile",
-    "compression",
-    "cycles",
-    "data",
-    "engine",
-    "errors",
-    "format",
-    "host",
-    "metrics",
-    "model",
-    "models",
-    "reference",
-    "report",
-)
-__all__ = sorted(_LAZY)
+# pyrefly: ignore [unresolvable-dunder-all]
+__all__ = sorted(name for name, module in _FROM.items() if module != "pleach")
 __version__ = "0.1.0"
 
 
 def __getattr__(name):
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    if name in _MODULES:
+    if name not in _FROM:
+        raise AttributeError(f"module 'pleach' has no attribute {name!r}")
+    if _FROM[name] == "pleach":
         return importlib.import_module(f"pleach.{name}")
-    raise AttributeError(f"module 'pleach' has no attribute {name!r}")
+    return getattr(importlib.import_module(_FROM[name]), name)
 
 
 def __dir__():
-    return sorted({*globals(), *_LAZY, *_MODULES})
+    return sorted({*globals(), *_FROM})

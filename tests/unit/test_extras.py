@@ -8,10 +8,13 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pleach import save
 from pleach.errors import PleachError
 from pleach.extras import EXTRAS, need
+from tests.strategies import random_model
 from tests.unit.test_structure import imports, modules, outside, tree
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
@@ -107,3 +110,27 @@ def test_without_any_extra():
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert (done.stderr, done.stdout) == ("", SAID)
+
+
+WITHOUT_TORCH = """
+import sys
+from pleach_cli import main
+engine = "--pes 2 --groups 1 --lanes 1 --queue-depth 16 --block 1".split()
+for command in (["info"], ["explore", *engine, *data], ["balance", "--pes", "2", "-o", out, *data]):
+    sys.argv = ["pleach", command[0], file, *command[1:]]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, command
+assert not {"torch", "sklearn"} & set(sys.modules)
+"""
+
+
+def test_the_compiler_and_its_commands_load_no_torch(tmp_path):
+    model, data, out = (str(tmp_path / name) for name in ("m.pleach", "d.npz", "even.pleach"))
+    save(random_model(np.random.default_rng(0), [64, 10]), model)
+    np.savez(data, train_images=np.ones((2, 64), np.uint8), test_images=np.ones((2, 64), np.uint8))
+    given = f"file, data, out = {model!r}, ['--images', '2', '--dataset', {data!r}], {out!r}"
+    code = given + WITHOUT_TORCH
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -20,6 +20,14 @@ def test_no_module_hides_what_the_package_exports():
     assert pleach.compress is compress
 
 
+def test_the_stub_names_every_package():
+    """As `pleach.compile`, without an import of it: to users as to type checkers."""
+    packages = {module.name for module in pkgutil.iter_modules(pleach.__path__) if module.ispkg}
+    assert packages <= set(dir(pleach))
+    for name in packages:
+        assert inspect.ismodule(getattr(pleach, name))
+
+
 def test_what_the_docs_write_is_there_after_import_pleach():
     for name in ("TrainConfig", "finish", "train", "TrainingError", "PleachWarning"):
         assert name in pleach.__all__ and name in dir(pleach)
