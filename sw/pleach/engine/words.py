@@ -112,4 +112,4 @@ def signed16(value: int) -> int:
     >>> signed16(0x8000)
     -32768
     """
-    return value - 65536 if value > 32767 else value
+    return value - (1 << 16) if value >> 15 else value
