@@ -126,7 +126,9 @@ def candidates(
         raise ConfigError("there is no such engine: more groups than PEs or lanes, or more than 8")
     measured = sweep(model, activations, configs, progress=progress)
     found = [
-        Candidate(config, **cycles, fit=fit)
+        Candidate(
+            config, cycles["latency_cycles"], cycles["compute_cycles"], cycles["memory_bits"], fit
+        )
         for config, cycles in zip(configs, measured, strict=True)
         if (fit := Fit.of(config, chips)).boards or not fitting
     ]

@@ -144,11 +144,13 @@ def _header(config: EngineConfig, verilog: str, notes: Sequence[str]) -> str:
     values = asdict(config)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     width = max(map(len, values))
+    module = re.search(r"^module engine\(.*?^endmodule$", verilog, re.M | re.S)
+    assert module is not None
     ports = {
         name: f"{flow:3}  {int(high or 0) + 1:2}"
         for flow, high, name in re.findall(
             r"^  (in|out)put (?:\[(\d+):0\] )?(\w+);$",
-            re.search(r"^module engine\(.*?^endmodule$", verilog, re.M | re.S)[0],
+            module[0],
             re.M,
         )
     }

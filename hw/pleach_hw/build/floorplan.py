@@ -108,6 +108,6 @@ def floorplan(types: dict[str, str], device: str) -> dict[str, str]:
                 site: (abs(x - column) + abs(y - row), abs(y - middle))
                 for site, (x, y) in free.items()
             }
-            sites[cell] = min(far, key=far.get)
+            sites[cell] = min(far, key=lambda site: far[site])
             del free[sites[cell]]
     return sites

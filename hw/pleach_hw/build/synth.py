@@ -163,7 +163,7 @@ def synth(
     if not route:
         return result
     refuse_short("the design", {name: getattr(result, name) for name in RESOURCES}, chip)
-    netlist = tools.read_json(folder / "netlist.json", "Yosys", result.log)
+    netlist = tools.read_json(folder / "netlist.json", "Yosys", folder / "yosys.log")
     sites = _fix_sites(netlist, chip)
     if top:
         _check_ports(netlist, constraints, chip)
@@ -215,7 +215,7 @@ def _from_netlist(folder: Path, chip: Board, flow: Flow) -> SynthResult:
     log = folder / "yosys.log"
     top = tools.read_json(folder / "netlist.json", "Yosys", log)["modules"]["top"]
     cells = Counter(cell["type"] for cell in top["cells"].values())
-    used = {
+    used: dict[str, Any] = {
         field: sum(
             weight * number
             for pattern, weight in weights.items()

@@ -42,7 +42,7 @@ def balanced(
         layers, moving = list(model.layers), list(activations)
         order = deal(work(layers[index], activations[index], config), config.row_pes)
         if index < last:
-            layers[index : index + 2] = moved(*layers[index : index + 2], order)
+            layers[index : index + 2] = moved(layers[index], layers[index + 1], order)
             moving[index + 1] = activations[index + 1][:, order]
         else:
             place = np.empty(len(order), np.int64)

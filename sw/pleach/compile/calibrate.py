@@ -287,8 +287,8 @@ def _fix(
     if np.rint(np.ldexp(largest, weight_fraction)) > most:
         weight_fraction -= 1
     weight_fraction = min(weight_fraction, SHIFT_MAX + output_fraction - input_fraction)
-    start = weight_fraction
-    widths = range(32, ACCUMULATOR_BITS_MAX + 1) if bits == "auto" else (bits,)
+    start, reached, width = weight_fraction, 0, 0
+    widths = range(32, ACCUMULATOR_BITS_MAX + 1) if isinstance(bits, str) else (bits,)
     for width in widths:
         weight_fraction = start
         while (fixed := at(weight_fraction)).kept and accumulator_bits(fixed, magnitude) > width:

@@ -27,7 +27,7 @@ def ordered(model: CompressedModel) -> CompressedModel:
     """
     layers = list(model.layers)
     for index, after in model.neighbours():
-        pair = [layers[index], layers[after]]
+        pair = layers[index], layers[after]
         if any(layer.convolution and layer.convolution.groups > 1 for layer in pair):
             continue
         new = moved(*pair, clustered(_mask(pair[0])))

@@ -138,7 +138,9 @@ def _op(kind: type[Op] | None, head: dict[str, int], lifts: list[int], take: Tak
     if kind in (Add, Concat, AveragePool):
         fraction = words.signed8(head["output_fraction"])
         rescale = Rescale(tuple(lifts), head["shift"], fraction)
-        return AveragePool(_window(take), rescale) if kind is AveragePool else kind(rescale)
+        if kind is AveragePool:
+            return AveragePool(_window(take), rescale)
+        return Add(rescale) if kind is Add else Concat(rescale)
     if head["shift"] or head["output_fraction"] or any(lifts):
         raise ModelError("shift, output_fraction and lifts must be 0")
     if kind is MaxPool:
