@@ -6,9 +6,9 @@
 One processing element alone with 32 and with 64 local rows, engines of 1, 4, 16 and 64 PEs with
 room for LeNet-300-100 where that many can have it, and dense engines of as many multipliers
 (`bench/dense.py`), on LFE5U-85F at speed grades 6 and 8; and on iCE40UP5K the engine of 4 PEs that
-fits it. The clock is the median of three placer seeds up to 16 PEs, and of one at 64. A PE takes a
-minute, 16 PEs six, 64 twenty-five; results are cached by content, and what is missing is made by
-two processes at a time.
+fits it. The clock is the median of three placer seeds up to 16 PEs, and of one at 64, which takes
+by far the longest. Results are cached by content, and what is missing is made by two processes at a
+time.
 """
 
 import argparse
