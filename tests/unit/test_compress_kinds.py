@@ -32,6 +32,7 @@ from pleach.compression.observe import prunable
 from pleach.compression.quantisers import QUANTISERS, Quantiser, quantiser
 from pleach.compression.regularisers import REGULARISERS, Regulariser, regulariser
 from pleach.compression.schedules import SCHEDULES, Schedule, schedule
+from pleach.compression.steps import narrowing
 from pleach.compression.teachers import TEACHERS
 from pleach.errors import ConfigError, ModelError
 from pleach.models import lenet_5, mlp
@@ -247,6 +248,19 @@ def test_apoz_prunes_the_neuron_that_is_zero_most_often():
     assert model.fc2.weight.all()
 
 
+def test_what_was_seen_counts_until_the_next_pruning():
+    model = mlp([6, 4, 2])
+    stage = PruneConfig(criterion="taylor", ramp=2, train=TrainConfig(epochs=4))
+    seen, steps = Observations(model, stage.criterion), []
+    narrow = narrowing(model, stage, seen)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for epochs in (0, 0.5, 1.0, 1.5, 2.0):
+        narrow(epochs, optimizer)
+        steps.append(seen.steps)
+        nn.functional.cross_entropy(model(torch.tensor(X)), torch.tensor(Y)).backward()
+    assert steps == [0, 1, 0, 1, 0]
+
+
 @pytest.mark.parametrize("kind", ["taylor", "apoz"])
 def test_criteria_that_look_go_the_whole_path(kind):
     stage = PruneConfig(
@@ -402,6 +416,7 @@ def test_nearest_takes_values_beyond_the_codebook():
     assert rule.codes(values, codebook).tolist() == [0, 0, 1, 1, 2, 2]
     assert Quantiser.codes(rule, values, codebook).tolist() == [0, 0, 1, 1, 2, 2]
     assert rule.codes(np.zeros(0), codebook).shape == (0,)
+    assert rule.codes(np.array([0.5, 0.6]), codebook).tolist() == [1, 1]
 
 
 # Regularisers
