@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from pleach.errors import ConfigError, ModelError
-from pleach.models.graph import layers_of
-from pleach.models.layers import columns_of, copied, pads
+from pleach.model import takers
+from pleach.models.graph import graph_of
+from pleach.models.layers import Layer, columns_of, copied, pads
 from pleach.numbers import UINT8_FRACTION
 
 UINT8_SCALE = 1 / (1 << UINT8_FRACTION)  # how a stored byte is seen
@@ -56,7 +57,13 @@ def fold_inputs(
     True
     """
     stored = _kind(kind)
-    first = layers_of(model)[0]
+    graph = graph_of(model, shape)
+    first = graph.nodes[0].op
+    if not isinstance(first, Layer) or len(takers(graph.nodes, 0)) > 1:
+        raise ModelError(
+            f"not one layer alone takes the network's input, node {graph.nodes[0].name!r} does, "
+            "too: scale the inputs as the network was trained, and store them as floats"
+        )
     counts = _counts(first.name, first.module, shape)
     mean, std = (_fitting(*each, counts) for each in (("mean", mean), ("std", std)))
     if (std <= 0).any():
