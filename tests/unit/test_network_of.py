@@ -14,15 +14,17 @@ from pleach.compile import calibrate
 from pleach.compression import CompressConfig, PruneConfig, ShareConfig, finish, prune_, share_
 from pleach.compression.remove import remove_neurons_
 from pleach.compression.train import pinned_threads, predict, train
-from pleach.errors import ModelError
+from pleach.errors import DataError, ModelError
 from pleach.models import (
     Network,
     graph_of,
     layers_of,
     neighbours,
     network_of,
+    read_network,
     real_graph,
     sample_shape,
+    save_checkpoint,
 )
 from pleach.reference import Reference
 
@@ -295,6 +297,36 @@ def test_masks_stay_where_a_normalisation_folds():
     assert int((weight == 0).sum()) == 10 and hasattr(
         layers_of(fixed_of)[0].module, "parametrizations"
     )
+
+
+@pytest.mark.parametrize("what", FUNCTIONS)
+def test_checkpoints_tell_how_it_is_joined(what, tmp_path):
+    network = network_of(Of(FUNCTIONS[what][0]), (2, 6, 6))
+    path = save_checkpoint(network, tmp_path / "net.safetensors")
+    again = read_network(path)
+    inputs = torch.randn(3, 2, 6, 6)
+    assert torch.equal(again(inputs), network(inputs))
+    assert [node.name for node in graph_of(again).nodes] == [
+        node.name for node in graph_of(network).nodes
+    ]
+    with pytest.raises(ModelError, match="says itself"):
+        read_network(path, activation="relu")
+
+
+def test_damaged_joints_of_a_checkpoint(tmp_path):
+    network = network_of(Of(FUNCTIONS["cat"][0]), (2, 6, 6))
+    path = save_checkpoint(network, tmp_path / "net.safetensors")
+    data = path.read_bytes()
+    for old, new in (
+        (b"Concat", b"Comcat"),
+        (b"sources", b"soucers"),
+        (b"[2, 6, 6]", b"[2, 6, 7]"),
+    ):
+        assert old in data
+        path.write_bytes(data.replace(old, new, 1))
+        if new != b"[2, 6, 7]":
+            with pytest.raises(DataError, match="do not fit its tensors"):
+                read_network(path)
 
 
 # --- what is refused -------------------------------------------------------------------------

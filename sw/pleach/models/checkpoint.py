@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -21,9 +23,10 @@ from torch.nn.parameter import is_lazy
 
 from pleach.errors import ConfigError, DataError, ModelError
 from pleach.files import write_whole
-from pleach.model import Activation
+from pleach.model import Activation, Add, Clip, Concat, Graph, Node
 from pleach.models.graph import layers_of
 from pleach.models.layers import PARTS, leaves, tensor_of
+from pleach.models.network import Network, Pool, Reshape, Weighted, joints_of
 from pleach.models.networks import lenet_5
 from pleach.models.order import fitting_orders, numbered
 
@@ -34,12 +37,12 @@ _ONLY = (
 ACTIVATIONS = {"relu": Activation.RELU, "none": Activation.NONE}
 # What a safetensors file may say beside its tensors: the order of its layers, as a JSON list of
 # their names or of its keys, and the modules of the network, which `save_checkpoint` writes.
-ORDER, MODULES = "order", "pleach.modules"
+ORDER, MODULES, NODES = "order", "pleach.modules", "pleach.nodes"
 
 
 def read_network(
     path: str | Path, *, order: Sequence[str] | None = None, activation: str | None = None
-) -> nn.Sequential:
+) -> nn.Module:
     """The network in a checkpoint, as far as the file tells it; the rest is asked for.
 
     A file of `save_checkpoint` tells all. Any other tells names and shapes of its layers: which
@@ -60,6 +63,12 @@ def read_network(
         model = _rebuilt(Path(path), metadata[MODULES], state)
         _agree(Path(path), model, order, activation)
         return model
+    if NODES in metadata:
+        if order is not None or activation is not None:
+            raise ModelError(
+                f"{path} says itself how its layers run: leave out order and activation"
+            )
+        return _joined(Path(path), metadata[NODES], state)
     layers = _layers(state)
     if not _is_lenet_5(state):
         order = _running_order(Path(path), layers, metadata, order)
@@ -117,6 +126,8 @@ def save_checkpoint(model: nn.Module, path: str | Path) -> Path:
                 # A copy: the format refuses tensors that lie in one piece of memory.
                 plain = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
                 state[f"{layer.name}.{part}"] = plain
+    if isinstance(model, Network):
+        return save_state_dict(state, path, **{NODES: json.dumps(_nodes(model))})
     return save_state_dict(state, path, **{MODULES: json.dumps(list(_described(model)))})
 
 
@@ -390,7 +401,7 @@ def _linear(parts: Mapping[str, Tensor]) -> nn.Linear:
     return nn.utils.skip_init(nn.Linear, inputs, outputs, bias="bias" in parts)
 
 
-def _fill(model: nn.Sequential, layers: Mapping[str, Mapping[str, Tensor]]) -> None:
+def _fill(model: nn.Module, layers: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Give each layer its tensors."""
     with torch.no_grad():
         for name, parts in layers.items():
@@ -452,6 +463,59 @@ def _rebuilt(path: Path, text: str, state: Mapping[str, Tensor]) -> nn.Sequentia
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ModelError) as error:
         raise DataError(f"{path}: its metadata, {MODULES}, do not fit its tensors") from error
     return model
+
+
+def _nodes(network: Network) -> dict[str, Any]:
+    """How a network that is no chain is joined, as JSON."""
+    joints = joints_of(network)
+    nodes = []
+    for node in joints.nodes:
+        entry = {"name": node.name, "kind": node.kind, "sources": node.sources}
+        fields = {field.name: getattr(node.op, field.name) for field in dataclasses.fields(node.op)}
+        if isinstance(node.op, Weighted):
+            module = network.get_submodule(node.name)
+            kind = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.Linear
+            entry["layer"] = {setting: getattr(module, setting) for setting in KINDS[kind]}
+        nodes.append(entry | {"settings": fields})
+    return {"shape": joints.shape, "nodes": nodes}
+
+
+def _joined(path: Path, text: str, state: Mapping[str, Tensor]) -> Network:
+    """The network that `_nodes` tells, with its tensors."""
+    kinds = {kind.__name__: kind for kind in (Weighted, Pool, Reshape, Add, Concat, Clip)}
+    layers = layer_tensors(state)
+    modules: dict[str, nn.Linear | nn.Conv2d] = {}
+    nodes = []
+    try:
+        told = json.loads(text)
+        for entry in told["nodes"]:
+            name, settings = entry["name"], entry["settings"]
+            lists = {key: tuple(x) if isinstance(x, list) else x for key, x in settings.items()}
+            op = kinds[entry["kind"]](**lists)
+            if isinstance(op, Weighted):
+                op = replace(op, activation=Activation(op.activation))
+                modules[name] = _made(layers[name], entry["layer"])
+            nodes.append(Node(name, op, tuple(entry["sources"])))
+        network = Network(Graph(tuple(nodes), tuple(told["shape"])), modules)
+        with torch.no_grad():
+            network(torch.zeros(1, *told["shape"]))
+        _fill(network, layers)
+    except (
+        ValueError, TypeError, KeyError, AttributeError, RuntimeError, RecursionError, ModelError
+    ) as error:  # fmt: skip
+        raise DataError(f"{path}: its metadata, {NODES}, do not fit its tensors") from error
+    return network
+
+
+def _made(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> nn.Linear | nn.Conv2d:
+    """A layer for these tensors, not filled yet."""
+    if tensors["weight"].ndim == 2:
+        return _linear(tensors)
+    settings = {setting: _setting(told[setting]) for setting in KINDS[nn.Conv2d]}
+    outputs, columns, *sides = tensors["weight"].shape
+    return nn.utils.skip_init(
+        nn.Conv2d, columns * settings["groups"], outputs, sides, bias="bias" in tensors, **settings
+    )
 
 
 def _setting(value: Any) -> int | str | tuple[int, ...]:
