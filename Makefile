@@ -10,9 +10,7 @@ STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum
 
 .PHONY: test demo lint mutants clean
 
-test: $(STAMP)
-	$(BIN)/ruff check .
-	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --summary=none
+test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 demo: $(STAMP)
