@@ -19,6 +19,14 @@ class Other(nn.Sequential):
 class nets:
     trained = Other()
 
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 64), nn.Linear(64, 10)
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.last((x + self.first(x)).relu())
+
 def fails():
     return undefined
 
@@ -51,6 +59,21 @@ def test_compress_a_network_from_python(own, digits, pleach):
     scan = ("sensitivity", *given, "--dataset", "digits", "--images", 100, "--json")
     assert len(json.loads(pleach(*scan)[0])["layers"]) == 3
     assert own not in sys.path
+
+
+def test_a_module_with_a_forward_of_its_own(own, pleach):
+    """It is told on one line, runs in the reference, and what the engine lacks has a name."""
+    call = ("compress", f"{own}:Residual", "--dataset", "digits", "--as-is", "--clusters", 64)
+    made = json.loads(pleach(*call, "--anyway", "-o", "own.pleach", "--json")[0])
+    assert "Add (" in made["network"]
+    assert [layer["name"] for layer in made["layers"]] == ["first", "last"]
+    found = json.loads(pleach("evaluate", "own.pleach", "--dataset", "digits", "--json")[0])
+    assert found["error_pct"] == made["stages"][-1]["error"]
+    info = json.loads(pleach("info", "own.pleach", "--json")[0])
+    assert info["engines"] == info["boards"] == [] and "Add (" in info["network"]
+    text, said = pleach("info", "own.pleach")[0], pleach("simulate", "own.pleach", code=1)[1]
+    reason = said.removeprefix("pleach: ").strip()
+    assert "Add" in reason and f"No engine runs it: {reason}" in text
 
 
 @pytest.mark.parametrize(
