@@ -1,5 +1,6 @@
 """Families of kinds, and each kind there is: what it does, and that one more is one more file."""
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -469,3 +470,56 @@ def test_a_layer_that_is_shared_is_not_factorised_nor_is_one_that_has_no_gradien
     share_(model, ShareConfig(clusters=2))
     with pytest.raises(ModelError, match="'fc1' is pruned or shared already: factorise first"):
         pleach.compression.factorise_(model)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda layer: {part: tensor * float("nan") for part, tensor in layer.tensors.items()},
+         "layer '0': a score for 'weight' is not a number"),
+        (lambda layer: {"weight": layer.tensors["weight"].flatten()},
+         "layer '0': scores must hold a tensor of shape (2, 3) for 'weight'"),
+        (lambda layer: layer.inputs, "AttributeError"),
+    ],
+)  # fmt: skip
+def test_what_a_criterion_says_is_looked_at(answer, message):
+    class Own(Criterion):
+        kind = "own"
+
+        def scores(self, layer, seen):
+            return answer(layer)
+
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        prune_(nn.Sequential(nn.Linear(3, 2)), PruneConfig(criterion=Own(), density=0.5))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (lambda count: np.linspace(1, -1, count), "a row of finite numbers that rise"),
+        (lambda count: [float("nan")], "a row of finite numbers that rise"),
+        (lambda count: "no", "ValueError"),
+        (lambda count: np.linspace(-1, 1, 300), "layer '0' 300 values, its setting clusters is 4"),
+    ],
+)
+def test_what_a_quantiser_gives_is_looked_at(values, message):
+    class Own(Quantiser):
+        kind = "own"
+
+        def codebook(self, kept, clusters, *, seed):
+            return values(clusters)
+
+    with pytest.raises(ConfigError, match=message):
+        share_(nn.Sequential(nn.Linear(30, 20)), ShareConfig(quantiser=Own(), clusters=4))
+
+
+def test_a_list_is_a_codebook_too():
+    class Own(Quantiser):
+        kind = "own"
+
+        def codebook(self, kept, clusters, *, seed):
+            return [-0.1, 0.1]
+
+    model = nn.Sequential(nn.Linear(30, 20))
+    share_(model, ShareConfig(quantiser=Own(), clusters=4))
+    assert sorted(model[0].weight.unique().tolist()) == pytest.approx([-0.1, 0.1])

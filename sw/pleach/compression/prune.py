@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from pleach.compression.allocation import Candidates, Progress
 from pleach.compression.config import PruneConfig
-from pleach.compression.criteria import CRITERIA
+from pleach.compression.criteria import CRITERIA, Criterion
 from pleach.compression.granularity import GRANULARITIES, Granularity
 from pleach.compression.masks import Mask, check_weights, masked_
 from pleach.compression.observe import Observations, Observe, PrunableLayer, prunable
 from pleach.compression.schedules import SCHEDULES
-from pleach.errors import ConfigError
+from pleach.errors import ConfigError, PleachError
 from pleach.models import layers_of
 from pleach.settings import by_layer
 
@@ -74,7 +74,7 @@ def prune_(
         found = []
         for layer in layers:
             masks = masked_(layer.name, layer.module, splice=config.splice)
-            scores = criterion.scores(layer, seen)
+            scores = _scores(criterion, layer, seen)
             if scores is not None and not config.splice:  # what was masked before stays so
                 scores = {part: scores[part] * mask.mask for part, mask in masks.items()}
             grouping = _Grouping(layer, masks, granularity)
@@ -84,6 +84,34 @@ def prune_(
         for (grouping, each), chosen in zip(found, kept, strict=True):
             if chosen is not None:
                 grouping.apply_([k & (s > 0) for k, s in zip(chosen, each.ranked, strict=True)])
+
+
+def _scores(
+    criterion: Criterion, layer: PrunableLayer, seen: Observations
+) -> dict[str, Tensor] | None:
+    """What the criterion says of a layer, looked at: it may be a user's own.
+
+    Raises:
+        ConfigError: it failed, or gave something else than a number for each element.
+    """
+    where = f"the criterion {criterion.kind}, of layer {layer.name!r}"
+    try:
+        scores = criterion.scores(layer, seen)
+    except PleachError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{where}: {type(error).__name__}: {error}") from error
+    if scores is None:
+        return None
+    for part, tensor in layer.tensors.items():
+        score = scores.get(part) if isinstance(scores, dict) else None
+        if not isinstance(score, Tensor) or score.shape != tensor.shape:
+            raise ConfigError(
+                f"{where}: scores must hold a tensor of shape {tuple(tensor.shape)} for {part!r}"
+            )
+        if bool(score.isnan().any()):
+            raise ConfigError(f"{where}: a score for {part!r} is not a number")
+    return scores
 
 
 class _Grouping:

@@ -19,7 +19,7 @@ from pleach.compression.masks import (
     parts_of,
 )
 from pleach.compression.quantisers import QUANTISERS, Quantiser
-from pleach.errors import ModelError
+from pleach.errors import ConfigError, ModelError, PleachError
 from pleach.models import Parametrization, layers_of
 from pleach.settings import by_layer
 
@@ -105,7 +105,12 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
         kept = {part: values.nonzero().flatten() for part, values in flat.items()}
         values = torch.cat([flat[part][kept[part]] for part in flat])
         centroids, codes = _clustered(
-            values.cpu().double().numpy(), len(kept["weight"]), clusters[name], quantiser, seed
+            name,
+            values.cpu().double().numpy(),
+            len(kept["weight"]),
+            clusters[name],
+            quantiser,
+            seed,
         )
         codebook = torch.as_tensor(centroids).to(values)
         split = torch.as_tensor(codes).to(values.device).split([len(kept[p]) for p in flat])
@@ -128,24 +133,50 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
 
 
 def _clustered(
-    values: np.ndarray, weights: int, clusters: int, quantiser: Quantiser, seed: int
+    name: str, values: np.ndarray, weights: int, clusters: int, quantiser: Quantiser, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Centroids and the index of each value's; the first `weights` values are those of weights."""
+    """Centroids and the index of each value's; the first `weights` values are those of weights.
+
+    Raises:
+        ConfigError: what a quantiser of the user's own gives is no codebook.
+    """
 
     def cluster(values: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
-        codebook = quantiser.codebook(values, clusters, seed=seed)
-        return codebook, quantiser.codes(values, codebook)
+        where = f"the quantiser {quantiser.kind}, of layer {name!r}"
+        try:
+            codebook = np.asarray(quantiser.codebook(values, clusters, seed=seed), np.float64)
+            if (
+                codebook.ndim != 1
+                or not np.isfinite(codebook).all()
+                or (np.diff(codebook) < 0).any()
+            ):
+                raise ConfigError(f"{where}: a codebook is a row of finite numbers that rise")
+            codes = np.asarray(quantiser.codes(values, codebook))
+        except PleachError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"{where}: {type(error).__name__}: {error}") from error
+        if codes.shape != values.shape or codes.dtype.kind not in "iu":
+            raise ConfigError(f"{where}: codes must be {len(values)} integers")
+        if len(codes) and not (0 <= codes.min() and codes.max() < len(codebook)):
+            raise ConfigError(f"{where}: a code is outside its codebook of {len(codebook)} values")
+        return codebook, codes
 
     def lost(values: np.ndarray, centroids: np.ndarray, codes: np.ndarray) -> float:
         return float(np.sum((values - centroids[codes]) ** 2))
 
     centroids, codes = cluster(values, clusters)
+    if len(centroids) > clusters:
+        raise ConfigError(
+            f"the quantiser {quantiser.kind} gives layer {name!r} {len(centroids)} values, its "
+            f"setting clusters is {clusters}"
+        )
     parts, together = np.split(values, [weights]), np.split(codes, [weights])
     share = max(1, clusters // 8)
     if clusters < 2 or not all(len(part) for part in parts):
         return centroids, codes
     alone = [cluster(parts[0], clusters - share), cluster(parts[1], share)]
-    if not any(
+    if sum(len(own) for own, _ in alone) > clusters or not any(
         lost(part, centroids, joint) > max(SPOILT * lost(part, *own), NOTABLE * np.sum(part**2))
         for part, joint, own in zip(parts, together, alone, strict=True)
     ):
