@@ -133,12 +133,13 @@ def command(
     from pleach.errors import TrainingError
     from pleach.models import graph_of
 
+    # A module of the user's may bring kinds that the settings name.
+    model, found = network_for(network, weights, order, activation, dataset, scale, mean, std)
     settings = CompressConfig.from_toml(config) if config else CompressConfig()
     settings = _over(
         settings, seed=seed, density=density, epochs=epochs, clusters=clusters, as_is=as_is,
         output_scale=output_scale,
     )  # fmt: skip
-    model, found = network_for(network, weights, order, activation, dataset, scale, mean, std)
     found = labels_as(found, graph_of(model, found.shape).outputs, loss)
     about = {"network": line_of(model, found), "data": found.as_json()}
     if not json:

@@ -61,6 +61,28 @@ def test_compress_a_network_from_python(own, digits, pleach):
     assert own not in sys.path
 
 
+def test_settings_name_what_the_module_brings(own, pleach, tmp_path):
+    """A quantiser of the user's own, registered when their file is imported."""
+    kind = """
+from dataclasses import dataclass
+import numpy as np
+from pleach.compression.quantisers import Quantiser, quantiser
+
+@quantiser("signs_of_the_user")
+@dataclass(frozen=True, kw_only=True)
+class Signs(Quantiser):
+    def codebook(self, values, clusters, *, seed):
+        return np.array([-1.0, 1.0]) * np.abs(values).mean()
+"""
+    path = tmp_path / f"{own}.py"
+    path.write_text(path.read_text() + kind)
+    (tmp_path / "signs.toml").write_text('[share]\nquantiser = "signs_of_the_user"\n')
+    call = ("compress", f"{own}:Other", "--dataset", "digits", "--config", "signs.toml")
+    call += ("--epochs", 0, "--density", 1, "--anyway", "--json", "-o", "own.pleach")
+    made = json.loads(pleach(*call)[0])
+    assert [layer["codebook_size"] for layer in made["layers"]] == [2]
+
+
 def test_a_module_with_a_forward_of_its_own(own, pleach):
     """It is told on one line, runs in the reference, and what the engine lacks has a name."""
     call = ("compress", f"{own}:Residual", "--dataset", "digits", "--as-is", "--clusters", 64)
