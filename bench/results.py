@@ -37,7 +37,7 @@ COMMANDS = {
     "eie": "eie.py --pes 64",
     "lenet": "lenet.py --kept 0.08",
     "balance": "balance.py",
-    "timing": "timing.py --chips LFE5U-85F-6 iCE40UP5K",
+    "timing": "timing.py --pes 16 64 --chips LFE5U-85F-6",
 }
 #: packages whose version a figure depends on
 PACKAGES = (
