@@ -132,8 +132,11 @@ def command(
     from pleach.compression.as_is import quantise
     from pleach.errors import TrainingError
     from pleach.models import graph_of
+    from pleach.settings import toml_table
 
-    # A module of the user's may bring kinds that the settings name.
+    if config:
+        toml_table(config)  # refuses what is no TOML; what it says is read below:
+    # a module of the user's may bring kinds that the settings name.
     model, found = network_for(network, weights, order, activation, dataset, scale, mean, std)
     settings = CompressConfig.from_toml(config) if config else CompressConfig()
     settings = _over(
