@@ -44,16 +44,6 @@ ONCE = TrainConfig(epochs=2, batch_size=16, learning_rate=0.01)
 pytestmark = pytest.mark.filterwarnings("ignore::pleach.errors.PleachWarning")
 
 
-@pytest.fixture
-def own(request):
-    """Families forget what a test has added."""
-    families = (CRITERIA, QUANTISERS, REGULARISERS, SCHEDULES)
-    before = [dict(family._found) for family in families if family.names()]
-    yield
-    for family, found in zip(families, before, strict=True):
-        family._found = found
-
-
 # The families
 
 
@@ -273,7 +263,6 @@ def test_criteria_that_look_go_the_whole_path(kind):
     assert fixed == compress(mlp([6, 12, 8, 2]), X, Y, config)
 
 
-@pytest.mark.usefixtures("own")
 def test_a_criterion_of_ones_own_is_one_class():
     @criterion("last_first")
     @dataclass(frozen=True, kw_only=True)
@@ -351,7 +340,6 @@ def test_the_largest_of_several_layers():
     assert ALLOCATIONS.of("network", "").keep([a, unknown], Progress(1, 0)) == [None, None]
 
 
-@pytest.mark.usefixtures("own")
 def test_a_schedule_of_ones_own():
     @schedule("linear")
     @dataclass(frozen=True, kw_only=True)
@@ -395,7 +383,6 @@ def test_values_that_stay_are_chosen_between_while_weights_learn():
     assert any(len(a) != len(b) or (a != b).any() for a, b in zip(*codes, strict=True))
 
 
-@pytest.mark.usefixtures("own")
 def test_a_quantiser_of_ones_own_is_one_class():
     @quantiser("ternary")
     @dataclass(frozen=True, kw_only=True)
@@ -435,7 +422,6 @@ def test_a_regulariser_is_what_its_short_form_is():
         assert not torch.equal(trained(**short), trained())
 
 
-@pytest.mark.usefixtures("own")
 def test_a_regulariser_of_ones_own():
     @regulariser("rounding")
     @dataclass(frozen=True, kw_only=True)
