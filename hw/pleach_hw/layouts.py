@@ -9,7 +9,7 @@ from __future__ import annotations
 from amaranth.hdl import signed
 from amaranth.lib import data
 
-from pleach.engine import EngineConfig
+from pleach.engine import EngineConfig, maps
 from pleach.engine.pipeline import entry_fields, pointer_fields
 from pleach.engine.program import Sink, Source
 from pleach.engine.words import Word
@@ -99,3 +99,13 @@ def token_layout(*, column_width: int) -> data.StructLayout:
     `present` is 0 where a pass ended in zeros and its last token carries no activation.
     """
     return data.StructLayout({"value": signed(16), "column": column_width, "present": 1, "last": 1})
+
+
+def map_pass_layout(config: EngineConfig) -> data.StructLayout:
+    """One pass over maps; `pleach.engine.maps.MapPass` says what each field means."""
+    return data.StructLayout(
+        {
+            name: signed(width.bits) if width.signed else width.bits
+            for name, width in maps.widths(config).items()
+        }
+    )

@@ -13,6 +13,7 @@ from pleach.model import CompressedLayer, CompressedModel
 from pleach.numbers import (
     ACCUMULATOR_BITS_MAX,
     ACCUMULATOR_BITS_MIN,
+    CODEBOOK_MAX,
     PE_GROUPS_MAX,
     PES_MAX,
     SIZE_MAX,
@@ -34,7 +35,8 @@ PARAMETERS = {
     "pes": Parameter(1, PES_MAX, "processing elements"),
     "groups": Parameter(
         1, PE_GROUPS_MAX,
-        "groups of PEs, and broadcasts a cycle; no more than PEs, nor than a vector has lanes",
+        "groups of PEs, and broadcasts a cycle; no more than PEs, nor without `maps` than a vector "
+        "has lanes",
     ),
     "lanes": Parameter(
         1, PES_MAX,
@@ -76,6 +78,21 @@ PARAMETERS = {
     "serial_loader": Parameter(
         0, 1, "the loader works bit by bit: less logic, more cycles", power_of_two=False
     ),
+    "maps": Parameter(
+        0, 1 << 20,
+        "values that the map memory can hold; 0: no map memory, and no convolutions",
+    ),
+    "neighbours": Parameter(4, 16, "neighbouring values of a map that are read in a cycle"),
+    "entry_rows": Parameter(
+        0, 1 << 12,
+        "rows of a layer that the entries of a PE can name; 0: as many as `accumulators`; with "
+        "`maps` only",
+    ),
+    "codes": Parameter(
+        0, 256,
+        "values of a layer's codebook that entries can name; 0: as many as `codebook`, up to 256; "
+        "with `maps` only",
+    ),
 }  # fmt: skip
 
 
@@ -105,6 +122,10 @@ class EngineConfig:
     vectors: int = 16
     ram_latency: int = 2
     serial_loader: bool = False
+    maps: int = 0
+    neighbours: int = 8
+    entry_rows: int = 0
+    codes: int = 0
 
     def __post_init__(self):
         for name in PARAMETERS:
@@ -133,11 +154,19 @@ class EngineConfig:
                     f"{name} must be a power of two, not {value}: "
                     f"{1 << value.bit_length()} is the next"
                 )
+        for name in ("entry_rows", "codes"):
+            if getattr(self, name) and not self.maps:
+                raise ConfigError(f"{name} is for an engine with a map memory: give maps, too")
+        if 0 < self.maps < 2 * self.neighbours:
+            raise ConfigError(
+                f"maps must be 0 or at least twice neighbours ({self.neighbours}), not {self.maps}"
+            )
 
     def _bounds(self) -> dict[str, tuple[int, int]]:
         """Of each parameter; that of two depends on others."""
         bounds = {name: (each.low, each.high) for name, each in PARAMETERS.items()}
-        bounds["groups"] = 1, self.vector
+        if not self.maps:
+            bounds["groups"] = 1, self.vector
         bounds["columns"] = 2 * self.block, PARAMETERS["columns"].high
         return bounds
 
@@ -154,18 +183,29 @@ class EngineConfig:
     @property
     def vector(self) -> int:
         """Activations side by side on their way to non-zero detection: a word of inputs or a
-        drain's rows, whichever are more."""
-        return max(UINT8_PER_WORD, self.drained)
+        drain's rows, whichever are more; with a map memory, what it reads in a cycle."""
+        return self.neighbours if self.maps else max(UINT8_PER_WORD, self.drained)
+
+    @property
+    def named_rows(self) -> int:
+        """Rows of a layer that the entries of a PE can name."""
+        return min(self.entry_rows or self.accumulators, self.accumulators)
+
+    @property
+    def named_codes(self) -> int:
+        """Values of a layer's codebook that entries can name."""
+        return min(self.codes or CODEBOOK_MAX, CODEBOOK_MAX, self.codebook)
 
     @property
     def most_rows(self) -> int:
         """Rows of a layer, at most."""
-        return min(SIZE_MAX, self.row_pes * self.accumulators)
+        holding = self.pes if self.maps else self.row_pes
+        return min(SIZE_MAX, holding * self.named_rows)
 
     @property
     def most_columns(self) -> int:
         """Columns of a layer, its bias column included, at most."""
-        return min(SIZE_MAX, self.groups * self.columns)
+        return min(SIZE_MAX, self.columns if self.maps else self.groups * self.columns)
 
     def local_rows(self, rows: int) -> int:
         """Rows of a layer that fall to the fullest PE."""

@@ -80,12 +80,12 @@ def entry_fields(config: EngineConfig) -> dict[str, int]:
     >>> entry_fields(EngineConfig())
     {'row': 5, 'code': 7}
     """
-    return {"row": (config.accumulators - 1).bit_length(), "code": code_bits(config)}
+    return {"row": (config.named_rows - 1).bit_length(), "code": code_bits(config)}
 
 
 def code_bits(config: EngineConfig) -> int:
     """Bits of a code in a PE: a byte at most, fewer where the codebook is small."""
-    return min(8, (config.codebook - 1).bit_length())
+    return (config.named_codes - 1).bit_length()
 
 
 def pointer_fields(config: EngineConfig) -> dict[str, int]:
@@ -96,7 +96,7 @@ def pointer_fields(config: EngineConfig) -> dict[str, int]:
     """
     return {
         "start": (config.entries - 1).bit_length(),
-        "count": config.accumulators.bit_length(),
+        "count": config.named_rows.bit_length(),
     }
 
 

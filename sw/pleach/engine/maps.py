@@ -1,0 +1,153 @@
+"""What a pass over maps is to the engine: windows of output pixels, and where their values lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import NamedTuple
+
+from pleach.engine.config import EngineConfig
+from pleach.numbers import INT16_MAX, INT16_MIN
+
+
+class PassKind(IntEnum):
+    """What computes the pixels of a pass."""
+
+    CONVOLUTION = 0  #: the array
+    POOL = 1  #: the pool unit, map to map
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapPass:
+    """One run over a map: each window of output pixels read, accumulated, drained and written.
+
+    A map lies pixel by pixel, channels innermost; places in it are numbers of values. Software
+    computes every product, so that the engine only adds. A fully connected layer is a map of one
+    pixel. In what follows `u` is the side of a window of output pixels, `k_h`, `k_w`, `s_y`, `s_x`,
+    `p_t`, `p_l` kernel, stride and padding above and to the left, `C`, `W`, `H` channels, width and
+    height of the map read, `R`, `Wo` channels and width of the map written.
+
+    Args:
+        kind: of the pass.
+        teams: log2 of the teams that share the windows out; each holds all weights.
+        side: u − 1.
+        pooled: the pixels of a window give one, their maximum.
+        units_x, units_y: windows in a row, and rows of them.
+        edge_x, edge_y: pixels of the last window of a row, of the last row of windows, that are
+            inside, − 1.
+        source: where the map read begins.
+        x_first, x_step: −p_l·C, u·s_x·C.
+        y_first, y_step: −p_t, u·s_y.
+        row_first, row_step: −p_t·W·C, u·s_y·W·C.
+        map_row, map_rows: W·C, H.
+        patch_row, patch_rows: ((u − 1)·s_x + k_w)·C, (u − 1)·s_y + k_h.
+        kernel_row, kernel_rows: k_w·C, k_h.
+        pixel_x, pixel_y, pixel_y_columns: s_x·C, s_y, s_y·k_w·C.
+        skip: channels of the second map, or 0.
+        skip_source: where it begins.
+        skip_x, skip_y: its values from an output pixel to the next, and to the one below.
+        skip_unit_x, skip_unit_y: u times as many.
+        skip_column: first column of its channels.
+        bias, bias_column, bias_exponent: whether there is a column of biases, its number, and the
+            exponent of its activation.
+        column_base, codebook_base: where its columns and its codebook begin in every PE.
+        local_rows: rows of a PE.
+        slot, slots: words of a PE's ring that a window takes, u·u·local_rows; windows in flight.
+        sink: where the map written begins.
+        pixel, line: R; values from an output pixel to the one below.
+        unit_x, unit_y: values of the map written from a window to the next, and to the next row.
+        rows: R.
+        shift, low, high: right shift of the requantisation, and the bounds after it.
+        columns: of the layer, bias included.
+    """
+
+    kind: PassKind = PassKind.CONVOLUTION
+    teams: int = 0
+    side: int = 0
+    pooled: bool = False
+    units_x: int = 1
+    units_y: int = 1
+    edge_x: int = 0
+    edge_y: int = 0
+    source: int = 0
+    x_first: int = 0
+    x_step: int = 0
+    y_first: int = 0
+    y_step: int = 0
+    row_first: int = 0
+    row_step: int = 0
+    map_row: int = 0
+    map_rows: int = 1
+    patch_row: int = 0
+    patch_rows: int = 1
+    kernel_row: int = 0
+    kernel_rows: int = 1
+    pixel_x: int = 0
+    pixel_y: int = 0
+    pixel_y_columns: int = 0
+    skip: int = 0
+    skip_source: int = 0
+    skip_x: int = 0
+    skip_y: int = 0
+    skip_unit_x: int = 0
+    skip_unit_y: int = 0
+    skip_column: int = 0
+    bias: bool = False
+    bias_column: int = 0
+    bias_exponent: int = 0
+    column_base: int = 0
+    codebook_base: int = 0
+    local_rows: int = 1
+    slot: int = 1
+    slots: int = 1
+    sink: int = 0
+    pixel: int = 1
+    line: int = 0
+    unit_x: int = 0
+    unit_y: int = 0
+    rows: int = 1
+    shift: int = 0
+    low: int = INT16_MIN
+    high: int = INT16_MAX
+    columns: int = 0
+
+
+class Width(NamedTuple):
+    """Of a field in the gateware."""
+
+    bits: int
+    signed: bool = False
+
+
+#: windows in flight of a group, at most: so wide are their counters
+MOST_SLOTS = 7
+
+
+def widths(config: EngineConfig) -> dict[str, Width]:
+    """How wide each field of a `MapPass` is in an engine with a map memory."""
+    address = max(1, (config.maps - 1).bit_length())
+    signed_address = Width(address + 1, True)
+    columns = Width(config.columns.bit_length())
+    ring = Width(config.accumulators.bit_length())
+    known = {
+        "kind": 1, "teams": (config.groups - 1).bit_length() or 1, "side": 2, "pooled": 1,
+        "units_x": 16, "units_y": 16, "edge_x": 2, "edge_y": 2,
+        "y_first": Width(9, True), "y_step": 6, "map_rows": 16, "patch_rows": 9,
+        "kernel_rows": 8, "pixel_y": 4, "skip": 16,
+        "bias": 1, "bias_exponent": 4, "codebook_base": (config.codebook - 1).bit_length(),
+        "slots": MOST_SLOTS.bit_length(), "rows": 16, "pixel": 16,
+        "shift": 6, "low": Width(16, True), "high": Width(16, True),
+        "x_first": signed_address, "row_first": signed_address,
+        "column_base": (config.columns - 1).bit_length(),
+        "local_rows": ring, "slot": ring,
+    } | dict.fromkeys(
+        ("kernel_row", "pixel_x", "pixel_y_columns", "skip_column", "bias_column", "columns"),
+        columns,
+    )  # fmt: skip
+    every = {}
+    for field in fields(MapPass):
+        width = known.get(field.name, address)
+        if field.name in ("map_row", "patch_row"):
+            width = address + 1
+        every[field.name] = width if isinstance(width, Width) else Width(width)
+    return every
