@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine.pipeline import MULTIPLIER
-from pleach_hw.primitives import ecp5, ice40
+from pleach_hw.primitives import ecp5, gowin, ice40
 from pleach_hw.primitives.delay import delay
 
 
@@ -19,8 +19,8 @@ class Multiplier(wiring.Component):
     Registered at its inputs, inside and at its output, as hardened multipliers are. It runs freely
     and nothing is reset: the user carries a valid bit along.
 
-    On ECP5 up to 18×18 bits are one MULT18X18D, on iCE40 up to 16×16 bits one SB_MAC16, with all
-    their registers; elsewhere it is inferred.
+    On ECP5 up to 18×18 bits are one MULT18X18D, on Gowin one MULT18X18, on iCE40 up to 16×16 bits
+    one SB_MAC16, with all their registers; elsewhere it is inferred.
 
     Args:
         width_a, width_b: of the factors, at least 2 bits.
@@ -52,6 +52,8 @@ class Multiplier(wiring.Component):
             return ecp5.multiplier(self)
         if family == "iCE40" and width <= 16:
             return ice40.multiplier(self)
+        if family == "gowin" and width <= 18:
+            return gowin.multiplier(self)
         m = Module()
         a = delay(m, self.a, 1, name="a")
         b = delay(m, self.b, 1, name="b")
