@@ -93,6 +93,31 @@ WINDOW_WORDS = (
     Word(kernel_height=8, kernel_width=8, stride_height=8, stride_width=8),
 )
 CLIP_WORD = Word(low=16, high=16)
+# Version 3. A layer's words, in their order; docs/bitstream.md says which of them a section has.
+SECTION_POOL = 3
+SECTION_CELL = 4
+#: added to the type of a section whose first words are short
+SHORT = 16
+LONG_WORDS = (Word(inputs=16, outputs=16), Word(entries=32))
+SHORT_WORD = Word(outputs=16, entries=16)
+SCALE_WORD = Word(
+    shift=6, function=2, bias=1, bias_exponent=4, accumulator_bits=6, scaled=1, joined=1, _=3,
+    output_fraction=8,
+)  # fmt: skip
+TABLES_WORD = Word(
+    codebook_size=9, code_length=4, gap_classes=5, gap_length=4, narrow=1, streams=2, sliced=1
+)
+BOUNDS_WORD = Word(low=16, high=16)
+JOINED_WORD = Word(source=8, skip=8, skip_stride_height=8, skip_stride_width=8)
+MAP_WORD = Word(height=16, width=16)
+KERNEL_WORD = Word(kernel_height=8, kernel_width=8, stride=4, padding=4, pool=4, sides=1)
+SIDES_WORD = Word(stride_height=8, stride_width=8, groups=16)
+PADDING_WORD = Word(padding_top=8, padding_left=8, padding_bottom=8, padding_right=8)
+#: of a POOL: its channels, behind which a MAP_WORD comes; its window; what it takes and computes
+CHANNELS_WORD = Word(channels=16)
+WINDOW_WORD = Word(kernel_height=8, kernel_width=8, stride_height=8, stride_width=8)
+POOL_WORD = Word(source=8, sum=1, _=7, shift=5)
+
 MAX_CODE_LENGTH = 12
 MAX_GAP_LENGTH = 8
 
