@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
 from pleach.engine.protocol import STATUS_WORDS, EngineError
-from pleach_hw.layouts import entry_layout, pass_layout
+from pleach_hw.layouts import entry_layout, out_unit_layout, pass_layout
 from pleach_hw.primitives import hop
 
 
@@ -96,19 +96,28 @@ class BroadcastBus(Bus):
         column: Out, its number in the group, the base of the pass added.
         activation: Out, what its weights are multiplied by.
         ready: In, further columns are welcome.
-        issued: In, no MAC is left to be issued of what was broadcast.
+        issued: In, no MAC is left to be issued of what was broadcast. Without a map memory.
+
+    With a map memory:
+        base: Out, where in the ring the first row of the column's output pixel is.
+        last: Out, the column is the last one of a window.
+        present: Out, there is a column; without one there is the mark alone.
     """
 
     strobes = frozenset({"valid"})
 
     def __init__(self, config: EngineConfig):
+        if config.maps:
+            more = {"base": Out(range(config.accumulators)), "last": Out(1), "present": Out(1)}
+        else:
+            more = {"issued": In(1, init=1)}
         super().__init__(
             {
                 "valid": Out(1),
                 "column": Out(range(config.columns)),
                 "activation": Out(signed(16)),
                 "ready": In(1, init=1),
-                "issued": In(1, init=1),
+                **more,
             }
         )
 
@@ -117,12 +126,13 @@ class StandingBus(Bus):
     """What PEs know of a pass; it stands still until all of its MACs are issued.
 
     Members:
-        parity: Out, which end of the accumulators the rows begin at.
+        parity: Out, which end of the accumulators the rows begin at. Without a map memory.
         codebook_base: Out, the first value in the codebook.
     """
 
     def __init__(self, config: EngineConfig):
-        super().__init__({"parity": Out(1), "codebook_base": Out(range(config.codebook))})
+        parity = {} if config.maps else {"parity": Out(1)}
+        super().__init__({**parity, "codebook_base": Out(range(config.codebook))})
 
 
 class DrainBus(Bus):
@@ -130,22 +140,73 @@ class DrainBus(Bus):
 
     Members:
         valid: Out, a bit for each PE, its `row` is drained.
-        row: Out, a local row.
-        parity: Out, which end of the accumulators the rows begin at.
+        row: Out, a local row; with a map memory, its word in the ring.
+        parity: Out, which end of the accumulators the rows begin at. Without a map memory.
         drained: In, the sum of each PE, some cycles later.
     """
 
     strobes = frozenset({"valid"})
 
     def __init__(self, config: EngineConfig, *, pes: int):
+        parity = {} if config.maps else {"parity": Out(1)}
         super().__init__(
             {
                 "valid": Out(pes),
                 "row": Out(range(config.accumulators)),
-                "parity": Out(1),
+                **parity,
                 "drained": In(data.ArrayLayout(signed(config.accumulator_bits), pes)),
             }
         )
+
+
+class WindowsBus(Bus):
+    """Windows of output pixels that processing elements have accumulated, a group's or one.
+
+    Members:
+        take: Out, the drain of a window starts.
+        waiting: In, of a window that was not taken the last MAC is issued, some cycles before.
+    """
+
+    strobes = frozenset({"take"})
+
+    def __init__(self):
+        super().__init__({"take": Out(1), "waiting": In(1)})
+
+
+class MapWriteBus(Bus):
+    """A row of the map memory that is written, from one of many: all members are 0 in every cycle
+    but those of a write, so that the memory takes them all by an OR.
+
+    Members:
+        row: Out, the row's number.
+        enables: Out, a bit for each value of the row that is written; none, nothing is.
+        values: Out.
+    """
+
+    strobes = frozenset({"enables"})
+
+    def __init__(self, config: EngineConfig):
+        super().__init__(
+            {
+                "row": Out(range(config.maps // config.neighbours)),
+                "enables": Out(config.neighbours),
+                "values": Out(data.ArrayLayout(signed(16), config.neighbours)),
+            }
+        )
+
+
+class OutUnitBus(Bus):
+    """Windows given to a group, in the order in which its drain finds them accumulated.
+
+    Members:
+        valid: Out, a window is given.
+        unit: Out, where it goes.
+    """
+
+    strobes = frozenset({"valid"})
+
+    def __init__(self, config: EngineConfig):
+        super().__init__({"valid": Out(1), "unit": Out(out_unit_layout(config))})
 
 
 class DrainCommandBus(Bus):

@@ -73,8 +73,15 @@ def block_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def work_layout(config: EngineConfig) -> data.StructLayout:
-    """A column's entries in this PE, one or more, and the activation that they multiply."""
-    return data.StructLayout({"pointer": pointer_layout(config), "activation": signed(16)})
+    """A column's entries in this PE, one or more, and the activation that they multiply.
+
+    With a map memory also where in the ring the first row of their output pixel is; `last` marks
+    the end of a window, and `some` is 0 where there is nothing but the mark.
+    """
+    marked = {"base": range(config.accumulators), "last": 1, "some": 1} if config.maps else {}
+    return data.StructLayout(
+        {"pointer": pointer_layout(config), "activation": signed(16), **marked}
+    )
 
 
 def vector_layout(*, lanes: int, column_width: int) -> data.StructLayout:
@@ -109,3 +116,15 @@ def map_pass_layout(config: EngineConfig) -> data.StructLayout:
             for name, width in maps.widths(config).items()
         }
     )
+
+
+def out_unit_layout(config: EngineConfig) -> data.StructLayout:
+    """Where in the map memory a window of output pixels goes: the address of its first value, and
+    of its rows and columns of pixels the last ones that are inside of the map."""
+    return data.StructLayout({"address": range(config.maps), "edge_x": 2, "edge_y": 2})
+
+
+def place_layout(config: EngineConfig) -> data.StructLayout:
+    """Where `drained` values go that were drained together: the address of lane 0's, those of the
+    other lanes behind it; `mask` says which lanes are some. `last` marks the window's last."""
+    return data.StructLayout({"address": range(config.maps), "mask": config.drained, "last": 1})

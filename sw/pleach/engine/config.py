@@ -177,8 +177,9 @@ class EngineConfig:
 
     @property
     def drained(self) -> int:
-        """Rows drained a cycle: `lanes`, but no more than there are PEs that hold them."""
-        return min(self.lanes, self.row_pes)
+        """Rows drained a cycle: `lanes`, but no more than there are PEs that hold them; with a map
+        memory each group drains as many, but no more than are written in a cycle."""
+        return min(self.lanes, self.row_pes, self.neighbours if self.maps else self.row_pes)
 
     @property
     def vector(self) -> int:
