@@ -108,7 +108,9 @@ TABLES_WORD = Word(
     codebook_size=9, code_length=4, gap_classes=5, gap_length=4, narrow=1, streams=2, sliced=1
 )
 BOUNDS_WORD = Word(low=16, high=16)
-JOINED_WORD = Word(source=8, skip=8, skip_stride_height=8, skip_stride_width=8)
+JOINED_WORD = Word(source=8, skip=8, skip_channels=16)
+#: where there is a skip
+SKIP_WORD = Word(skip_stride_height=8, skip_stride_width=8)
 MAP_WORD = Word(height=16, width=16)
 KERNEL_WORD = Word(kernel_height=8, kernel_width=8, stride=4, padding=4, pool=4, sides=1)
 SIDES_WORD = Word(stride_height=8, stride_width=8, groups=16)
