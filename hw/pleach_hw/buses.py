@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from amaranth.hdl import Module, signed
@@ -315,3 +315,16 @@ def deal(m: Module, bus: wiring.PureInterface, parts: Sequence[wiring.PureInterf
             part.column_end.eq(bus.column_end[number % len(bus.column_end)]),
             part.column.eq(bus.column),
         ]
+
+
+def share(
+    m: Module,
+    bus: wiring.PureInterface,
+    part: wiring.PureInterface,
+    *,
+    but: Collection[str] = (),
+) -> None:
+    """Drive a part's bus from a component's port for all parts, but for those fields."""
+    for name, member in part.signature.members.items():
+        if member.flow is In and name not in but:
+            m.d.comb += getattr(part, name).eq(getattr(bus, name))

@@ -7,7 +7,7 @@ from amaranth.hdl import ResetInserter, Signal
 
 from pleach.engine import EngineConfig
 from pleach.engine.pipeline import accumulator_latency
-from pleach_hw.compute.arithmetic import LUT_CODEBOOK, ArithmeticUnit
+from pleach_hw.compute.arithmetic import LUT_CODEBOOK, LUT_RING, ArithmeticUnit
 from tests.gateware.streams import simulate
 from tests.gateware.test_pe import random_values, wrapped
 
@@ -142,3 +142,69 @@ def test_reset_drops_what_has_begun(latency):
         assert drained == list(enumerate(sums.rows[:]))
 
     simulate(ResetInserter(reset)(dut), bench)
+
+
+def ring_operations(random, config, words, count):
+    """Operations on few of the ring's words, so that most repeat one of the last four's."""
+    operations = []
+    for _ in range(count):
+        operation = random_operation(random, config)
+        word, row = random.choice(words), random.randrange(config.named_rows)
+        operations.append(operation | {"word": word, "row": row, "base": word - row})
+    return operations
+
+
+async def operate_on_ring(ctx, dut, config, operations):
+    """As `operate` does; what of an operation the unit does not need is noise."""
+    end, drained, random = accumulator_latency(config), [], Random(1)
+    idle = {"kind": "none", "activation": 9, "codebook_base": 0, "row": 0, "code": 0, "word": 0}
+    operations = [*operations, *[idle | {"base": 0}] * (end + 1)]
+    for cycle, operation in enumerate(operations):
+        drain = operation["kind"] == "drain"
+        word, size = operation["word"], config.accumulators
+        ctx.set(dut.mac, operation["kind"] == "mac")
+        ctx.set(dut.drain, drain)
+        ctx.set(dut.activation, operation["activation"])
+        ctx.set(dut.codebook_base, operation["codebook_base"])
+        ctx.set(dut.base, random.randrange(size) if drain else operation["base"] % size)
+        ctx.set(dut.drain_row, word if drain else random.randrange(size))
+        before = operations[cycle - config.ram_latency] if cycle >= config.ram_latency else idle
+        ctx.set(dut.entry, {"row": before["row"], "code": before["code"]})
+        if ctx.get(dut.drained_valid):
+            drained.append((cycle - end, ctx.get(dut.drained)))
+        await ctx.tick()
+    return drained
+
+
+@pytest.mark.parametrize("latency", [1, 2])
+@pytest.mark.parametrize("ring", [LUT_RING, 2 * LUT_RING])
+def test_a_ring_in_lut_ram_and_in_block_ram(ring, latency):
+    """Operations in every cycle, most of them on a word of one to four operations before."""
+    config = EngineConfig(
+        pes=1, columns=32, entries=32, codebook=16, accumulators=ring, entry_rows=8, maps=64,
+        queue_depth=8, ram_latency=latency,
+    )  # fmt: skip
+    random = Random(latency)
+    values = random_values(random, 16)
+    operations = ring_operations(random, config, [7, 8, ring - 1], 500)
+    sums, expected = [0] * ring, []
+    repeats = set()
+    for cycle, operation in enumerate(operations):
+        word = operation["word"]
+        last = next((n for n in range(1, 5) if operations[cycle - n]["word"] == word), 0)
+        repeats.add((last, operation["kind"], operations[cycle - last]["kind"]))
+        if operation["kind"] == "drain":
+            expected.append((cycle, sums[word]))
+            sums[word] = 0
+        elif operation["kind"] == "mac":
+            product = values[operation["codebook_base"] + operation["code"]]
+            sums[word] = wrapped(sums[word] + product * operation["activation"], 32)
+    kinds = ("mac", "drain", "none")
+    assert repeats >= {(n, a, b) for n in range(1, 5) for a in kinds[:2] for b in kinds[:2]}
+    dut = ArithmeticUnit(config)
+
+    async def bench(ctx):
+        await fill(ctx, dut, values)
+        assert await operate_on_ring(ctx, dut, config, operations) == expected
+
+    simulate(dut, bench)

@@ -15,6 +15,8 @@ from pleach_hw.primitives.delay import delays
 
 # Largest codebook in LUT RAM: a larger one takes more of every PE's logic than a block RAM saves.
 LUT_CODEBOOK = 64
+# Largest ring of accumulators in LUT RAM: forwarding to a larger one in block RAM takes less.
+LUT_RING = 64
 
 
 class ArithmeticUnit(wiring.Component):
@@ -22,7 +24,9 @@ class ArithmeticUnit(wiring.Component):
 
     An operation begins with `mac` or `drain`, never both; `activation`, `parity` and
     `codebook_base`, or `drain_row` and `drain_parity`, belong to that cycle, `entry` follows
-    `ram_latency` cycles later. Operations take effect in the order in which they begin. A
+    `ram_latency` cycles later. With a map memory there is `base` in place of the parities: the
+    accumulators are a ring, `drain_row` is a word of it, and the entry's row counts from `base`.
+    Operations take effect in the order in which they begin. A
     drain shows its row's accumulator as `drained`, with `drained_valid`, `accumulator_latency`
     cycles later and leaves 0 in it. Sums wrap; the compiler proves that none does
     (docs/numerics.md).
@@ -34,16 +38,16 @@ class ArithmeticUnit(wiring.Component):
     def __init__(self, config: EngineConfig):
         self._config = config
         row = range(config.accumulators)
+        where = {"base": In(row)} if config.maps else {"parity": In(1), "drain_parity": In(1)}
         super().__init__(
             {
                 "mac": In(1),
                 "activation": In(signed(16)),
-                "parity": In(1),
                 "codebook_base": In(range(config.codebook)),
                 "entry": In(entry_layout(config)),
                 "drain": In(1),
                 "drain_row": In(row),
-                "drain_parity": In(1),
+                **where,
                 "drained": Out(signed(config.accumulator_bits)),
                 "drained_valid": Out(1),
                 "codebook": In(CodebookBus(config)),
@@ -89,19 +93,12 @@ class ArithmeticUnit(wiring.Component):
         # A register beside the adder: the multipliers have columns of their own on the chip.
         product = delay(m, multiplier.product, latency - 1, name="product")
 
-        # Row: `address` when it is read, `write_address` when it is written, one cycle later. The
-        # layer that uses the memory from the top has its address inverted.
-        parity = delay(m, Mux(self.drain, self.drain_parity, self.parity), latency, name="parity")
-        drain_row = delay(m, self.drain_row, latency, name="drain_row")
-        row = Mux(drains[latency], drain_row, self.entry.row) ^ parity.replicate(len(drain_row))
+        # Row: `address` when it is read, `write_address` when it is written, one cycle later.
+        row = self._row(m, drains[latency])
         addresses = delays(m, row, end - latency, name="address")
-        address, write_address = addresses[-2:]
 
         # Accumulators: read into `sum_before`, add, write back. An operation on the row of the one
         # before it reads while that one writes, and gets the new sum directly.
-        m.submodules.accumulators = accumulators = LutRam(
-            shape=signed(config.accumulator_bits), depth=config.accumulators
-        )
         writes = Signal()
         forward, forward_zero = Signal(), Signal()
         before = Signal(signed(config.accumulator_bits), reset_less=True)
@@ -109,23 +106,75 @@ class ArithmeticUnit(wiring.Component):
         begun = macs[end - 1] | drains[end - 1]
         after = Mux(drains[end], 0, total)
         again = begun & (addresses[-3] == addresses[-2])
+        if config.maps and config.accumulators > LUT_RING:
+            read = self._ring(m, addresses, begun, drains[end - 1], writes, total, after)
+        else:
+            m.submodules.accumulators = accumulators = LutRam(
+                shape=signed(config.accumulator_bits), depth=config.accumulators
+            )
+            read = _rewrite(m, accumulators, addresses[-2], addresses[-1], writes, after)
         m.d.sync += [
             writes.eq(begun),
             forward.eq(again),
             forward_zero.eq(again & drains[end - 1]),
-            before.eq(Mux(forward, total if latency > 1 else after, accumulators.read_data)),
+            before.eq(Mux(forward, total if latency > 1 else after, read)),
         ]
         # Where a cycle is short, the adder is one table away from `before`, and it is known by then
         # that the zero of a drain goes there.
         if latency > 1:
             with m.If(forward_zero):
                 m.d.sync += before.eq(0)
-        m.d.comb += [
-            accumulators.read_addr.eq(address),
-            accumulators.write_en.eq(writes),
-            accumulators.write_addr.eq(write_address),
-            accumulators.write_data.eq(after),
-            self.drained.eq(before),
-            self.drained_valid.eq(drains[end]),
-        ]
+        m.d.comb += [self.drained.eq(before), self.drained_valid.eq(drains[end])]
         return m
+
+    def _row(self, m, drains):
+        """The accumulator of the operation that began `ram_latency` cycles ago; `drains`, if it is
+        a drain."""
+        latency = self._config.ram_latency
+        if self._config.maps:
+            base = delay(m, Mux(self.drain, self.drain_row, self.base), latency, name="row_base")
+            return (base + Mux(drains, 0, self.entry.row))[: len(base)]
+        # The layer that uses the memory from the top has its address inverted.
+        parity = delay(m, Mux(self.drain, self.drain_parity, self.parity), latency, name="parity")
+        drain_row = delay(m, self.drain_row, latency, name="drain_row")
+        return Mux(drains, drain_row, self.entry.row) ^ parity.replicate(len(drain_row))
+
+    def _ring(self, m, addresses, begun, drains, writes, total, after):
+        """The accumulators in block RAM: what is read into `sum_before`.
+
+        It is read two cycles ahead, so that what the operations two and three before wrote comes
+        from registers: `recent`, chosen of both a cycle early.
+        """
+        shape = signed(self._config.accumulator_bits)
+        m.submodules.accumulators = ring = BlockRam(
+            shape=shape, depth=self._config.accumulators, latency=2
+        )
+        second, second_zero, third, is_recent = (
+            Signal(name=name) for name in ("second", "second_zero", "third", "is_recent")
+        )
+        written = Signal(shape, reset_less=True)
+        recent = Signal(shape, reset_less=True)
+        same = begun & (addresses[-4] == addresses[-2])
+        m.d.sync += [
+            second.eq(same),
+            second_zero.eq(same & drains),
+            third.eq(writes & (addresses[-4] == addresses[-1])),
+            is_recent.eq(second | third),
+            written.eq(after),
+            recent.eq(Mux(second, total, written)),
+        ]
+        with m.If(second_zero):
+            m.d.sync += recent.eq(0)
+        read = _rewrite(m, ring, addresses[-4], addresses[-1], writes, after)
+        return Mux(is_recent, recent, read)
+
+
+def _rewrite(m, ram, read_address, write_address, writes, value):
+    """Connect a memory of accumulators; what it reads."""
+    m.d.comb += [
+        ram.read_addr.eq(read_address),
+        ram.write_en.eq(writes),
+        ram.write_addr.eq(write_address),
+        ram.write_data.eq(value),
+    ]
+    return ram.read_data

@@ -7,8 +7,17 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
+from pleach.engine.maps import MOST_SLOTS
 from pleach.engine.pipeline import accumulator_latency, issue_latency
-from pleach_hw.buses import BroadcastBus, CodebookBus, DrainBus, LoadBus, StandingBus, hopped
+from pleach_hw.buses import (
+    BroadcastBus,
+    CodebookBus,
+    DrainBus,
+    LoadBus,
+    StandingBus,
+    WindowsBus,
+    hopped,
+)
 from pleach_hw.compute.arithmetic import ArithmeticUnit
 from pleach_hw.compute.pointer_read import PointerRead
 from pleach_hw.compute.weight_read import WeightRead
@@ -38,16 +47,24 @@ class ProcessingElement(wiring.Component):
             its entries followed by `column_end`; of a block of columns the first is never left out.
             An entry too many is dropped and raises `overflow` until the next `clear`.
         codebook: only when all sums are written.
+
+    With a map memory the accumulators are a ring, in which windows of output pixels follow each
+    other: a column names the ring's word that its rows count from, and the last of a window has a
+    mark. There is no `issued`; in its place
+        windows: `waiting` says that of a window the last MAC is issued, and that it was not taken;
+            `take` takes it, which `waiting` heeds three cycles later.
     """
 
     def __init__(self, config: EngineConfig):
         self._config = config
+        windows = {"windows": In(WindowsBus())} if config.maps else {}
         super().__init__(
             {
                 "broadcast": In(BroadcastBus(config)),
                 "standing": In(StandingBus(config)),
                 "drain": In(DrainBus(config, pes=1)),
                 "drained_valid": Out(1),
+                **windows,
                 "load": In(LoadBus(config, pes=1)),
                 "codebook": In(CodebookBus(config)),
             }
@@ -77,10 +94,26 @@ class ProcessingElement(wiring.Component):
 
         wiring.connect(m, pointers.o, weights.i)
         wiring.connect(m, codebook, arithmetic.codebook)
-        m.d.sync += [
-            broadcast.ready.eq(pointers.ready),
-            broadcast.issued.eq(pointers.empty & ~pointers.column_valid & ~weights.busy),
-        ]
+        m.d.sync += broadcast.ready.eq(pointers.ready)
+        if config.maps:
+            windows = hopped(m, self.windows, name="windows_here")
+            passed = Signal(range(MOST_SLOTS + 1))
+            m.d.sync += [
+                passed.eq(passed + weights.passed - windows.take),
+                windows.waiting.eq(passed != 0),
+            ]
+            m.d.comb += [
+                pointers.base.eq(broadcast.base),
+                pointers.last.eq(broadcast.last),
+                pointers.present.eq(broadcast.present),
+                arithmetic.base.eq(weights.base),
+            ]
+        else:
+            m.d.sync += broadcast.issued.eq(pointers.empty & ~pointers.column_valid & ~weights.busy)
+            m.d.comb += [
+                arithmetic.parity.eq(standing.parity),
+                arithmetic.drain_parity.eq(drain.parity),
+            ]
         m.d.comb += [
             pointers.column_valid.eq(broadcast.valid),
             pointers.column.eq(broadcast.column),
@@ -88,12 +121,10 @@ class ProcessingElement(wiring.Component):
             weights.hold.eq(drain.valid),
             arithmetic.mac.eq(weights.issued),
             arithmetic.activation.eq(weights.activation),
-            arithmetic.parity.eq(standing.parity),
             arithmetic.codebook_base.eq(standing.codebook_base),
             arithmetic.entry.eq(weights.entry),
             arithmetic.drain.eq(drain.valid),
             arithmetic.drain_row.eq(drain.row),
-            arithmetic.drain_parity.eq(drain.parity),
             drain.drained[0].eq(arithmetic.drained),
             self.drained_valid.eq(arithmetic.drained_valid),
         ]
@@ -102,7 +133,7 @@ class ProcessingElement(wiring.Component):
         # `pointers_before` are those of the columns of its block that ended before.
         fill = Signal(range(config.entries + 1), reset_less=True)
         start = Signal(range(config.entries), reset_less=True)
-        count = Signal(range(config.accumulators + 1), reset_less=True)
+        count = Signal(range(config.named_rows + 1), reset_less=True)
         full = fill[-1]  # the capacity is a power of two
         append = load.entry_valid & ~full
         block = Signal(block_layout(config))

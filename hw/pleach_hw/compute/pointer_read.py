@@ -15,7 +15,8 @@ from pleach_hw.queue import Queue
 
 class PointerRead(wiring.Component):
     """Looks a broadcast column's pointer up and offers the work from a queue, `latency` + 1 cycles
-    later; a column a cycle. Columns without an entry take no place in the queue.
+    later; a column a cycle. Columns without an entry take no place in the queue, but for those with
+    the mark `last` of an engine with a map memory.
 
     Back-pressure: `ready` says that `COLUMNS_AHEAD` columns are welcome, whatever is on its way
     already; a column more is an error. Places are counted when a column is accepted, so that what
@@ -25,11 +26,13 @@ class PointerRead(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self._config = config
+        marked = {"base": In(range(config.accumulators)), "last": In(1), "present": In(1)}
         super().__init__(
             {
                 "column_valid": In(1),
                 "column": In(range(config.columns)),
                 "activation": In(signed(16)),
+                **(marked if config.maps else {}),
                 "ready": Out(1),
                 "o": Out(stream.Signature(work_layout(config))),
                 "empty": Out(1),
@@ -85,16 +88,28 @@ class PointerRead(wiring.Component):
         else:
             m.d.comb += [pointer.start.eq(block.start), pointer.count.eq(block.counts[0])]
 
+        wanted = pointer.count != 0
+        if config.maps:
+            last, present = (
+                delay(m, value, self.latency, name=name)
+                for name, value in (("last", self.last), ("present", self.present))
+            )
+            m.d.comb += [
+                queue.i.payload.base.eq(delay(m, self.base, self.latency, name="base")),
+                queue.i.payload.last.eq(last),
+                queue.i.payload.some.eq(present & wanted),
+            ]
+            wanted |= last
         m.d.comb += [
             queue.i.payload.pointer.eq(pointer),
             queue.i.payload.activation.eq(activation),
-            queue.i.valid.eq(found & (pointer.count != 0)),
+            queue.i.valid.eq(found & wanted),
         ]
         reserved = Signal(range(depth + 1))
         # Places are given back a cycle late: the counts come far too late for a carry chain.
         dropped, left = Signal(), Signal()
         m.d.sync += [
-            dropped.eq(found & (pointer.count == 0)),
+            dropped.eq(found & ~wanted),
             left.eq(queue.o.valid & queue.o.ready),
             reserved.eq(reserved + self.column_valid - dropped - left),
         ]

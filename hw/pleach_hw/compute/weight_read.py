@@ -19,10 +19,14 @@ class WeightRead(wiring.Component):
     later. `hold` keeps the entry of this cycle back for the next; there is no other back-pressure.
     Reset drops the work; the entries stay. They are written through `write_*`, only while not
     `busy`.
+
+    With a map memory `base` goes with `issued`, too; work with the mark `last` raises `passed` as
+    its last entry is issued, and takes a cycle where it has none.
     """
 
     def __init__(self, config: EngineConfig):
         self._config = config
+        marked = {"base": Out(range(config.accumulators)), "passed": Out(1)}
         super().__init__(
             {
                 "i": In(stream.Signature(work_layout(config))),
@@ -31,6 +35,7 @@ class WeightRead(wiring.Component):
                 "issued": Out(1),
                 "activation": Out(signed(16)),
                 "entry": Out(entry_layout(config)),
+                **(marked if config.maps else {}),
                 "write_en": In(1),
                 "write_addr": In(range(config.entries)),
                 "write_entry": In(entry_layout(config)),
@@ -48,6 +53,12 @@ class WeightRead(wiring.Component):
         work = Signal(work_layout(self._config), reset_less=True)
         start, count = work.pointer.start, work.pointer.count
         last = Signal()  # count == 1, known early
+        next_last = self.i.p.pointer.count == 1
+        issued = self.busy & ~self.hold
+        if self._config.maps:
+            next_last |= ~self.i.p.some
+            m.d.comb += [self.base.eq(work.base), self.passed.eq(issued & last & work.last)]
+            issued &= work.some
         # The entries' writes and reads never meet: they are written before any is read.
         m.d.comb += [
             entries.write_en.eq(self.write_en),
@@ -55,14 +66,14 @@ class WeightRead(wiring.Component):
             entries.write_data.eq(self.write_entry),
             entries.read_addr.eq(start),
             self.entry.eq(entries.read_data),
-            self.issued.eq(self.busy & ~self.hold),
+            self.issued.eq(issued),
             self.activation.eq(work.activation),
             self.i.ready.eq(~self.busy | (~self.hold & last)),
         ]
         with m.If(self.i.ready):
             m.d.sync += [
                 work.eq(self.i.payload),
-                last.eq(self.i.p.pointer.count == 1),
+                last.eq(next_last),
                 self.busy.eq(self.i.valid),
             ]
         with m.Elif(self.issued):
