@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
 from pleach.engine.protocol import STATUS_WORDS, EngineError
-from pleach_hw.layouts import entry_layout, out_unit_layout, pass_layout
+from pleach_hw.layouts import entry_layout, out_unit_layout, pass_layout, window_vector_layout
 from pleach_hw.primitives import hop
 
 
@@ -193,6 +193,44 @@ class MapWriteBus(Bus):
                 "values": Out(data.ArrayLayout(signed(16), config.neighbours)),
             }
         )
+
+
+class PixelsBus(Bus):
+    """The write port of what a column and a place in the ring differ by between the pixels of a
+    window.
+
+    Members:
+        write: Out, what follows is of pixel `index`.
+        index: Out, of pixel (a, b): 4·a + b.
+        column: Out, what the pixel's columns are less than those of pixel (0, 0).
+        base: Out, what its place in the ring is more.
+    """
+
+    strobes = frozenset({"write"})
+
+    def __init__(self, config: EngineConfig):
+        super().__init__(
+            {
+                "write": Out(1),
+                "index": Out(4),
+                "column": Out(range(config.columns)),
+                "base": Out(range(config.accumulators)),
+            }
+        )
+
+
+class WindowVectorBus(Bus):
+    """Vectors of windows on their way to `fronts` fronts, all of the engine's or one.
+
+    Members:
+        valid: Out, a bit for each front that takes `vector`; it has room.
+        vector: Out.
+    """
+
+    strobes = frozenset({"valid"})
+
+    def __init__(self, config: EngineConfig, *, fronts: int):
+        super().__init__({"valid": Out(fronts), "vector": Out(window_vector_layout(config))})
 
 
 class OutUnitBus(Bus):

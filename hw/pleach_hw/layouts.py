@@ -128,3 +128,33 @@ def place_layout(config: EngineConfig) -> data.StructLayout:
     """Where `drained` values go that were drained together: the address of lane 0's, those of the
     other lanes behind it; `mask` says which lanes are some. `last` marks the window's last."""
     return data.StructLayout({"address": range(config.maps), "mask": config.drained, "last": 1})
+
+
+def window_vector_layout(config: EngineConfig) -> data.StructLayout:
+    """Neighbouring values of a map, for the output pixels of a window.
+
+    Pixel (a, b) of the window, the b-th of its a-th row, takes lane `n`, the n-th neighbour, where
+    bit `n` of ``masks[b]`` and bit `a` of `rows` are set; the value is not zero then.
+
+    Fields:
+        values: by bank of the map memory; lane `n` is that of bank ``(start + n) % neighbours``.
+        some: which of `masks` have a lane.
+        column: of lane 0, for pixel (0, 0).
+        skip: the vector is of a skip source: its column is the same for every pixel.
+        edge_x, edge_y: the last pixels of the window's rows, and its last row, that are inside.
+        last: the vector is the window's last.
+    """
+    return data.StructLayout(
+        {
+            "values": data.ArrayLayout(signed(16), config.neighbours),
+            "start": range(config.neighbours),
+            "masks": data.ArrayLayout(config.neighbours, 4),
+            "some": 4,
+            "rows": 4,
+            "column": range(config.columns),
+            "skip": 1,
+            "edge_x": 2,
+            "edge_y": 2,
+            "last": 1,
+        }
+    )

@@ -39,6 +39,7 @@ class MapPass:
         x_first, x_step: −p_l·C, u·s_x·C.
         y_first, y_step: −p_t, u·s_y.
         row_first, row_step: −p_t·W·C, u·s_y·W·C.
+        column_first, column_step: p_t·k_w·C, u·s_y·k_w·C; what is beyond their width is left out.
         map_row, map_rows: W·C, H.
         patch_row, patch_rows: ((u − 1)·s_x + k_w)·C, (u − 1)·s_y + k_h.
         kernel_row, kernel_rows: k_w·C, k_h.
@@ -48,8 +49,8 @@ class MapPass:
         skip_x, skip_y: its values from an output pixel to the next, and to the one below.
         skip_unit_x, skip_unit_y: u times as many.
         skip_column: first column of its channels.
-        bias, bias_column, bias_exponent: whether there is a column of biases, its number, and the
-            exponent of its activation.
+        bias, bias_column, bias_exponent: whether there is a column of biases; the number after
+            those of kernel and skip, which is its; the exponent of its activation.
         column_base, codebook_base: where its columns and its codebook begin in every PE.
         local_rows: rows of a PE.
         slot, slots: words of a PE's ring that a window takes, u·u·local_rows; windows in flight.
@@ -76,6 +77,8 @@ class MapPass:
     y_step: int = 0
     row_first: int = 0
     row_step: int = 0
+    column_first: int = 0
+    column_step: int = 0
     map_row: int = 0
     map_rows: int = 1
     patch_row: int = 0
@@ -141,7 +144,10 @@ def widths(config: EngineConfig) -> dict[str, Width]:
         "column_base": (config.columns - 1).bit_length(),
         "local_rows": ring, "slot": ring,
     } | dict.fromkeys(
-        ("kernel_row", "pixel_x", "pixel_y_columns", "skip_column", "bias_column", "columns"),
+        (
+            "column_first", "column_step", "kernel_row", "pixel_x", "pixel_y_columns",
+            "skip_column", "bias_column", "columns",
+        ),
         columns,
     )  # fmt: skip
     every = {}
