@@ -227,6 +227,46 @@ def _build(verilog: str, top: str, simulator: str, waves: bool) -> Path:
     return cached(simulator, [verilog, top, *key], make)
 
 
+def build_program(verilog: str, top: str, main: Path) -> Path:
+    """The executable of a design with a program of ours around it, from the cache or built now.
+
+    Args:
+        verilog: text of the design.
+        top: its top module; the class that Verilator makes of it is called so with a V in front.
+        main: C++ source with ``main``.
+
+    Raises:
+        ToolError: the build failed; names its log.
+    """
+    version = importlib.metadata.version("verilator")
+    options = [*_VERILATOR_OPTIONS, *_MAKE_OPTIONS]
+
+    def make(work: Path) -> None:
+        with _workshop(work) as (build, tools):
+            source, program = build / f"{top}.v", build / main.name
+            source.write_text(verilog)
+            shutil.copy(main, program)
+            command = [str(tools["verilator"] / "bin" / "verilator"), "--cc", "--exe", "--build"]
+            command += ["--top-module", top, "-Mdir", str(build), "-CFLAGS", "-std=c++20"]
+            command += ["-o", top, *_VERILATOR_OPTIONS, str(source), str(program)]
+            log = work / "build.log"
+            with open(log, "w") as output:
+                done = processes.run(
+                    command,
+                    timeout=1200,
+                    cwd=build,
+                    env=dict(os.environ) | _verilator_environment(build, tools),
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+            if done.returncode:
+                raise ToolError(f"Verilator could not build {top}; its log is {log}")
+            shutil.move(build / top, work / top)
+
+    key = [verilog, top, main.read_text("utf-8"), version, *options]
+    return cached("verilator-program", key, make) / top
+
+
 # What neither make nor the shell takes apart.
 _PLAIN = re.compile(r"[\w./+,@=-]+")
 
@@ -299,14 +339,21 @@ def _compile(
         "waves": waves,
         "timescale": TIMESCALE,
     }
-    # What the compiler keeps meanwhile goes with the folder, should it be ended.
     environment = {"TMPDIR": str(build)}
     if simulator == "verilator":
-        environment["VERILATOR_ROOT"] = str(tools["verilator"])
-        environment["PATH"] = f"{tools['verilator'] / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        environment["MAKEFLAGS"] = " ".join([*_MAKE_OPTIONS, f"PYTHON3={tools['python']}"])
+        environment = _verilator_environment(build, tools)
         environment[_COCOTB] = json.dumps({name: str(tools[name]) for name in ("share", "libs")})
     _child("build", simulator, job, build, log, environment, 1200)
+
+
+def _verilator_environment(build: Path, tools: dict[str, Path]) -> dict[str, str]:
+    return {
+        # What the compiler keeps meanwhile goes with the folder, should it be ended.
+        "TMPDIR": str(build),
+        "VERILATOR_ROOT": str(tools["verilator"]),
+        "PATH": f"{tools['verilator'] / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "MAKEFLAGS": " ".join([*_MAKE_OPTIONS, f"PYTHON3={tools['python']}"]),
+    }
 
 
 def _child(

