@@ -4,6 +4,7 @@ import signal
 import sys
 
 import pytest
+
 from pleach_sim import runner
 
 # Most of the time that a simulator takes here is to compile it, not to run it.

@@ -191,7 +191,7 @@ class SerialLink:
         )
 
     def _begin(self, came: DeviceFrame) -> None:
-        """Take what the gateware says of itself in its first frame, and ask the engine's version."""
+        """Take what the gateware says of itself, and ask the engine for its version."""
         if came.version != LINK_VERSION or came.depth_bits not in DEPTH_BITS:
             raise LinkError(
                 f"{self.port}: the bitstream speaks version {came.version} of the link's protocol, "
@@ -351,9 +351,7 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def _unplugged(port: str) -> Iterator[None]:
     """What the port raises, as a `LinkError`."""
-    import serial
-
     try:
         yield
-    except (OSError, serial.SerialException, TypeError) as error:  # TypeError: closed meanwhile
+    except (OSError, TypeError) as error:  # TypeError: closed meanwhile
         raise LinkError(f"{port} went away: {_reason(error)}; {_PORTS}") from error
