@@ -10,6 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
+from pleach.engine.maps import RECORD_WORDS
 from pleach.engine.protocol import STATUS_WORDS, EngineError
 from pleach_hw.layouts import entry_layout, out_unit_layout, pass_layout, window_vector_layout
 from pleach_hw.primitives import hop
@@ -84,6 +85,28 @@ class ProgramBus(Bus):
                 "write": Out(1),
                 "index": Out(range(config.layers)),
                 "pass_": Out(pass_layout(config)),
+            }
+        )
+
+
+class RecordBus(Bus):
+    """The write port of the records of passes over maps (`pleach.engine.maps`).
+
+    Members:
+        write: Out, `data` becomes a word of a record.
+        pass_, word: Out, the number of the pass, and of the word in its record.
+        data: Out.
+    """
+
+    strobes = frozenset({"write"})
+
+    def __init__(self, config: EngineConfig):
+        super().__init__(
+            {
+                "write": Out(1),
+                "pass_": Out(range(config.layers)),
+                "word": Out(range(RECORD_WORDS)),
+                "data": Out(32),
             }
         )
 

@@ -88,7 +88,6 @@ class Engine(wiring.Component):
         m.d.comb += [
             host.load_error.eq(loader.error),
             host.load_detail.eq(loader.detail),
-            host.convolutional.eq(loader.convolutional),
         ]
 
         # RUN: inputs, or the rows of the pass before, to non-zero detection; its tokens to the

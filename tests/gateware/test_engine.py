@@ -136,7 +136,7 @@ def test_an_engine_of_one_layer():
     assert [answer.outputs(5).tolist() for answer in answers] == expected.tolist()
 
 
-def test_a_convolution_is_loaded_and_not_run():
+def test_a_convolution_is_refused_without_a_map_memory():
     rng = np.random.default_rng(4)
     shape = Convolution(channels=1, height=4, width=4, kernel_height=2, kernel_width=2)
     layer = replace(random_layer(rng, 4, 3), convolution=shape)
@@ -150,7 +150,7 @@ def test_a_convolution_is_loaded_and_not_run():
     ]
     answers = exchange(EngineConfig(pes=1, **SMALL), packets)
     error = EngineError
-    assert [a.error for a in answers] == [error.OK, error.UNSUPPORTED, error.OK, error.OK]
+    assert [a.error for a in answers] == [error.UNSUPPORTED, error.NO_MODEL, error.OK, error.OK]
 
 
 def test_status():

@@ -6,122 +6,201 @@ import pytest
 from pleach.engine import EngineConfig, words
 from pleach.engine.program import lower
 from pleach.engine.protocol import EngineError, Resource
-from pleach.model import InputType
+from pleach.model import Activation, InputType
 from pleach_hw.load.commit import Commit
 from pleach_hw.load.fields import CHECK_CYCLES, FieldReader
 from tests.gateware.streams import plain, send, simulate
 from tests.strategies import random_model
 
-#: Fields that are right, of a layer and of what a convolution has besides.
-GOOD = (
-    {"inputs": 20, "outputs": 12},
-    {"entries": 40},
-    {"shift": 5, "activation": 1, "bias": 1, "bias_exponent": 3, "accumulator_bits": 30,
-     "output_fraction": 8},
-    {"codebook_size": 7, "code_length": 3, "gap_classes": 4, "gap_length": 2, "narrow": 0},
-    {"height": 8, "width": 8},
-    {"channels": 5, "groups": 1},
-    {"kernel_height": 2, "kernel_width": 2, "stride": 1, "padding": 0, "pool": 1, "pool_stride": 1},
+LAYER, CONV, POOL, CELL = (
+    words.SECTION_LAYER, words.SECTION_CONV, words.SECTION_POOL, words.SECTION_CELL
 )  # fmt: skip
-EMPTY = {"entries": 0, "codebook_size": 0, "code_length": 0, "gap_classes": 0, "gap_length": 0}
-LAYOUTS = words.LAYER_WORDS + words.CONV_WORDS
+SHORT = words.SHORT
+SCALE = {
+    "shift": 5, "function": 1, "bias": 1, "bias_exponent": 3, "accumulator_bits": 30, "scaled": 0,
+    "joined": 0, "output_fraction": 8,
+}  # fmt: skip
+TABLES = {
+    "codebook_size": 7, "code_length": 3, "gap_classes": 4, "gap_length": 2, "narrow": 0,
+    "streams": 0, "sliced": 0,
+}  # fmt: skip
+#: Fields that are right, of any word.
+GOOD = SCALE | TABLES | {
+    "inputs": 20, "outputs": 12, "entries": 40, "low": 3, "high": 7,
+    "source": 1, "skip": 2, "skip_channels": 6, "skip_stride_height": 1, "skip_stride_width": 1,
+    "height": 8, "width": 8, "channels": 5,
+    "kernel_height": 2, "kernel_width": 2, "stride": 1, "padding": 0, "pool": 1, "sides": 0,
+    "stride_height": 1, "stride_width": 2, "groups": 300,
+    "padding_top": 1, "padding_left": 0, "padding_bottom": 1, "padding_right": 0, "sum": 1,
+}  # fmt: skip
+EMPTY = {name: 0 for name in ("entries", *TABLES)}
 
 
-def packed(convolution, **changed):
-    """The words of `GOOD` with some fields changed; ``reserved`` is a word whose bit 31 is set."""
-    reserved = changed.pop("reserved", None)
-    made = []
-    for word, good in zip(LAYOUTS, GOOD, strict=True):
-        fields = good | {name: changed.pop(name) for name in good if name in changed}
-        made.append(word.pack(**fields))
-    assert not changed
+def layouts(kind, values):
+    """The words that a section of version 3 has."""
+    short = kind & SHORT
+    if kind & ~SHORT == POOL:
+        yield from () if short else (words.CHANNELS_WORD, words.MAP_WORD)
+        yield from (words.WINDOW_WORD, words.PADDING_WORD, words.POOL_WORD)
+        return
+    yield from (words.SHORT_WORD,) if short else words.LONG_WORDS
+    yield from (words.SCALE_WORD, words.TABLES_WORD)
+    if values["function"] > 1:
+        yield words.BOUNDS_WORD
+    if values["joined"]:
+        yield words.JOINED_WORD
+        if values["skip_channels"]:
+            yield words.SKIP_WORD
+    if kind & ~SHORT == CONV:
+        yield from () if short else (words.MAP_WORD,)
+        yield words.KERNEL_WORD
+        if values["sides"]:
+            yield from (words.SIDES_WORD, words.PADDING_WORD)
+
+
+def packed(kind, reserved=None, **changed):
+    """The words of `GOOD` with some fields changed; `reserved` is a word whose free bit is set."""
+    values = GOOD | changed
+    used = list(layouts(kind, values))
+    made = [word.pack(**{n: values[n] for n in word.fields if n[0] != "_"}) for word in used]
     if reserved is not None:
-        free = LAYOUTS[reserved].reserved()
+        free = used[reserved].reserved()
         made[reserved] |= free & -free
-    return made if convolution else made[: len(words.LAYER_WORDS)]
+    return made
 
 
-def read_fields(cases):
+def read_fields(cases, *, maps=False, version=3):
     """What the reader says of sections ``(type, length, words)``: ``(error, fields)``."""
-    dut = FieldReader()
+    dut = FieldReader(maps=maps)
     said = []
 
     async def bench(ctx):
+        ctx.set(dut.version, version)
         for kind, length, sent in cases:
             ctx.set(dut.section, {"type": kind, "length": length})
+            ctx.set(dut.exhausted, length == 0)
             await ctx.tick().repeat(2)
             ctx.set(dut.begin, 1)
             if not ctx.get(dut.refuse):
                 await ctx.tick()
                 ctx.set(dut.begin, 0)
-                await send(ctx, dut.i, sent, idle=0.3, seed=length)
-                await ctx.tick().repeat(CHECK_CYCLES)
+                await send(ctx, dut.i, sent[:length], idle=0.3, seed=length)
+                ctx.set(dut.exhausted, length <= len(sent))
+                for _ in range(CHECK_CYCLES):
+                    if ctx.get(dut.refuse):
+                        break
+                    await ctx.tick()
                 assert ctx.get(dut.done) != ctx.get(dut.refuse)
             error = EngineError(ctx.get(dut.error) if ctx.get(dut.refuse) else 0)
             said.append((error, plain(ctx.get(dut.fields))))
             await ctx.tick()
             ctx.set(dut.begin, 0)
             assert not ctx.get(dut.done)
+            await ctx.tick()
 
     simulate(dut, bench)
     return said
 
 
-def test_fields_that_are_wrong():
+RIGHT = [
+    {}, {"shift": 47}, {"bias_exponent": 14}, {"codebook_size": 256}, {"outputs": 65535},
+    {"code_length": 12}, {"gap_classes": 26}, {"gap_length": 8}, {"function": 0}, {"entries": 640},
+    {"codebook_size": 1, "code_length": 0},
+]  # fmt: skip
+WRONG = [
+    {"shift": 48}, {"bias_exponent": 15}, {"codebook_size": 257}, {"outputs": 0},
+    {"code_length": 13}, {"gap_classes": 27}, {"gap_length": 9}, {"entries": 641},
+    {"entries": 65535}, {"entries": 0}, {"codebook_size": 0, "code_length": 0},
+    {"gap_classes": 0}, EMPTY,
+]  # fmt: skip
+TABLE = [{"codebook_size": 1}, {"code_length": 0}]
+
+
+@pytest.mark.parametrize("kind", [LAYER, LAYER + SHORT, CONV, CONV + SHORT])
+def test_fields_that_are_wrong(kind):
     """The most that each field may be, and one more."""
-    right = [
-        {}, {"shift": 47}, {"bias_exponent": 14}, {"codebook_size": 256}, {"inputs": 65534},
-        {"inputs": 65535, "bias": 0}, {"outputs": 65535}, {"code_length": 12}, {"gap_classes": 26},
-        {"gap_length": 8}, {"activation": 0}, {"entries": 640},
-        {"codebook_size": 1, "code_length": 0},
-    ]  # fmt: skip
-    wrong = [
-        {"shift": 48}, {"bias_exponent": 15}, {"codebook_size": 257}, {"inputs": 65535},
-        {"inputs": 0}, {"outputs": 0}, {"code_length": 13}, {"gap_classes": 27},
-        {"gap_length": 9}, {"activation": 2}, {"entries": 641}, {"entries": 2**32 - 1},
-        {"entries": 0}, {"codebook_size": 0, "code_length": 0}, {"gap_classes": 0},
-        {"reserved": 2}, {"reserved": 3}, EMPTY,
-    ]  # fmt: skip
-    table = [{"codebook_size": 1}, {"code_length": 0}]
-    expected = [(right, EngineError.OK), (wrong, EngineError.BAD_FIELD)]
-    expected += [(table, EngineError.BAD_TABLE)]
-    for kind in (words.SECTION_LAYER, words.SECTION_CONV):
-        convolution = kind == words.SECTION_CONV
-        cases, errors = [], []
-        for changes, error in expected:
-            cases += [(kind, 20, packed(convolution, **each)) for each in changes]
-            errors += [error] * len(changes)
-        if convolution:
-            cases += [(kind, 20, packed(True, reserved=5))]
-            errors += [EngineError.BAD_FIELD]
-        # No entry, no word behind the fields.
-        for length in (len(cases[0][2]), len(cases[0][2]) + 1):
-            cases += [(kind, length, packed(convolution, **EMPTY))]
-        errors += [EngineError.OK, EngineError.BAD_FIELD]
-        said = read_fields(cases)
-        for case, (error, fields), expected_error in zip(cases, said, errors, strict=True):
-            assert error == expected_error, case
-            names = ("size", "count", "scale", "tables")
-            for name, word, sent in zip(names, words.LAYER_WORDS, case[2], strict=False):
-                read = {key: fields[name][key] for key in word.fields if not key.startswith("_")}
-                assert word.pack(**read) == sent & ~word.reserved()
-            assert fields["columns"] == fields["size"]["inputs"] + fields["scale"]["bias"]
-            assert fields["convolution"] == convolution
+    right, wrong = list(RIGHT), list(WRONG)
+    if not kind & SHORT:
+        right += [{"inputs": 65535}]
+        wrong += [{"inputs": 0}, {"entries": 2**32 - 1}]
+    maps = kind != LAYER
+    if kind & ~SHORT == CONV and not kind & SHORT:
+        wrong += [{"joined": 1, "reserved": 5}]
+    if maps:
+        right += [{"function": 2}, {"function": 2, "low": 7}]
+        joined = [{"joined": 1}, {"joined": 1, "skip_channels": 0}]
+        joined += [{"function": 2, "joined": 1, "low": 65535}]
+        if kind & SHORT:
+            wrong += joined
+        else:
+            right += joined
+        wrong += [{"function": 2, "low": 8}, {"function": 2, "low": 0, "high": 65535}]
+    if kind & ~SHORT == CONV:
+        right += [{"sides": 1}]
+        wrong += [{"sides": 1, "reserved": -3}, {"reserved": -1}]
+    wrong += [{"reserved": 1 if kind & SHORT else 2}]
+    cases = [(kind, 20, packed(kind, **each)) for each in right + wrong + TABLE]
+    errors = [EngineError.OK] * len(right) + [EngineError.BAD_FIELD] * len(wrong)
+    errors += [EngineError.BAD_TABLE] * len(TABLE)
+    # No entry, no word behind the fields.
+    length = len(packed(kind, **EMPTY))
+    cases += [(kind, each, packed(kind, **EMPTY)) for each in (length, length + 1)]
+    errors += [EngineError.OK, EngineError.BAD_FIELD]
+    # Fewer words than the fields have.
+    cases += [(kind, each, packed(kind)) for each in (0, length - 1)]
+    errors += [EngineError.BAD_FIELD] * 2
+    said = read_fields(cases, maps=maps)
+    for (_, _, sent), (error, _), expected in zip(cases, said, errors, strict=True):
+        assert error == expected, [hex(word) for word in sent]
+    for each, (_, fields) in zip(right, said, strict=False):
+        values = GOOD | each
+        got = {name: fields[name] for name in ("outputs", "entries")}
+        got |= fields["scale"] | fields["tables"]
+        assert all(got[name] == values[name] for name in got if name in values)
+        bounds = [(0x8000, 32767), (0, 32767), (values["low"], values["high"])]
+        signed = [words.signed16(each) for each in bounds[values["function"]]]
+        assert [fields["low"], fields["high"]] == signed
+        assert (fields["short"], fields["pool"]) == (int(bool(kind & SHORT)), 0)
+        assert kind & SHORT or fields["inputs"] == values["inputs"]
 
 
-def test_sections_that_are_no_layers():
+def test_a_pool_has_no_weights():
+    cases = [(kind, len(packed(kind)), packed(kind)) for kind in (POOL, POOL + SHORT)]
+    long = packed(POOL)
+    cases += [(POOL, len(long) + 1, long), (POOL, len(long) - 1, long)]
+    cases += [(POOL, len(long), packed(POOL, reserved=n)) for n in (0, -1)]
+    said = read_fields(cases, maps=True)
+    assert [error for error, _ in said] == [EngineError.OK] * 2 + [EngineError.BAD_FIELD] * 4
+    for _, fields in said[:2]:
+        assert (fields["pool"], fields["entries"], fields["scale"]["shift"]) == (1, 0, 5)
+        assert (fields["low"], fields["high"]) == (-32768, 32767)
+
+
+def test_sections_that_an_engine_never_runs():
     """Their words are not looked at."""
-    cases = [
-        (words.SECTION_LAYER, 3, []),
-        (words.SECTION_CONV, 6, []),
-        (3, 20, []),
-        (0, 20, []),
-        (words.SECTION_LAYER, 20, packed(False)),
-    ]
-    assert [error for error, _ in read_fields(cases)] == [
-        EngineError.BAD_FIELD, EngineError.BAD_FIELD, EngineError.SECTION_TYPE,
-        EngineError.SECTION_TYPE, EngineError.OK,
-    ]  # fmt: skip
+    error = EngineError
+    for maps in (False, True):
+        cases = [(kind, 20, packed(kind)) for kind in (CONV, CONV + SHORT)]
+        expected = [error.OK if maps else error.UNSUPPORTED] * 2
+        cases += [(CELL, 20, []), (0, 20, []), (5, 20, []), (CELL + SHORT, 20, [])]
+        expected += [error.UNSUPPORTED] + [error.SECTION_TYPE] * 3
+        unsupported = [{"scaled": 1}, {"function": 3}, {"streams": 1}, {"sliced": 1}]
+        if not maps:
+            unsupported += [{"function": 2}, {"joined": 1}]
+        for each in unsupported:
+            cases.append((LAYER, 20, packed(LAYER, **each)[: None if maps else 4]))
+            expected.append(error.UNSUPPORTED)
+        assert [said for said, _ in read_fields(cases, maps=maps)] == expected
+
+
+def test_version_2_has_long_layers_alone():
+    error = EngineError
+    cases = [(LAYER, 20, packed(LAYER)), (LAYER + SHORT, 20, []), (POOL, 20, []), (CONV, 20, [])]
+    cases += [(LAYER, 20, packed(LAYER, **each)) for each in ({"scaled": 1}, {"streams": 1})]
+    expected = [error.OK, error.SECTION_TYPE, error.SECTION_TYPE, error.UNSUPPORTED]
+    expected += [error.BAD_FIELD] * 2
+    for maps in (False, True):
+        assert [said for said, _ in read_fields(cases, maps=maps, version=2)] == expected
 
 
 CONFIG = EngineConfig(
@@ -161,7 +240,7 @@ def commit(networks):
                 passes.append(plain(ctx.get(dut.program.pass_)))
                 await ctx.tick()
                 assert not ctx.get(dut.program.write)
-            said.append((refusal, passes, bases, ctx.get(dut.convolutional)))
+            said.append((refusal, passes, bases))
 
     simulate(dut, bench)
     return said
@@ -169,17 +248,13 @@ def commit(networks):
 
 def fields_of(inputs, outputs, **changed):
     """The fields of a layer, as `FieldReader` has them."""
-    values = {name: value for word in GOOD[:4] for name, value in word.items()}
-    values |= {"bias": 0, "entries": 1, "codebook_size": 2}
-    values |= {"inputs": inputs, "outputs": outputs}
-    convolution = changed.pop("convolution", 0)
-    values |= changed
-    names = ("size", "count", "scale", "tables")
+    changed = {"bias": 0, "entries": 1, "codebook_size": 2} | changed
+    short = changed.pop("short", 0)
     parts = {
-        part: {key: values[key] for key in word.fields if not key.startswith("_")}
-        for part, word in zip(names, words.LAYER_WORDS, strict=True)
+        part: {name: changed.pop(name, values[name]) for name in values}
+        for part, values in (("scale", SCALE), ("tables", TABLES))
     }
-    return parts | {"columns": inputs + values["bias"], "convolution": convolution}
+    return parts | {"inputs": inputs, "outputs": outputs, "short": short} | changed
 
 
 def test_passes_are_those_of_the_program():
@@ -193,14 +268,14 @@ def test_passes_are_those_of_the_program():
         [
             fields_of(
                 layer.inputs, layer.outputs, bias=int(layer.bias), shift=layer.shift,
-                bias_exponent=layer.bias_exponent, activation=int(layer.activation),
-                codebook_size=len(layer.codebook),
+                bias_exponent=layer.bias_exponent, codebook_size=len(layer.codebook),
+                function=int(layer.activation == Activation.RELU),
             )
             for layer in model.layers
         ]
         for model in models
     ]  # fmt: skip
-    for model, (refusal, passes, _, _) in zip(models, commit(networks), strict=True):
+    for model, (refusal, passes, _) in zip(models, commit(networks), strict=True):
         assert refusal is None
         program = lower(model, CONFIG).passes
         assert len(passes) == len(program)
@@ -218,7 +293,7 @@ def test_room_for_a_layer(spare):
     error, more = EngineError, 1 - spare
     cases = {
         "columns": [fields_of(4, 2), fields_of(2, 3), fields_of(3, 3)],
-        Resource.COLUMNS: [fields_of(20, 2, convolution=1), fields_of(44 + 4 * more, 2)],
+        Resource.COLUMNS: [fields_of(44 + 4 * more, 20), fields_of(0, 2, short=1)],
         Resource.ROWS: [fields_of(4, 20), fields_of(20, 12 + more)],
         Resource.CODEBOOK: [
             fields_of(4, 2, codebook_size=9), fields_of(2, 1, codebook_size=7 + more),
@@ -227,8 +302,10 @@ def test_room_for_a_layer(spare):
         error.SHAPE: [fields_of(4, 2), fields_of(2 + more, 99 * more + 1)],
         error.BAD_FIELD: [fields_of(4, 2, entries=4095 + more)],
         "two of them": [fields_of(99, 2, codebook_size=20)],
+        "a short first one": [fields_of(0, 2, short=1)],
     }  # fmt: skip
     said = dict(zip(cases, commit(cases.values()), strict=True))
+    assert said["a short first one"][0][0] == error.BAD_FIELD
     assert said["columns"][0] is None and said["two of them"][0] == (
         error.CAPACITY,
         Resource.COLUMNS,
@@ -236,15 +313,8 @@ def test_room_for_a_layer(spare):
     # Blocks of two columns in each of two groups.
     assert [base for base, _ in said["columns"][2]] == [0, 2, 4]
     assert [base for _, base in said[Resource.CODEBOOK][2]] == [0, 9]
-    assert [said[name][3] for name in ("columns", Resource.COLUMNS)] == [0, 1]
     for name in cases:
         if isinstance(name, Resource):
             assert said[name][0] == ((error.CAPACITY, name) if more else None), name
         elif isinstance(name, error):
             assert (said[name][0] or [None])[0] == (name if more else None), name
-
-
-def test_a_convolution_chains_with_anything():
-    layers = [fields_of(4, 3), fields_of(7, 5, convolution=1), fields_of(9, 2), fields_of(2, 2)]
-    ((refusal, passes, _, convolutional),) = commit([layers])
-    assert (refusal, len(passes), convolutional) == (None, 4, 1)

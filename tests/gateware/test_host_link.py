@@ -37,14 +37,13 @@ class Bench:
         words: of inputs that a run takes.
         outputs: words that it gives.
         pause: cycles in which loader and run think.
-        convolutional: what the loader says of its models.
     """
 
     def __init__(
-        self, *, loads=(), words=2, outputs=(7, 8), pause=5, convolutional=False,
+        self, *, loads=(), words=2, outputs=(7, 8), pause=5,
         idle=0.0, stall=0.0, seed=0,
     ):  # fmt: skip
-        self.dut, self.convolutional = HostLink(CONFIG), convolutional
+        self.dut = HostLink(CONFIG)
         self.loads, self.words, self.outputs, self.pause = list(loads), words, outputs, pause
         self.idle, self.stall, self.seed = idle, stall, seed
         self.loaded, self.ran, self.bank = [], [], StatusBank(CONFIG)
@@ -97,7 +96,6 @@ class Bench:
 
     async def loader(self, ctx):
         dut = self.dut
-        ctx.set(dut.convolutional, self.convolutional)
         while True:
             await wait_for(ctx, dut.load_start)
             self.loaded.append(await self.packet(ctx, dut.load))
@@ -165,13 +163,6 @@ def test_each_packet_gets_one_answer(idle, stall):
     assert answers[list(packets).index("bad load")].detail == 2
     assert bench.loaded == [[11, 12, 13], [14], [15]]
     assert bench.ran == [[21, 22], [23], [24, 25, 26], [27, 28]]
-
-
-def test_a_model_that_cannot_run_is_refused():
-    bench = Bench(loads=[(OK, 0)], convolutional=True)
-    answers = bench.exchange([[LOAD, 1], [RUN, 1, 2], [RUN]])
-    assert [answer.error for answer in answers] == [OK, *[EngineError.UNSUPPORTED] * 2]
-    assert not bench.ran
 
 
 def test_cycles_are_counted_from_the_first_word_to_the_end():

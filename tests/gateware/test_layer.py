@@ -10,6 +10,7 @@ from pleach.format import dumps
 from pleach.model import CompressedModel
 from pleach_hw.load.entry_decoder import EntryDecoder
 from pleach_hw.load.layer import LayerDecoder
+from pleach_hw.load.scatter import Scatter
 from pleach_hw.load.serial_decoder import SerialDecoder
 from tests.cocotb.damage import words_of
 from tests.gateware.streams import simulate
@@ -24,12 +25,17 @@ def section_of(layer):
     data = words_of(dumps(CompressedModel([layer])))
     length = int(data[words.HEADER_WORDS]) >> 8
     payload = data[words.HEADER_WORDS + 1 :][:length].tolist()
-    names = ("size", "count", "scale", "tables")
     fields = {
-        name: {key: value for key, value in word.unpack(each).items() if not key.startswith("_")}
-        for name, word, each in zip(names, words.LAYER_WORDS, payload[:4], strict=True)
+        key: value
+        for word, each in zip(words.LAYER_WORDS[:2], payload, strict=False)
+        for key, value in word.unpack(each).items()
     }
-    return fields | {"columns": layer.columns, "convolution": 0}, payload[4:]
+    for name, word, each in zip(
+        ("scale", "tables"), (words.SCALE_WORD, words.TABLES_WORD), payload[2:4], strict=True
+    ):
+        values = word.unpack(each).items()
+        fields[name] = {key: value for key, value in values if not key.startswith("_")}
+    return fields, payload[4:]
 
 
 def decode(layers, decoder, *, idle=0.0, missing=0, rows=None):
@@ -40,7 +46,7 @@ def decode(layers, decoder, *, idle=0.0, missing=0, rows=None):
         missing: words that are left out at the end.
         rows: that the fields claim; those there are, unless said.
     """
-    dut, reset = LayerDecoder(CONFIG, decoder(1 << 20)), Signal()
+    dut, reset = LayerDecoder(CONFIG, decoder(1 << 20), Scatter(CONFIG)), Signal()
     said, rest = [], []
     rng = np.random.default_rng(1)
 
@@ -48,11 +54,11 @@ def decode(layers, decoder, *, idle=0.0, missing=0, rows=None):
         column_base = codebook_base = 0
         for layer in layers:
             fields, data = section_of(layer)
-            if rows is not None:
-                fields["size"]["outputs"] = rows
             rest[:] = data[: len(data) - missing]
             said.append([])
             ctx.set(dut.fields, fields)
+            ctx.set(dut.rows, layer.outputs if rows is None else rows)
+            ctx.set(dut.columns, layer.columns)
             ctx.set(dut.column_base, column_base)
             ctx.set(dut.codebook_base, codebook_base)
             await ctx.tick().repeat(3)

@@ -30,7 +30,7 @@ ORDER = (
     "pleach",
     "pleach_hw pleach_hw.primitives pleach_hw.layouts",
     "pleach_hw.queue pleach_hw.buses",
-    "pleach_hw.compute pleach_hw.io pleach_hw.link pleach_hw.load",
+    "pleach_hw.compute pleach_hw.io pleach_hw.link pleach_hw.load pleach_hw.maps",
     "pleach_hw.engine",
     "pleach_hw.boards",
     "pleach_hw.build",

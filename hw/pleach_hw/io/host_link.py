@@ -25,7 +25,9 @@ class HostLink(wiring.Component):
 
     Ports:
         i, o: packets in and answers out.
-        load, load_start, load_done, load_error, load_detail, convolutional: the loader.
+        load, load_start, load_done, load_error, load_detail: the loader.
+        plan, plan_start, plan_done, plan_error, plan_detail: with a map memory, whoever takes the
+            plan; as the loader.
         inputs, run_start, inputs_done, wrong_length: the words of a RUN and their unpacker.
         outputs: the words of a run's outputs, `last` on the last.
         busy: the engine cannot start a run yet.
@@ -36,16 +38,23 @@ class HostLink(wiring.Component):
     def __init__(self, config: EngineConfig):
         self._config = config
         packet = stream.Signature(PACKET_WORD)
+        self._takers = ["load", *(["plan"] if config.maps else [])]
+        taken = {
+            key: member
+            for name in self._takers
+            for key, member in {
+                name: Out(packet),
+                f"{name}_start": Out(1),
+                f"{name}_done": In(1),
+                f"{name}_error": In(EngineError),
+                f"{name}_detail": In(16),
+            }.items()
+        }
         super().__init__(
             {
                 "i": In(packet),
                 "o": Out(packet),
-                "load": Out(packet),
-                "load_start": Out(1),
-                "load_done": In(1),
-                "load_error": In(EngineError),
-                "load_detail": In(16),
-                "convolutional": In(1),
+                **taken,
                 "inputs": Out(packet),
                 "run_start": Out(1),
                 "inputs_done": In(1),
@@ -82,15 +91,37 @@ class HostLink(wiring.Component):
             with m.Case(Command.RUN):
                 with m.If(~self.state.model_held):
                     m.d.comb += refusal.eq(EngineError.NO_MODEL)
-                with m.Elif(self.convolutional):
-                    m.d.comb += refusal.eq(EngineError.UNSUPPORTED)
                 with m.Elif(last):
                     m.d.comb += refusal.eq(EngineError.INPUT_LENGTH)
             with m.Case(Command.STATUS), m.If(~last):
                 m.d.comb += refusal.eq(EngineError.LENGTH)
+            if self._config.maps:
+                with m.Case(Command.PLAN), m.If(last):
+                    m.d.comb += refusal.eq(EngineError.LENGTH)
             with m.Default():
                 m.d.comb += refusal.eq(EngineError.BAD_COMMAND)
         return refusal
+
+    def _taken(
+        self, m: Module, taker: str, error: Signal, detail: Signal, watch: Stopwatch
+    ) -> None:
+        """The states in which a packet goes to the one who takes it, and until it is judged."""
+        words, state = getattr(self, taker), self.state
+        judged = getattr(self, f"{taker}_error")
+        with m.State(f"start {taker}"):
+            m.d.comb += getattr(self, f"{taker}_start").eq(1)
+            m.next = taker
+        with m.State(taker):
+            m.d.comb += [words.valid.eq(self.i.valid), self.i.ready.eq(words.ready)]
+            with m.If(getattr(self, f"{taker}_done")):
+                m.d.sync += [error.eq(judged), detail.eq(getattr(self, f"{taker}_detail"))]
+                if taker == "load":
+                    m.d.comb += watch.stop.eq(1)
+                    m.d.sync += [
+                        state.load_error.eq(judged),
+                        state.model_held.eq(judged == EngineError.OK),
+                    ]
+                m.next = "answer"
 
     def elaborate(self, platform):
         m = Module()
@@ -101,11 +132,11 @@ class HostLink(wiring.Component):
         detail = Signal(16)
         state = self.state
         load_watch, run_watch = self._watches(m)
-        for port in (self.load, self.inputs):
+        for port in (self.inputs, *(getattr(self, taker) for taker in self._takers)):
             m.d.comb += port.payload.eq(self.i.payload)
         answer = Signal(layout(RESPONSE_WORD))
         m.d.comb += [answer.command.eq(command), answer.error.eq(error), answer.detail.eq(detail)]
-        no_data = (error != EngineError.OK) | (command == Command.LOAD)
+        no_data = (error != EngineError.OK) | (command == Command.LOAD) | (command == Command.PLAN)
 
         with m.FSM():
             with m.State("idle"):
@@ -122,6 +153,9 @@ class HostLink(wiring.Component):
                     with m.Elif(word.command == Command.LOAD):
                         m.d.comb += load_watch.clear.eq(1)
                         m.d.sync += [state.model_held.eq(0), state.load_error.eq(refusal)]
+                    if self._config.maps:  # a model is held with the plan that it was loaded by
+                        with m.If(word.command == Command.PLAN):
+                            m.d.sync += state.model_held.eq(0)
                     with m.If(refusal != EngineError.OK):
                         m.next = "discard"
                         with m.If(self.i.p.last):
@@ -131,6 +165,9 @@ class HostLink(wiring.Component):
                             m.next = "start load"
                         with m.Case(Command.RUN):
                             m.next = "start run"
+                        if self._config.maps:
+                            with m.Case(Command.PLAN):
+                                m.next = "start plan"
                         with m.Default():
                             m.next = "answer"
 
@@ -139,23 +176,8 @@ class HostLink(wiring.Component):
                 with m.If(self.i.valid & self.i.p.last):
                     m.next = "answer"
 
-            with m.State("start load"):
-                m.d.comb += self.load_start.eq(1)
-                m.next = "load"
-            with m.State("load"):
-                m.d.comb += [
-                    self.load.valid.eq(self.i.valid),
-                    self.i.ready.eq(self.load.ready),
-                ]
-                with m.If(self.load_done):
-                    m.d.comb += load_watch.stop.eq(1)
-                    m.d.sync += [
-                        error.eq(self.load_error),
-                        detail.eq(self.load_detail),
-                        state.load_error.eq(self.load_error),
-                        state.model_held.eq(self.load_error == EngineError.OK),
-                    ]
-                    m.next = "answer"
+            for taker in self._takers:
+                self._taken(m, taker, error, detail, load_watch)
 
             with m.State("start run"):
                 m.d.comb += self.run_start.eq(1)

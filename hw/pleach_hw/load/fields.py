@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import words
 from pleach.engine.protocol import EngineError
+from pleach.engine.words import Word
 from pleach.format import gaps
-from pleach.numbers import CODEBOOK_MAX, EXPONENT_MAX, SHIFT_MAX
+from pleach.numbers import CODEBOOK_MAX, EXPONENT_MAX, INT16, INT16_MAX, SHIFT_MAX
 from pleach_hw.layouts import layout
 from pleach_hw.load.framing import SECTION_HEAD
 
-_SIZE, _COUNT, _SCALE, _TABLES = words.LAYER_WORDS
-
-#: A layer's fields as they stand in the file; of a convolution's geometry nothing is kept.
+#: A layer's fields; of a convolution's geometry nothing is kept.
 LAYER_FIELDS = data.StructLayout(
     {
-        "size": layout(_SIZE),
-        "count": layout(_COUNT),
-        "scale": layout(_SCALE),
-        "tables": layout(_TABLES),
-        "columns": 17,  # inputs and bias
-        "convolution": 1,
+        "inputs": 16,  # without a short form: as the file says them, of a map its channels
+        "outputs": 16,
+        "entries": 32,
+        "scale": layout(words.SCALE_WORD),
+        "tables": layout(words.TABLES_WORD),
+        "low": signed(16),  # the bounds of its activations
+        "high": signed(16),
+        "short": 1,
+        "pool": 1,  # it has no weights
     }
 )
 
@@ -34,22 +36,31 @@ CHECK_CYCLES = 2
 class FieldReader(wiring.Component):
     """Reads the fields of a layer, a word a cycle, and checks what no engine could run.
 
+    Args:
+        maps: the engine has a map memory. One without refuses all but fully connected layers.
+
     Ports:
+        version: of the file.
         section: the head of a section, until that of the next one.
         begin: strobe, it begins; two cycles after its head or later.
-        i: its words.
+        i, exhausted: its words, and that there are no more.
+        wait: it cannot be judged yet.
         fields: stand from `done` until the next section.
         done: strobe, they are right: `CHECK_CYCLES` + 1 cycles after their last word was taken.
         refuse, error: they are wrong. Said instead of `done`, or from `begin` on where the section
             cannot have any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, maps: bool = False) -> None:
+        self._maps = maps
         super().__init__(
             {
+                "version": In(8),
                 "begin": In(1),
                 "section": In(SECTION_HEAD),
                 "i": In(stream.Signature(32)),
+                "exhausted": In(1),
+                "wait": In(1),
                 "fields": Out(LAYER_FIELDS),
                 "done": Out(1),
                 "refuse": Out(1),
@@ -59,69 +70,147 @@ class FieldReader(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        parts = [self.fields[name] for name in ("size", "count", "scale", "tables")]
-        layer_words = words.LAYER_WORDS + words.CONV_WORDS
-        convolution = self.section.type == words.SECTION_CONV
-        bad_geometry = Signal()
-        unknown, too_short, bad_field, bad_table = self._checks(m, bad_geometry)
+        fields, payload = self.fields, self.i.payload
+        kind, short = self._kinds()
+        convolution, pool = kind == words.SECTION_CONV, kind == words.SECTION_POOL
+        bad = Signal()  # a word behind the first ones is
+        refusals = self._checks(m, bad)
+        ended = Signal()  # there are too few words
         m.d.comb += [
-            self.fields.convolution.eq(convolution),
-            self.refuse.eq(unknown | too_short),
-            self.error.eq(
-                Mux(
-                    unknown,
-                    EngineError.SECTION_TYPE,
-                    Mux(too_short | bad_field, EngineError.BAD_FIELD, EngineError.BAD_TABLE),
-                )
-            ),
+            fields.pool.eq(pool),
+            fields.short.eq(short),
+            self.refuse.eq(refusals["unknown"] | refusals["unsupported"] | ended),
+            self.error.eq(EngineError.BAD_TABLE),
         ]
+        with m.If(refusals["unknown"]):
+            m.d.comb += self.error.eq(EngineError.SECTION_TYPE)
+        with m.Elif(refusals["unsupported"] | (refusals["cannot"] & ~ended)):
+            m.d.comb += self.error.eq(EngineError.UNSUPPORTED)
+        with m.Elif(ended | refusals["field"]):
+            m.d.comb += self.error.eq(EngineError.BAD_FIELD)
+
+        def state(name: str, word: Word, after: str | list[tuple[Value, str]], *keep) -> None:
+            """A word: what it is kept in, and the state behind it. It is kept whether one is there
+            or not: the last that a state sees is taken."""
+            with m.State(name):
+                m.d.comb += [self.i.ready.eq(1), ended.eq(self.exhausted)]
+                m.d.sync += list(keep)
+                with m.If(self.i.valid):
+                    if word.reserved():
+                        m.d.sync += bad.eq(bad | ((payload & word.reserved()) != 0))
+                    m.next = "check 0"
+                    if isinstance(after, str):
+                        m.next = after
+                    else:
+                        for condition, following in reversed(after):
+                            with m.If(condition):
+                                m.next = following
+                with m.If(ended):
+                    m.next = "idle"
+
+        long, short_word = layout(words.LONG_WORDS[0])(payload), layout(words.SHORT_WORD)(payload)
+        scale, tables = fields.scale, fields.tables
         with m.FSM():
-            with m.State("idle"), m.If(self.begin & ~self.refuse):
-                m.next = "field 0"
-            for index, layer_word in enumerate(layer_words):
-                with m.State(f"field {index}"):
-                    m.d.comb += self.i.ready.eq(1)
-                    # Words are kept whether one is there or not: the last that a state sees is
-                    # taken.
-                    if index < len(parts):
-                        m.d.sync += [parts[index].eq(self.i.payload), bad_geometry.eq(0)]
-                    with m.If(self.i.valid):
-                        m.next = f"field {index + 1}" if index + 1 < len(layer_words) else "check 0"
-                        # Of a convolution's geometry the engine knows only that it must be sound.
-                        if index >= len(parts):
-                            bad = (self.i.payload & layer_word.reserved()) != 0
-                            m.d.sync += bad_geometry.eq(bad_geometry | bad)
-                        if index + 1 == len(parts):
-                            with m.If(~convolution):
-                                m.next = "check 0"
+            with m.State("idle"):
+                m.d.sync += bad.eq(0)
+                with m.If(self.begin & ~self.refuse):
+                    m.next = "size"
+                    with m.If(short):
+                        m.next = "short"
+                    if self._maps:
+                        with m.If(pool):
+                            m.next = "channels"
+                            with m.If(short):
+                                m.next = "window"
+            # Words that a layer has always.
+            size = [fields.inputs.eq(long.inputs), fields.outputs.eq(long.outputs)]
+            state("size", words.LONG_WORDS[0], "count", *size)
+            state("count", words.LONG_WORDS[1], "scale", fields.entries.eq(payload))
+            state(
+                "short", words.SHORT_WORD, "scale",
+                fields.outputs.eq(short_word.outputs), fields.entries.eq(short_word.entries),
+                fields.inputs.eq(0),
+            )  # fmt: skip
+            bounds = self._bounds(layout(words.SCALE_WORD)(payload))
+            state("scale", words.SCALE_WORD, "tables", scale.eq(payload), *bounds)
+            if self._maps:
+                self._map_states(state, convolution, short)
+                more = [
+                    (scale.function[1], "bounds"),
+                    (scale.joined, "joined"),
+                    (convolution & ~short, "map"),
+                    (convolution, "kernel"),
+                ]
+                state("tables", words.TABLES_WORD, more, tables.eq(payload))
+            else:
+                state("tables", words.TABLES_WORD, "check 0", tables.eq(payload))
             for index in range(CHECK_CYCLES):
-                with m.State(f"check {index}"):
+                with m.State(f"check {index}"), m.If(~self.wait):
                     m.next = f"check {index + 1}" if index + 1 < CHECK_CYCLES else "judge"
             with m.State("judge"):
-                with m.If(bad_field | bad_table):
+                wrong = refusals["cannot"] | refusals["field"] | refusals["table"]
+                with m.If(wrong):
                     m.d.comb += self.refuse.eq(1)
                 with m.Else():
                     m.d.comb += self.done.eq(1)
                 m.next = "idle"
         return m
 
-    def _checks(self, m: Module, bad_geometry: Signal) -> tuple[Signal, Signal, Signal, Signal]:
-        """A section of another kind, a payload shorter than its fields, a field out of range,
-        tables that cannot be.
+    def _kinds(self) -> tuple[Value, Value]:
+        """The kind of the section, and whether its first words are short."""
+        kind = self.section.type
+        return Cat(kind[:4], 0, kind[5:]), kind[4]
+
+    def _bounds(self, scale: data.View) -> list:
+        """The bounds that go with a function, as far as it says them itself."""
+        relu = scale.function == 1
+        return [
+            self.fields.low.eq(Mux(relu, 0, INT16[0])),
+            self.fields.high.eq(INT16_MAX),
+        ]
+
+    def _map_states(self, state, convolution: Value, short: Value) -> None:
+        """The words that only an engine with a map memory takes."""
+        fields, payload = self.fields, self.i.payload
+        bounds = layout(words.BOUNDS_WORD)(payload)
+        geometry = [(convolution & ~short, "map"), (convolution, "kernel")]
+        state(
+            "bounds", words.BOUNDS_WORD, [(fields.scale.joined, "joined"), *geometry],
+            fields.low.eq(bounds.low), fields.high.eq(bounds.high),
+        )  # fmt: skip
+        has_skip = layout(words.JOINED_WORD)(payload).skip_channels != 0
+        state("joined", words.JOINED_WORD, [(has_skip, "skip"), *geometry])
+        state("skip", words.SKIP_WORD, geometry)
+        state("map", words.MAP_WORD, "kernel")
+        sides = layout(words.KERNEL_WORD)(payload).sides
+        state("kernel", words.KERNEL_WORD, [(sides, "sides")])
+        state("sides", words.SIDES_WORD, "padding")
+        state("padding", words.PADDING_WORD, "check 0")
+        pooling = layout(words.POOL_WORD)(payload)
+        state("channels", words.CHANNELS_WORD, "pool map")
+        state("pool map", words.MAP_WORD, "window")
+        state("window", words.WINDOW_WORD, "pool padding")
+        state("pool padding", words.PADDING_WORD, "pool")
+        state(
+            "pool", words.POOL_WORD, "check 0",
+            fields.scale.eq(0), fields.scale.shift.eq(pooling.shift), fields.entries.eq(0),
+            fields.tables.eq(0), fields.outputs.eq(1), fields.inputs.eq(1),
+            fields.low.eq(INT16[0]), fields.high.eq(INT16_MAX),
+        )  # fmt: skip
+
+    def _checks(self, m: Module, bad: Signal) -> dict[str, Signal]:
+        """What is wrong: a section of an unknown kind, or of one that this engine never runs; what
+        it does not run of a layer, a field out of range, tables that cannot be.
 
         They follow the fields by a carry chain a cycle: nothing here is in a hurry.
         """
         fields, length = self.fields, self.section.length
-        size, count, scale, tables = fields.size, fields.count, fields.scale, fields.tables
-        field_words = Mux(
-            fields.convolution,
-            len(words.LAYER_WORDS) + len(words.CONV_WORDS),
-            len(words.LAYER_WORDS),
-        )
-        reserved = [
-            (field.as_value() & word.reserved()) != 0
-            for field, word in zip((size, count, scale, tables), words.LAYER_WORDS, strict=True)
-        ]
+        scale, tables = fields.scale, fields.tables
+        kind, short = self._kinds()
+        old = self.version == words.VERSIONS[0]
+        layer = kind == words.SECTION_LAYER
+        mapped = (kind == words.SECTION_CONV) | (kind == words.SECTION_POOL)
+        known = layer | mapped | ((kind == words.SECTION_CELL) & ~short)
         no_tables = (
             (tables.codebook_size == 0)
             & (tables.code_length == 0)
@@ -129,34 +218,43 @@ class FieldReader(wiring.Component):
             & (tables.gap_length == 0)
             & ~tables.narrow
         )
+        new = scale.scaled | scale.joined | scale.function[1] | tables.streams.any() | tables.sliced
         bad_fields = [
-            *reserved,
-            bad_geometry,
-            size.inputs == 0,
-            size.outputs == 0,
-            fields.columns[16],
+            bad,
+            (fields.inputs == 0) & ~short,
+            fields.outputs == 0,
             # No entry takes less than a bit: a payload's word pays for 32 of them.
-            Cat(count.entries[:5].any(), count.entries[5:]) > length << 1,
+            Cat(fields.entries[:5].any(), fields.entries[5:]) > length << 1,
             scale.shift > SHIFT_MAX,
-            scale.activation > 1,
             scale.bias_exponent > EXPONENT_MAX,
+            fields.low > fields.high,
+            old & new,
+            short & scale.joined,
             tables.codebook_size > CODEBOOK_MAX,
             tables.code_length > words.MAX_CODE_LENGTH,
             tables.gap_classes > gaps.CLASSES,
             tables.gap_length > words.MAX_GAP_LENGTH,
-            (count.entries == 0) & (~no_tables | (length != field_words)),
-            (count.entries != 0) & ((tables.codebook_size == 0) | (tables.gap_classes == 0)),
+            (fields.entries == 0) & ~(no_tables & self.exhausted),
+            (fields.entries != 0) & ((tables.codebook_size == 0) | (tables.gap_classes == 0)),
         ]
         bad_words = Signal(len(bad_fields))
-        unknown, too_short, bad_field, bad_table = Signal(), Signal(), Signal(), Signal()
+        found = {
+            name: Signal(name=name)
+            for name in ("unknown", "unsupported", "cannot", "field", "table")
+        }
+        cannot = [scale.scaled, scale.function == 3, tables.streams.any(), tables.sliced]
+        if not self._maps:
+            cannot += [scale.joined, scale.function[1]]
         m.d.sync += [
-            fields.columns.eq(size.inputs + scale.bias),
             bad_words.eq(Cat(bad_fields)),
-            bad_field.eq(bad_words.any()),
-            bad_table.eq(
-                (count.entries != 0) & ((tables.codebook_size == 1) != (tables.code_length == 0))
+            found["field"].eq(bad_words.any()),
+            found["table"].eq(
+                (fields.entries != 0) & ((tables.codebook_size == 1) != (tables.code_length == 0))
             ),
-            unknown.eq((self.section.type != words.SECTION_LAYER) & ~fields.convolution),
-            too_short.eq(~length[3:].any() & (length[:3] < field_words)),
+            found["cannot"].eq(Cat(cannot).any() & ~old),
+            found["unknown"].eq(~known | (old & (short | ~(layer | (kind == words.SECTION_CONV))))),
+            found["unsupported"].eq(
+                ~layer if not self._maps else (old & ~layer) | ~(layer | mapped)
+            ),
         ]
-        return unknown, too_short, bad_field, bad_table
+        return found

@@ -105,13 +105,15 @@ class Framing(wiring.Component):
     Args:
         layers: sections that are not skipped, at most.
         crc_bits: of `WordCrc`.
+        settle: cycles from a section's last word until `full` may be asked for, beyond those that
+            its CRC takes.
 
     Ports:
         start: a packet begins.
         i: its words after the command word.
         done: strobe, the packet was taken; `error` and `detail` stand until the next start.
         abandon: what was begun is void, or everything is done; two cycles behind.
-        input_type: of the header.
+        input_type, version: of the header.
         layers: sections that were committed; `last` says that the next one is the last.
         begin: strobe, a section begins; `section` stands until the next one.
         o: words of its payload.
@@ -122,9 +124,10 @@ class Framing(wiring.Component):
         commit: strobe, the section stands.
     """
 
-    def __init__(self, *, layers: int, crc_bits: int):
+    def __init__(self, *, layers: int, crc_bits: int, settle: int = 1):
         self._layers = layers
         self._crc_bits = crc_bits
+        self._settle = settle
         super().__init__(
             {
                 "start": In(1),
@@ -134,6 +137,7 @@ class Framing(wiring.Component):
                 "detail": Out(16),
                 "abandon": Out(1),
                 "input_type": Out(1),
+                "version": Out(8),
                 "layers": Out(range(layers + 1)),
                 "last": Out(1),
                 "begin": Out(1),
@@ -156,6 +160,7 @@ class Framing(wiring.Component):
         m.d.sync += self.abandon.eq(0)
         m.d.comb += [
             self.input_type.eq(header.info.input_type),
+            self.version.eq(header.info.version),
             self.last.eq(self.layers + 1 == header.info.layers),
             self.o.payload.eq(taking.data),
         ]
@@ -248,12 +253,14 @@ class Framing(wiring.Component):
             may_be_refused()
         with taking.state("padding"):
             with m.If(self.exhausted):
-                m.next = "written"
+                m.next = "written 0"
             with m.Else():
                 m.d.comb += self.i.ready.eq(taking.allowed)
                 payload.word()
-        with taking.state("written"):  # by the commit it is known whether there was room for all
-            m.next = "section CRC"
+        for cycle in range(self._settle):  # by the commit it is known whether there was room
+            with taking.state(f"written {cycle}"):
+                last = cycle + 1 == self._settle
+                m.next = "section CRC" if last else f"written {cycle + 1}"
         with taking.state("section CRC"), taking.word(counts=False):
             m.next = "section read"
         with taking.state("section read"):
@@ -362,7 +369,7 @@ class _Header:
         self.m.d.sync += [
             self.info.eq(self.word),
             self.bad_info.eq(
-                (info.version != words.VERSION)
+                ((info.version != words.VERSIONS[0]) & (info.version != words.VERSIONS[1]))
                 | (info.layers == 0)
                 | ((self.word & words.HEADER_INFO.reserved()) != 0)
             ),

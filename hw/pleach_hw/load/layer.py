@@ -23,9 +23,11 @@ class LayerDecoder(wiring.Component):
 
     Args:
         decoder: `EntryDecoder` or `SerialDecoder`.
+        scatter: `Scatter` or `MapScatter`.
 
     Ports:
-        start: strobe, decode the layer of `fields`, which stand until `done`.
+        start: strobe, decode the layer of `fields`, which stand until `done`, as do its `rows` and
+            `columns`.
         column_base, codebook_base: where its columns and its codebook go.
         i, exhausted: the words after the fields, and that there are no more.
         done: strobe, the layer was decoded; words may be left.
@@ -34,13 +36,16 @@ class LayerDecoder(wiring.Component):
         codebook: for all PEs.
     """
 
-    def __init__(self, config: EngineConfig, decoder: wiring.Component):
+    def __init__(self, config: EngineConfig, decoder: wiring.Component, scatter: Scatter):
         self._config = config
         self._decoder = decoder
+        self._scatter = scatter
         super().__init__(
             {
                 "start": In(1),
                 "fields": In(LAYER_FIELDS),
+                "rows": In(16),
+                "columns": In(17),
                 "column_base": In(range(config.columns + 1)),
                 "codebook_base": In(range(config.codebook + 1)),
                 "i": In(stream.Signature(32)),
@@ -60,7 +65,7 @@ class LayerDecoder(wiring.Component):
         m = Module()
         m.submodules.tables = tables = TableReader(self._config)
         m.submodules.decoder = decoder = self._decoder
-        m.submodules.scatter = scatter = Scatter(self._config)
+        m.submodules.scatter = scatter = self._scatter
         connect(m, tables.code_table, decoder.code_table)
         connect(m, tables.gap_table, decoder.gap_table)
         connect(m, tables.classes, decoder.classes)
@@ -81,11 +86,11 @@ class LayerDecoder(wiring.Component):
             decoder.i.payload.eq(self.i.payload),
             decoder.i.valid.eq(self.i.valid),
             self.i.ready.eq(tables.i.ready | decoder.i.ready),
-            decoder.entries.eq(fields.count.entries),
+            decoder.entries.eq(fields.entries),
             decoder.code_length.eq(fields.tables.code_length),
             decoder.gap_length.eq(fields.tables.gap_length),
-            scatter.rows.eq(fields.size.outputs),
-            scatter.columns.eq(fields.columns),
+            scatter.rows.eq(self.rows),
+            scatter.columns.eq(self.columns),
             scatter.column_base.eq(self.column_base),
             self.entry_valid.eq(scatter.entry_valid),
             self.entry.eq(scatter.entry),
@@ -101,7 +106,7 @@ class LayerDecoder(wiring.Component):
             with m.State("idle"), m.If(self.start):
                 m.d.comb += decoder.clear.eq(1)
                 m.next = "begin"
-                with m.If(fields.count.entries != 0):
+                with m.If(fields.entries != 0):
                     m.d.comb += tables.start.eq(1)
                     m.next = "tables"
             with m.State("tables"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import NamedTuple
 
+import numpy as np
+
 from pleach.engine.config import EngineConfig
+from pleach.engine.words import Word
 from pleach.numbers import INT16_MAX, INT16_MIN
 
 
@@ -60,6 +64,11 @@ class MapPass:
         rows: R.
         shift, low, high: right shift of the requantisation, and the bounds after it.
         columns: of the layer, bias included.
+        group_rows, group_channels: rows that a column of the kernel has, of R, and channels that
+            share them, of C.
+
+    A pool has `pooled` for the largest value and not for the sum; it reads windows of kernel_rows
+    by kernel_row values, pixel_x = C apart, each window of which is a unit.
     """
 
     kind: PassKind = PassKind.CONVOLUTION
@@ -113,6 +122,8 @@ class MapPass:
     low: int = INT16_MIN
     high: int = INT16_MAX
     columns: int = 0
+    group_rows: int = 1
+    group_channels: int = 1
 
 
 class Width(NamedTuple):
@@ -139,6 +150,7 @@ def widths(config: EngineConfig) -> dict[str, Width]:
         "kernel_rows": 8, "pixel_y": 4, "skip": 16,
         "bias": 1, "bias_exponent": 4, "codebook_base": (config.codebook - 1).bit_length(),
         "slots": MOST_SLOTS.bit_length(), "rows": 16, "pixel": 16,
+        "group_rows": 16, "group_channels": 16,
         "shift": 6, "low": Width(16, True), "high": Width(16, True),
         "x_first": signed_address, "row_first": signed_address,
         "column_base": (config.columns - 1).bit_length(),
@@ -157,3 +169,80 @@ def widths(config: EngineConfig) -> dict[str, Width]:
             width = address + 1
         every[field.name] = width if isinstance(width, Width) else Width(width)
     return every
+
+
+#: the first words of a PLAN packet: the engine that it is for, and how many passes; values of an
+#: input, and where they go; where the outputs are, and how many
+PLAN_HEAD = (
+    Word(pes=8, groups=8, neighbours=8, passes=8),
+    Word(inputs=32),
+    Word(input_at=32),
+    Word(output_at=32),
+    Word(outputs=32),
+)
+#: the words of each pass in a PLAN packet
+PLAN_WORDS = (
+    Word(kind=1, pooled=1, side=2, teams=3, edge_x=2, edge_y=2, slots=3, pixel_y=4, local_rows=14),
+    Word(units_x=16, units_y=16),
+    Word(map_rows=16, kernel_rows=8, y_step=8),
+    Word(y_first=16, patch_rows=16),
+    Word(slot=16, kernel_row=16),
+    Word(pixel_x=16, pixel_y_columns=16),
+    Word(skip=16, skip_column=16),
+    Word(rows=16, pixel=16),
+    Word(columns=16, bias_column=16),
+    Word(group_rows=16, group_channels=16),
+    *(
+        Word(**{name: 32})
+        for name in (
+            "source", "x_first", "x_step", "row_first", "row_step", "map_row", "patch_row",
+            "skip_source", "skip_x", "skip_y", "skip_unit_x", "skip_unit_y",
+            "sink", "line", "unit_x", "unit_y",
+        )
+    ),
+)  # fmt: skip
+#: behind them in the engine, those that LOAD writes: what the file says
+FILE_WORDS = (
+    Word(shift=6, bias=1, bias_exponent=4),
+    Word(low=16, high=16),
+    Word(column_base=16, codebook_base=16),
+)
+#: words of a pass in the engine's memory, a power of two
+RECORD_WORDS = 32
+assert len(PLAN_WORDS + FILE_WORDS) <= RECORD_WORDS
+
+
+@dataclass(frozen=True)
+class MapProgram:
+    """The passes that compute a network over maps, in the order in which they run.
+
+    Args:
+        passes: one for each layer of the file.
+        inputs, outputs: values of an input and of an output.
+        input_at, output_at: where they lie in the map memory.
+    """
+
+    passes: tuple[MapPass, ...]
+    inputs: int
+    outputs: int
+    input_at: int
+    output_at: int
+
+    def packet(self, config: EngineConfig) -> np.ndarray:
+        """The data words of its PLAN packet, uint32."""
+        shape = {"pes": config.pes, "groups": config.groups, "neighbours": config.neighbours}
+        head = shape | {name: getattr(self, name) for name in ("inputs", "input_at")}
+        head |= {"output_at": self.output_at, "outputs": self.outputs, "passes": len(self.passes)}
+        return np.array(
+            [*_packed(PLAN_HEAD, head)]
+            + [word for each in self.passes for word in _packed(PLAN_WORDS, vars(each))],
+            np.uint32,
+        )
+
+
+def _packed(layout: tuple[Word, ...], values: Mapping[str, int]) -> list[int]:
+    """Words of these values, of which negative ones are in two's complement."""
+    return [
+        word.pack(**{name: int(values[name]) % (1 << bits) for name, bits in word.fields.items()})
+        for word in layout
+    ]

@@ -30,6 +30,7 @@ class Command(IntEnum):
         "outputs, two int16 a word, lowest first; of an odd number the last half is zero",
     )
     STATUS = 3, "none", "the status words"
+    PLAN = 4, "how the layers of a file run, to an engine with a map memory", "none"
 
     sends: str
     answers: str
@@ -73,7 +74,15 @@ class EngineError(IntEnum):
     POSITION = 12, "LOAD: an entry lies outside its layer"
     CAPACITY = 13, "LOAD: the file needs more of a resource than this engine has"
     INPUT_LENGTH = 14, "RUN: there are too few or too many words of inputs"
-    UNSUPPORTED = 15, "RUN: the model has a convolution, which the engine loads and does not run"
+    UNSUPPORTED = (
+        15,
+        "LOAD: a layer is of a kind that this engine does not run, or has what it does not compute",
+    )
+    PLAN = (
+        16,
+        "PLAN: it is for another engine, or asks for more than this one has; LOAD: there is no "
+        "plan, or it is for another file",
+    )
 
     meaning: str
 
@@ -93,6 +102,7 @@ class Resource(IntEnum):
     ENTRIES = 3, "entries", "weights of a PE, all layers together"
     CODEBOOK = 4, "codebook", "codebook values, all layers together"
     ACCUMULATOR_BITS = 5, "accumulator_bits", "bits of an accumulator, as the file claims them"
+    CODES = 6, "codes", "values of a layer's codebook, where the engine has a map memory"
 
     parameter: str
     meaning: str

@@ -51,6 +51,8 @@ class Word:
 
 MAGIC = int.from_bytes(b"PLCH", "little")
 VERSION = 2
+#: versions that readers know, the oldest first
+VERSIONS = (2, 3)
 HEADER_WORDS = 5
 HEADER_INFO = Word(version=8, layers=8, input_type=1, _=7, input_fraction=8)
 

@@ -1,0 +1,1 @@
+"""Windows of output pixels over a map memory: read, accumulated, drained and written."""
