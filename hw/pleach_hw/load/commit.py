@@ -210,7 +210,7 @@ class MapCommit(_Commit):
                 ~pool
                 & (
                     (fields.outputs != pass_.rows)
-                    | (pass_.skip_column + pass_.skip + scale.bias != pass_.columns)
+                    | (pass_.bias_column + scale.bias != pass_.columns)
                 )
             )
         )

@@ -159,8 +159,7 @@ class MapOutput(wiring.Component):
 
     Ports:
         start: strobe; `at`, where they begin, a multiple of `neighbours`, and their `number` stand.
-        address, values: read port of the map memory, whose values begin at the address.
-        reading: the address counts.
+        address, values: read port of the map memory; the address is 0 while nothing is read.
         o: vectors of `neighbours` lanes.
         done: strobe, the last one was taken.
     """
@@ -175,7 +174,6 @@ class MapOutput(wiring.Component):
                 "start": In(1),
                 "at": In(range(config.maps)),
                 "number": In(range(config.maps + 1)),
-                "reading": Out(1),
                 "address": Out(range(config.maps)),
                 "values": In(data.ArrayLayout(signed(16), lanes)),
                 "o": Out(stream.Signature(vector)),
@@ -195,7 +193,7 @@ class MapOutput(wiring.Component):
         ]
         with m.FSM():
             with m.State("idle"), m.If(self.start):
-                m.d.sync += [self.address.eq(self.at), left.eq(self.number), self.reading.eq(1)]
+                m.d.sync += [self.address.eq(self.at), left.eq(self.number)]
                 m.next = "wait 0"
             for cycle in range(self._latency):
                 with m.State(f"wait {cycle}"):
@@ -210,6 +208,6 @@ class MapOutput(wiring.Component):
                     m.next = "wait 0"
                     with m.If(vector.last):
                         m.d.comb += self.done.eq(1)
-                        m.d.sync += self.reading.eq(0)
+                        m.d.sync += self.address.eq(0)
                         m.next = "idle"
         return m

@@ -67,8 +67,9 @@ class MapPass:
         group_rows, group_channels: rows that a column of the kernel has, of R, and channels that
             share them, of C.
 
-    A pool has `pooled` for the largest value and not for the sum; it reads windows of kernel_rows
-    by kernel_row values, pixel_x = C apart, each window of which is a unit.
+    A pool has `pooled` for the largest value and not for the sum. Each of its units is a window of
+    kernel_rows by kernel_row / C values of each channel, pixel_x = C apart; group_channels channels
+    are read at once: `neighbours`, or 1 where C is no multiple of that.
     """
 
     kind: PassKind = PassKind.CONVOLUTION
@@ -192,6 +193,7 @@ PLAN_WORDS = (
     Word(rows=16, pixel=16),
     Word(columns=16, bias_column=16),
     Word(group_rows=16, group_channels=16),
+    Word(column_first=16, column_step=16),
     *(
         Word(**{name: 32})
         for name in (

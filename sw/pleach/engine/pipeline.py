@@ -14,6 +14,8 @@ from pleach.engine.config import EngineConfig
 MULTIPLIER = 3
 #: from an accumulator to its activation
 REQUANTIZE = 3
+#: from an address of the map memory to its values
+MAP_READ = 3
 #: columns that a PE has places for when it says that it is ready: so many may be on their way
 #: before the control unit heeds that it no longer is
 COLUMNS_AHEAD = 5
