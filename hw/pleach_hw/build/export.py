@@ -82,9 +82,13 @@ def to_verilog(component: wiring.Component, name: str = "top", platform=None) ->
         )
     if done.returncode:
         raise ToolError(f"Yosys could not export {name!r} as Verilog: {done.stderr.strip()}")
+    return loops(done.stdout)
+
+
+def loops(verilog: str) -> str:
+    """Verilog as Yosys writes it, with a loop where a memory starts as zeros: much shorter."""
     number = itertools.count()
-    # Loops in their place make the text of an engine much shorter.
-    return _ZEROS.sub(lambda m: _LOOP.format(number=next(number), **m.groupdict()), done.stdout)
+    return _ZEROS.sub(lambda m: _LOOP.format(number=next(number), **m.groupdict()), verilog)
 
 
 def engine_verilog(config: EngineConfig, platform=None) -> str:

@@ -136,6 +136,9 @@ class HostLink(wiring.Component):
             m.d.comb += port.payload.eq(self.i.payload)
         answer = Signal(layout(RESPONSE_WORD))
         m.d.comb += [answer.command.eq(command), answer.error.eq(error), answer.detail.eq(detail)]
+        # Held, so that a reader of the status words beside this one waits for no host.
+        word_held, last_held = Signal(32, reset_less=True), Signal(reset_less=True)
+        final = self.status.index == status_words(self._config) - 1
         no_data = (error != EngineError.OK) | (command == Command.LOAD) | (command == Command.PLAN)
 
         with m.FSM():
@@ -212,6 +215,7 @@ class HostLink(wiring.Component):
                     with m.If(~no_data):
                         m.next = "outputs"
                         with m.If(command == Command.STATUS):
+                            m.d.comb += self.status.take.eq(1)
                             m.next = "status"
             with m.State("outputs"):
                 m.d.comb += [
@@ -225,11 +229,17 @@ class HostLink(wiring.Component):
             with m.State("status"):
                 m.d.comb += [
                     self.o.valid.eq(1),
-                    self.o.p.data.eq(self.status.word),
-                    self.o.p.last.eq(self.status.index == status_words(self._config) - 1),
+                    self.o.p.data.eq(word_held),
+                    self.o.p.last.eq(last_held),
                 ]
                 with m.If(self.o.ready):
-                    m.d.sync += self.status.index.eq(self.status.index + 1)
-                    with m.If(self.o.p.last):
+                    m.d.comb += self.status.take.eq(~last_held)
+                    with m.If(last_held):
                         m.next = "idle"
+        with m.If(self.status.take):
+            m.d.sync += [
+                word_held.eq(self.status.word),
+                last_held.eq(final),
+                self.status.index.eq(self.status.index + 1),
+            ]
         return m

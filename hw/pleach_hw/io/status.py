@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
-from pleach.engine.protocol import GATEWARE_VERSION, STATUS_WORDS
+from pleach.engine.protocol import GATEWARE_VERSION, STATUS_WORDS, Boot
 from pleach_hw.buses import CyclesBus, HostStateBus, StatusBus, status_words
 from pleach_hw.layouts import layout
 
@@ -18,6 +18,7 @@ class StatusBank(wiring.Component):
 
     Ports:
         state: what the host link knows.
+        boot: what became of a network in flash, `Boot`.
         cycles: what the control unit counted.
         read: the words.
 
@@ -31,6 +32,7 @@ class StatusBank(wiring.Component):
         super().__init__(
             {
                 "state": In(HostStateBus()),
+                "boot": In(Boot),
                 "cycles": Out(CyclesBus(config)),
                 "read": In(StatusBus(config)),
             }
@@ -41,6 +43,7 @@ class StatusBank(wiring.Component):
         return {
             "version": GATEWARE_VERSION,
             "model_held": state.model_held,
+            "boot": self.boot,
             "load_error": state.load_error,
             "pes": config.pes,
             "lanes": config.drained,

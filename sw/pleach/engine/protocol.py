@@ -113,8 +113,27 @@ class Resource(IntEnum):
         return member
 
 
+class Boot(IntEnum):
+    """What became of the network in the flash memory of an engine that loads itself, each with its
+    meaning."""
+
+    NONE = 0, "this engine does not load itself"
+    BUSY = 1, "the flash is read, and no packet of a host is taken until that ends"
+    LOADED = 2, "the engine holds the network of the flash, or one that a host loaded after it"
+    EMPTY = 3, "there is no image at its place in the flash"
+    DAMAGED = 4, "the image's length or its CRC is wrong; nothing of it was loaded"
+    REFUSED = 5, "the engine refused the file in it; `load_error` says why, until the next LOAD"
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        member = int.__new__(cls, code)
+        member._value_, member.meaning = code, meaning
+        return member
+
+
 STATUS_WORDS = (
-    Word(version=16, model_held=1, _=7, load_error=8),
+    Word(version=16, model_held=1, boot=3, _=4, load_error=8),
     Word(pes=8, lanes=8, layers=8, accumulator_bits=8),
     Word(columns=32),
     Word(entries=32),
@@ -128,6 +147,7 @@ STATUS_WORDS = (
 STATUS_MEANINGS = {
     "version": f"version of the gateware, {GATEWARE_VERSION}",
     "model_held": "1 while a model is loaded",
+    "boot": "the network in flash: " + ", ".join(f"{each.value} {each.name}" for each in Boot),
     "load_error": "error of the last LOAD",
     "lanes": "rows drained a cycle: `EngineConfig.drained`",
     "load_cycles": "cycles of the last LOAD: first word of the file accepted to the model held, "
@@ -150,7 +170,7 @@ class Status:
 
     >>> Status.unpack([1 << 16 | 1, 16, 0, 0, 0, 0, 0, 99, 5, 7])
     ... # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
-    Status(fields={'version': 1, 'model_held': 1, 'load_error': 0, 'pes': 16, ...,
+    Status(fields={'version': 1, 'model_held': 1, 'boot': 0, 'load_error': 0, 'pes': 16, ...,
         'latency_cycles': 99}, compute_cycles=(5, 7))
     """
 

@@ -18,10 +18,12 @@ from pleach.engine.protocol import (
     COMPUTE_CYCLES,
     STATUS_MEANINGS,
     STATUS_WORDS,
+    Boot,
     Command,
     EngineError,
     Resource,
 )
+from pleach.engine.registers import REGISTERS
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -84,6 +86,29 @@ def status() -> str:
     return table(("word", "bits", "field", "contents"), rows)
 
 
+def boot() -> str:
+    """What became of a network in flash."""
+    return table(
+        ("boot", "name", "meaning"), ((each.value, each.name, each.meaning) for each in Boot)
+    )
+
+
+def registers() -> str:
+    """The registers on AXI4-Lite, in lines: offset, name, access, then its fields."""
+    rows: list[tuple[object, ...]] = []
+    for register in REGISTERS:
+        offset = f"0x{register.offset:03x}"
+        if register.count > 1:
+            offset += f" … 0x{register.offset + 4 * (register.count - 1):03x}"
+        rows.append((offset, f"`{register.name}`", register.access, "", "", register.meaning))
+        if register.name.startswith("status_"):
+            continue  # its fields have a table of their own
+        for name, low, width in register.fields():
+            bits = f"{low + width - 1}:{low}" if width > 1 else low
+            rows.append(("", "", "", bits, f"`{name}`", register.meanings[name]))
+    return table(("offset", "register", "access", "bits", "field", "meaning"), rows)
+
+
 #: what takes how long, in words
 LATENCIES: dict[str, Callable[[EngineConfig], int]] = {
     "a column's broadcast to its first MAC, in a PE with nothing else to do": (
@@ -108,7 +133,9 @@ def latencies() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    each.__name__: each for each in (parameters, commands, errors, resources, status, latencies)
+    each.__name__: each for each in (
+        parameters, commands, errors, resources, status, latencies, boot, registers,
+    )
 }
 
 

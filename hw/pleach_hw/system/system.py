@@ -1,0 +1,76 @@
+"""An engine on a bus."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, ResetInserter
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from pleach.engine import EngineConfig
+from pleach.engine.registers import ADDRESS_BITS
+from pleach_hw.engine import Engine
+from pleach_hw.system.arbiter import PacketArbiter
+from pleach_hw.system.axi_lite import subordinate
+from pleach_hw.system.bank import RegisterBank
+from pleach_hw.system.flash import PINS, FlashBoot
+from pleach_hw.system.streams import AXIS, host, through
+
+
+class System(wiring.Component):
+    """An `Engine` for a bus: AXI4-Stream in and out, its registers on AXI4-Lite, an interrupt.
+
+    Packets may come from `s_axis`, whose answers go to `m_axis`, and from the registers; one after
+    the other, whole. docs/registers.md has the registers.
+
+    Args:
+        config: of the engine.
+        flash: byte of the board's flash where a network is that the engine loads after reset;
+            `None` leaves that away, and its pins.
+        divider: of `pleach_hw.system.flash.SpiReader`.
+
+    Ports:
+        s_axis_*, m_axis_*: as the engine has them.
+        s_axil_*: AXI4-Lite, 32 bits.
+        irq: interrupt, 1 while there is one.
+        cs_n, sck, copi, cipo: the flash's pins.
+    """
+
+    def __init__(self, config: EngineConfig, *, flash: int | None = None, divider: int = 2):
+        self._config = config
+        self._flash = None if flash is None else FlashBoot(address=flash, divider=divider)
+        pins = PINS if self._flash else {}
+        super().__init__(AXIS | subordinate("s_axil", ADDRESS_BITS) | {"irq": Out(1)} | pins)
+
+    def elaborate(self, platform):
+        m = Module()
+        engine, arbiter, flash = Engine(self._config, inside=True), PacketArbiter(2), self._flash
+        m.submodules.bank = bank = RegisterBank(self._config)
+        reset = ResetInserter(bank.reset)
+        m.submodules.engine, m.submodules.arbiter = reset(engine), reset(arbiter)
+        host(m, self, arbiter.i[0], arbiter.o[0])
+        connect(m, bank.packets, arbiter.i[1])
+        connect(m, bank.answers, arbiter.o[1])
+        m.d.comb += [
+            bank.busy.eq(arbiter.busy),
+            bank.answered.word.eq(arbiter.answers.payload),
+            bank.answered.taken.eq(arbiter.answers.valid & arbiter.answers.ready),
+            self.irq.eq(bank.irq),
+        ]
+        connect(m, bank.status, engine.status)
+        m.d.comb += bank.status_ready.eq(engine.status_ready)
+        for name, member in subordinate("s_axil", ADDRESS_BITS).items():
+            inner, outer = getattr(bank, name), getattr(self, name)
+            m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
+
+        packets, answers = arbiter.packets, arbiter.answers
+        if flash:
+            m.submodules.flash = reset(flash)
+            connect(m, packets, flash.i)
+            connect(m, flash.o, answers)
+            packets, answers = flash.packets, flash.answers
+            m.d.comb += [engine.boot.eq(flash.boot), bank.booted.eq(flash.booted)]
+            for name, member in PINS.items():
+                inner, outer = getattr(flash, name), getattr(self, name)
+                m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
+        through(m, packets, answers, engine)
+        return m
