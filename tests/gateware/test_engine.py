@@ -12,7 +12,7 @@ import pytest
 
 from pleach.cycles import CycleModel
 from pleach.engine import EngineConfig
-from pleach.engine.protocol import EngineError
+from pleach.engine.protocol import GATEWARE_VERSION, EngineError
 from pleach.errors import CapacityError
 from pleach.format import dumps, loads
 from pleach.host import Answer, load_packet, run_packet, status_packet
@@ -169,7 +169,11 @@ def test_status():
     stamps = []
     before, _, _, after = exchange(config, packets, stamps=stamps)
     before, after = before.status(), after.status()
-    assert (before.version, before.model_held, before.load_error) == (1, 0, EngineError.OK)
+    assert (before.version, before.model_held, before.load_error) == (
+        GATEWARE_VERSION,
+        0,
+        EngineError.OK,
+    )
     for name in (
         "pes",
         "groups",

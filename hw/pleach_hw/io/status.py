@@ -56,6 +56,10 @@ class StatusBank(wiring.Component):
             "queue_depth": config.queue_depth,
             "groups": config.groups,
             "block": config.block,
+            "maps": config.maps,
+            "neighbours": config.neighbours,
+            "entry_rows": config.named_rows,
+            "codes": config.named_codes,
             "load_cycles": state.load_cycles,
             "latency_cycles": state.latency_cycles,
         }

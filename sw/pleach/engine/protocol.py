@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Self
 
 import numpy as np
 
+from pleach.engine.config import EngineConfig
 from pleach.engine.words import Word
 from pleach.model import InputType
 
-GATEWARE_VERSION = 1
+GATEWARE_VERSION = 2
 
 COMMAND_WORD = Word(command=8, magic=24)
 MAGIC = 0x504C45
@@ -139,6 +140,8 @@ STATUS_WORDS = (
     Word(entries=32),
     Word(codebook=16, accumulators=16),
     Word(queue_depth=16, groups=8, block=8),
+    Word(maps=24, neighbours=8),
+    Word(entry_rows=16, codes=16),
     Word(load_cycles=32),
     Word(latency_cycles=32),
 )
@@ -149,7 +152,9 @@ STATUS_MEANINGS = {
     "model_held": "1 while a model is loaded",
     "boot": "the network in flash: " + ", ".join(f"{each.value} {each.name}" for each in Boot),
     "load_error": "error of the last LOAD",
-    "lanes": "rows drained a cycle: `EngineConfig.drained`",
+    "lanes": "rows drained a cycle, with `maps` by each group: `EngineConfig.drained`",
+    "entry_rows": "`EngineConfig.named_rows`",
+    "codes": "`EngineConfig.named_codes`",
     "load_cycles": "cycles of the last LOAD: first word of the file accepted to the model held, "
     "both cycles included",
     "latency_cycles": "cycles of the last RUN: first input word accepted to last output word "
@@ -168,7 +173,7 @@ class Status:
 
     ``compute_cycles`` has one value a layer of the engine.
 
-    >>> Status.unpack([1 << 16 | 1, 16, 0, 0, 0, 0, 0, 99, 5, 7])
+    >>> Status.unpack([1 << 16 | 1, 16, 0, 0, 0, 0, 0, 0, 0, 99, 5, 7])
     ... # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
     Status(fields={'version': 1, 'model_held': 1, 'boot': 0, 'load_error': 0, 'pes': 16, ...,
         'latency_cycles': 99}, compute_cycles=(5, 7))
@@ -181,11 +186,19 @@ class Status:
     def unpack(cls, words: Iterable[int]) -> Self:
         """From the words after the answer's first."""
         words = [int(word) for word in words]
-        fields: dict[str, int] = {}
+        said: dict[str, int] = {}
         for layout, word in zip(STATUS_WORDS, words, strict=False):
-            fields |= layout.unpack(word)
-        fields = {name: value for name, value in fields.items() if not name.startswith("_")}
-        return cls(fields, tuple(words[len(STATUS_WORDS) :]))
+            said |= layout.unpack(word)
+        said = {name: value for name, value in said.items() if not name.startswith("_")}
+        return cls(said, tuple(words[len(STATUS_WORDS) :]))
+
+    def engine(self) -> EngineConfig:
+        """The engine, as far as the status words say what it is."""
+        named = {field.name for field in fields(EngineConfig)}
+        said = {name: value for name, value in self.fields.items() if name in named}
+        if not said["maps"]:
+            said |= {"entry_rows": 0, "codes": 0}
+        return EngineConfig(**said)
 
     @property
     def load_error(self) -> EngineError:

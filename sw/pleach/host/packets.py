@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pleach.engine.config import EngineConfig
+from pleach.engine.maps import MapProgram
 from pleach.engine.protocol import (
     RESPONSE_WORD,
     Command,
@@ -30,6 +32,11 @@ def load_packet(data: bytes) -> list[int]:
     ['0x504c4501', '0x48434c50']
     """
     return [command_word(Command.LOAD), *np.frombuffer(data, "<u4").tolist()]
+
+
+def plan_packet(program: MapProgram, config: EngineConfig) -> list[int]:
+    """PLAN of a program, for an engine with a map memory."""
+    return [command_word(Command.PLAN), *program.packet(config).tolist()]
 
 
 def run_packet(inputs: np.ndarray, input_type: InputType) -> list[int]:
