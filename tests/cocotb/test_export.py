@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pleach.engine import EngineConfig
+from pleach.engine.protocol import GATEWARE_VERSION
 from pleach.format import load
 from pleach.host import write_vectors
 from pleach_hw.boards import board
@@ -61,7 +62,7 @@ def test_header_and_the_same_module(tmp_path):
     assert not re.sub(r"^//.*$|/\*.*?\*/", "", added, flags=re.M).strip()
     for words in (
         "4 PEs",
-        "gateware version 1",
+        f"gateware version {GATEWARE_VERSION}",
         "  groups            2\n",
         "accumulators 64 for a<a>b<5c>.pleach, 32 by default\n",
         "  s_axis_tdata   in   32  ",
