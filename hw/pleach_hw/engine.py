@@ -87,9 +87,7 @@ class Engine(wiring.Component):
         if self._inside:
             m.d.comb += [
                 status.boot.eq(self.boot),
-                status.read.index.eq(
-                    Mux(host.status.take, host.status.index, self.status.index)
-                ),
+                status.read.index.eq(Mux(host.status.take, host.status.index, self.status.index)),
                 self.status_ready.eq(~host.status.take),
                 self.status.word.eq(status.read.word),
                 host.status.word.eq(status.read.word),

@@ -1,28 +1,43 @@
-"""A whole engine after synthesis: `pytest -m slow tests/synth/test_gates.py`, some minutes."""
+"""Whole engines after synthesis, with models of the vendors' cells: they load a network of digits
+and classify as the reference does. ``pytest -m slow tests/synth/test_gates.py``: half a minute
+each, and a few seconds once they are built."""
 
-import numpy as np
+import re
+from types import SimpleNamespace
+
 import pytest
 
 from pleach.cycles import CycleModel
-from pleach_hw.boards import board
+from pleach.data import load as dataset
+from pleach.format import load
 from pleach_hw.build.export import to_verilog
 from pleach_hw.engine import Engine
 from pleach_sim import simulate
-from tests.strategies import random_inputs, random_model
-from tests.synth.test_cells import LARGE, gates
+from tests.cocotb.system import DIGITS, ENGINE
+from tests.synth.test_cells import CHIPS, ECP5_CELLS, LARGE, gates
+
+GOWIN = SimpleNamespace(family="gowin")
+#: what the netlist must have: the multiplier, and memories of both kinds
+CELLS = {
+    "ecp5": {"MULT18X18D", "DP16KD", "TRELLIS_DPR16X4", "TRELLIS_FF", "LUT4", "CCU2C"},
+    "iCE40": {"SB_MAC16", "SB_RAM40_4K", "SB_LUT4", "SB_CARRY"},
+    "gowin": {"MULT18X18", "DPX9B", "RAM16SDP4", "LUT4", "ALU"},
+}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_gates_of_a_small_engine(monkeypatch):
-    """The iCEBreaker's engine as cells gives the reference's words in the cycle model's cycles."""
-    chip = board("icebreaker")
-    verilog = to_verilog(Engine(chip.engine), platform=chip)
-    text, _ = gates({simulate.TOP: verilog}, chip.family)[simulate.TOP]
-    monkeypatch.setattr(simulate, "engine_verilog", lambda *_: "\n".join([text, *LARGE]))
-    rng = np.random.default_rng(1)
-    model = random_model(rng, [90, 60, 40, 12])
-    inputs = random_inputs(rng, model, 4, 0.6)
-    (result,) = simulate.simulate_jobs([simulate.Job("gates", model, inputs)], chip.engine)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("family", CELLS)
+def test_gates_classify_digits(family, monkeypatch):
+    """Every output is the reference's, in the cycle model's cycles, with the cells of the chip."""
+    verilog = to_verilog(Engine(ENGINE), platform=CHIPS.get(family, GOWIN))
+    text, netlist = gates({simulate.TOP: verilog}, family)[simulate.TOP]
+    cells = set(re.findall(r"^  cell \\(\w+) ", netlist, re.M))
+    assert cells >= CELLS[family], cells
+    hard = {"ecp5": [ECP5_CELLS], "iCE40": LARGE, "gowin": []}[family]
+    monkeypatch.setattr(simulate, "engine_verilog", lambda *_: "\n".join([text, *hard]))
+    digits, model = dataset("digits"), load(DIGITS)
+    inputs = model.quantise(digits.test_images[:12])
+    (result,) = simulate.simulate_jobs([simulate.Job("gates", model, inputs)], ENGINE)
     assert result.bit_exact, result.mismatch
-    assert result.latency_cycles == CycleModel(model, chip.engine).run(inputs).latency.tolist()
+    assert result.latency_cycles == CycleModel(model, ENGINE).run(inputs).latency.tolist()

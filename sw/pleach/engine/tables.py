@@ -133,8 +133,16 @@ def latencies() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    each.__name__: each for each in (
-        parameters, commands, errors, resources, status, latencies, boot, registers,
+    each.__name__: each
+    for each in (
+        parameters,
+        commands,
+        errors,
+        resources,
+        status,
+        latencies,
+        boot,
+        registers,
     )
 }
 
