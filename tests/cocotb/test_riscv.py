@@ -69,7 +69,8 @@ def test_a_processor_classifies(verilog, tmp_path):
 
 
 def test_the_firmware_is_the_source_s(tmp_path):
-    assert (EXAMPLE / "pleach.h").read_text() == c_header()
+    header = EXAMPLE / "pleach.h"
+    assert header.read_text() == c_header(), f"python -m pleach.engine.headers {header}"
     if not shutil.which(GCC):
         pytest.skip(f"no {GCC}: the header alone was compared")
     options = "-march=rv32i -mabi=ilp32 -Os -nostdlib -ffreestanding -T link.ld -o".split()

@@ -1,6 +1,12 @@
-"""The registers as other tools read them: a header for C, SystemRDL."""
+"""The registers as other tools read them: a header for C, SystemRDL.
+
+python -m pleach.engine.headers pleach.h    # write the header
+"""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 from pleach.engine.protocol import GATEWARE_VERSION, Boot, Command, EngineError, command_word
 from pleach.engine.registers import BANK_VERSION, BY_NAME, IDENTITY, REGISTERS, Access, Register
@@ -84,3 +90,7 @@ def _rdl_register(register: Register) -> list[str]:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(c_header(), "utf-8")
