@@ -1,9 +1,18 @@
 """Hypothesis strategies and seeded generators for compressed models."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 
-from pleach.model import Activation, CompressedLayer, CompressedModel, InputType
+from pleach.model import (
+    Activation,
+    CompressedLayer,
+    CompressedModel,
+    Convolution,
+    InputType,
+    Skip,
+)
 
 
 def random_layer(
@@ -40,6 +49,31 @@ def random_layer(
         activation=activation,
         bias_exponent=int(rng.integers(0, 9)),
         output_fraction=int(rng.integers(-3, 12)),
+    )
+
+
+def random_part(
+    rng: np.random.Generator,
+    convolution: Convolution | None,
+    outputs: int,
+    skip: Skip | None = None,
+    *,
+    inputs: int = 0,
+    scales: np.ndarray | None = None,
+    **layer,
+) -> CompressedLayer:
+    """A layer of a network that is no chain: over maps, with a skip, with scales.
+
+    Args:
+        inputs: of a fully connected one.
+    """
+    inputs = convolution.columns if convolution else inputs
+    groups = convolution.groups if convolution else 1
+    bias = layer.pop("bias", True)
+    columns = inputs // groups + (skip.channels if skip else 0) + bias
+    made = random_layer(rng, columns, outputs, bias=False, **layer)
+    return replace(
+        made, inputs=inputs, bias=bias, convolution=convolution, skip=skip, scales=scales
     )
 
 

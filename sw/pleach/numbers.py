@@ -21,6 +21,8 @@ SHIFT_MAX = 47
 EXPONENT_MAX = 14
 #: width of an accumulator; 65535 products of two int16 need 47
 ACCUMULATOR_BITS_MIN, ACCUMULATOR_BITS_MAX = 24, 48
+#: fraction bits of a row's scale; and the width of the accumulators that scales come after
+SCALE_FRACTION, SCALED_BITS_MAX = 14, 32
 #: width that a file can claim, a field of six bits
 CLAIMED_BITS_MAX = 63
 
@@ -28,20 +30,20 @@ CLAIMED_BITS_MAX = 63
 SIZE_MAX = 65535
 #: values in a layer's codebook: a code is a byte
 CODEBOOK_MAX = 256
-#: layers of a network, as the file's header counts them
+#: layers of a network, poolings included, as the file's header counts them
 LAYERS_MAX = 255
 #: weights and biases of the network that was compressed, a word of the file's header
 ORIGINAL_MAX = 2**32 - 1
 
-#: height and width of a kernel, and groups of a convolution's channels
-KERNEL_MAX = GROUPS_MAX = 255
-#: stride and padding of a kernel; side and stride of a pooling window
-STRIDE_MAX = PADDING_MAX = POOL_MAX = 15
+#: height, width, strides and paddings of a kernel or a window
+SIDE_MAX = 255
+#: side of the pooling window that is part of a convolution
+POOL_MAX = 15
+#: right shift of a window's sum, which has no more than 255 · 255 values
+POOL_SHIFT_MAX = 16
 
 #: processing elements of an engine, and the groups that they fall into
 PES_MAX, PE_GROUPS_MAX = 64, 8
 
-#: nodes of a network that is no chain, and sources of one
+#: nodes of a network in real numbers, and sources of one
 NODES_MAX, SOURCES_MAX = 1024, 255
-#: left shift that brings an input of a sum to the finest fraction among them
-LIFT_MAX = 31

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pleach.engine import EngineConfig
+from pleach.engine import words as words_
 from pleach.engine.protocol import EngineError, Resource
 from pleach.engine.words import HEADER_WORDS
 from pleach.format import dumps
@@ -108,7 +109,13 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
         BadFile("one word more", good + b"\0\0\0\0", error.LENGTH),
         file("a section past the end", field(SECTION, 8, 24, 1 << 20), error.LENGTH),
         file("a section that ends with the file, without a CRC", _swallow_crc, error.LENGTH),
-        file("section type 3", field(SECTION, 0, 8, 3), error.SECTION_TYPE),
+        file("section type 15", field(SECTION, 0, 8, 15), error.SECTION_TYPE),
+        file("a cell", field(SECTION, 0, 8, words_.SECTION_CELL), error.UNSUPPORTED, 0),
+        file("streams", field(LAYER + 3, 23, 2, 1), error.UNSUPPORTED, 0),
+        file("slices", field(LAYER + 3, 25, 1, 1), error.UNSUPPORTED, 0),
+        file("scales", field(LAYER + 2, 19, 1, 1), error.UNSUPPORTED, 0),
+        file("a short form behind nothing", _short, error.BAD_FIELD, 0, (error.SHAPE,)),
+        file("version 2 with what it did not know", _as_old, error.BAD_FIELD, 0),
         file("a layer too many", field(1, 8, 8, len(model.layers) - 1), error.SECTION_TYPE),
         file("a layer too few", field(1, 8, 8, len(model.layers) + 1), error.SECTION_TYPE),
         BadFile("CRC of a section", flipped(LAYER + length, 31), error.SECTION_CRC),
@@ -117,8 +124,7 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
         file("no inputs", field(LAYER, 0, 16, 0), error.BAD_FIELD, 0),
         file("65535 inputs and a bias", field(LAYER, 0, 16, 65535), error.BAD_FIELD, 0),
         file("shift 48", field(LAYER + 2, 0, 6, 48), error.BAD_FIELD, 0),
-        file("activation 2", field(LAYER + 2, 6, 2, 2), error.BAD_FIELD, 0),
-        file("reserved bit of a layer", field(LAYER + 2, 20, 1, 1), error.BAD_FIELD, 0),
+        file("reserved bit of a layer", field(LAYER + 2, 21, 1, 1), error.BAD_FIELD, 0),
         file("bias exponent 15", field(LAYER + 2, 9, 4, 15), error.BAD_FIELD, 0),
         file("code length 13", field(LAYER + 3, 9, 4, 13), error.BAD_FIELD, 0),
         file("257 codes", field(LAYER + 3, 0, 9, 257), error.BAD_FIELD, 0),
@@ -134,7 +140,7 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
         ),
         file(
             "shapes that do not chain",
-            field(LAYER + length + 2, 0, 16, layer.outputs + 1),
+            lambda words: _long(words, layer.outputs + 1),
             error.SHAPE,
             1,
         ),
@@ -149,6 +155,29 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
         # One row less: the last weights fall out of the layer.
         file("a position outside", field(LAYER, 0, 16, layer.inputs // 2), error.POSITION, 0),
     ]
+
+
+def _as_old(words: np.ndarray) -> None:
+    """Version 2, and a layer whose sources are said."""
+    words[1] = words[1] & ~np.uint32(0xFF) | 2
+    words[LAYER + 2] |= 1 << 20
+
+
+def _short(words: np.ndarray) -> np.ndarray:
+    """The first section in the short form, which stands for what came before it."""
+    head = int(words[SECTION]) - (1 << 8) | words_.SHORT
+    size = int(words[LAYER]) >> 16 | int(words[LAYER + 1]) << 16
+    parts = words[:SECTION], [head, size], words[LAYER + 2 :]
+    return np.concatenate(parts).astype("<u4")
+
+
+def _long(words: np.ndarray, inputs: int) -> np.ndarray:
+    """The second section in the long form, with that many inputs."""
+    at = LAYER + (int(words[SECTION]) >> 8) + 1
+    short = int(words[at + 1])
+    head = int(words[at]) + (1 << 8) & ~words_.SHORT
+    size = inputs | (short & 0xFFFF) << 16
+    return np.concatenate([words[:at], [head, size, short >> 16], words[at + 2 :]]).astype("<u4")
 
 
 def _swallow_crc(words: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """What the RTL loader decodes, against the software: files as they are shipped, and odd ones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,18 @@ import pytest
 from pleach.engine import EngineConfig
 from pleach.errors import FormatError
 from pleach.format import dumps, load
-from pleach.model import CompressedModel, Convolution, InputType
+from pleach.model import (
+    CompressedModel,
+    Convolution,
+    Graph,
+    InputType,
+    Node,
+    Pool,
+    Skip,
+    Window,
+)
 from pleach_sim.readback import read_back
-from tests.strategies import random_layer
+from tests.strategies import random_layer, random_part
 
 MODELS = sorted((Path(__file__).parents[2] / "bench/models").glob("*.pleach"))
 LOADER = EngineConfig(
@@ -29,26 +39,26 @@ def test_shipped_files(path):
     assert_same(load(path), path.read_bytes())
 
 
-def test_convolutions_and_wide_codebooks():
-    """Convolution after convolution, int8 and int16 codebooks, one code, one gap, no entry."""
-    from dataclasses import replace
-
+def test_all_kinds_of_layers_and_wide_codebooks():
+    """Convolutions in groups, with a skip and a pooling between them, int8 and int16 codebooks, one
+    code, one gap, no entry."""
     rng = np.random.default_rng(6)
-    first = Convolution(channels=2, height=9, width=8, kernel_height=3, kernel_width=2, padding=1)
-    height, width = first.pooled
-    second = Convolution(
-        channels=6, height=height, width=width, kernel_height=2, kernel_width=2, groups=2, stride=2,
-        pool=2, pool_stride=1,
-    )  # fmt: skip
+    first = Convolution(
+        channels=2, height=9, width=8, kernel_height=3, kernel_width=2, padding=(1, 1, 1, 0)
+    )
+    window = Window(6, *first.pooled, 2, 2, 1)
+    second = Convolution(6, *window.map, 2, 2, groups=2, stride=2, pool=2)
+    third = random_part(rng, None, 12, Skip(144), inputs=4 * 2 * 1, density=0.5, codebook=3)
     layers = [
-        replace(random_layer(rng, first.columns, 6, codebook=200), convolution=first),
-        replace(random_layer(rng, second.columns, 4, density=1, codebook=1), convolution=second),
+        random_part(rng, first, 6, Skip(2), codebook=200),
+        Pool(window),
+        random_part(rng, second, 4, density=1, codebook=1),
+        replace(third, codebook=[-128, 127, 5]),
+        random_layer(rng, 12, 5, density=0, codebook=3),
     ]
-    values = CompressedModel(layers, InputType.UINT8).outputs
-    layers += [random_layer(rng, values, 12, density=0.5, codebook=3)]
-    layers[-1] = replace(layers[-1], codebook=[-128, 127, 5])
-    layers += [random_layer(rng, 12, 5, density=0, codebook=3)]
-    model = CompressedModel(layers, InputType.UINT8)
+    sources = [(0, 0), (1,), (2,), (3, 0), (4,)]
+    nodes = [Node("", op, taken) for op, taken in zip(layers, sources, strict=True)]
+    model = CompressedModel.of(Graph(tuple(nodes), (144,)), input_type=InputType.UINT8)
     assert_same(model, dumps(model))
 
 

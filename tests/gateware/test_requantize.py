@@ -12,6 +12,9 @@ from pleach.reference import Requantizer
 from pleach_hw.compute.requantize import RequantizeUnit
 from tests.gateware.streams import simulate
 
+#: those that the unit has
+FUNCTIONS = (Activation.NONE, Activation.RELU)
+
 
 def assert_requantized(cases, bits):
     """Each case's accumulators through the hardware, one a cycle, are the reference's outputs.
@@ -51,7 +54,7 @@ def near(bits, shift):
 @pytest.mark.parametrize("bits", [24, 32, 48])
 def test_every_shift_at_every_edge(bits):
     assert_requantized(
-        [(near(bits, shift), shift, a) for shift in range(48) for a in Activation], bits
+        [(near(bits, shift), shift, a) for shift in range(48) for a in FUNCTIONS], bits
     )
 
 
@@ -59,7 +62,7 @@ def test_random_accumulators():
     rng = np.random.default_rng(1)
     cases = [
         (rng.integers(-(1 << 31), 1 << 31, 20) >> int(rng.integers(32)), shift, activation)
-        for shift, activation in product(range(0, 32, 3), Activation)
+        for shift, activation in product(range(0, 32, 3), FUNCTIONS)
     ]
     assert_requantized(cases, 32)
 

@@ -18,7 +18,7 @@ from pleach.format import HuffmanTable, dumps, gaps, load, loads, parse, save
 from pleach.format.huffman import package_merge
 from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution, InputType
 from pleach.reference import Reference
-from tests.strategies import models, random_inputs, random_layer, random_model
+from tests.strategies import models, random_inputs, random_layer, random_model, random_part
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -161,14 +161,13 @@ def patched(data: bytes, word: int, value: int, *, fix: bool = True) -> bytes:
     [
         (0, 0x12345678, "byte 0: not a Pleach bitstream"),
         (1, 0x00000201, "version 1"),
-        (1, 0x08000002, "0 layers"),
-        (1, 0x08000102, "more than the 1 layers"),
-        (1, 0x08000302, "2 of the 3 layers"),
-        (1, 0x08800202, "reserved"),
+        (1, 0x08000003, "0 layers"),
+        (1, 0x08000103, "more than the 1 layers"),
+        (1, 0x08000303, "2 of the 3 layers"),
+        (1, 0x08800203, "reserved"),
         (2, 0x00FFFFFF, "the header says"),
-        (3, 7, "more than the original's 7"),
         (5, 0xFFFFFF01, "past the end"),
-        (5, 0x00000404, "unknown section type 4|past the end|CRC"),
+        (5, 0x00000405, "unknown section type 5|past the end|CRC"),
         (6, 0x00000014, "a shape of"),
         (6, 0xFFFFFFFF, "a shape of"),
         (7, 0xFFFFFFFF, "entries in"),
@@ -176,7 +175,8 @@ def patched(data: bytes, word: int, value: int, *, fix: bool = True) -> bytes:
         (8, 0xFFFFFFFF, "reserved"),
         (8, 0x00000030, "out of range"),
         (9, 0x0000FFFF, "longer than|codebook of|break the Kraft|tables|no Huffman"),
-        (9, 0x00800000, "reserved"),
+        (9, 0x04000000, "reserved"),
+        (9, 0x00800000, "in streams or slices"),
     ],
 )  # fmt: skip
 def test_refused(data, word, value, says):
@@ -353,17 +353,17 @@ def test_the_last_meta_counts_and_unknown_sections_are_skipped(data):
     assert [layer.name for layer in loads(more).layers] == ["ä", "b"]
 
 
-def test_a_map_is_a_row_of_values_between_layers():
-    """A convolution may see what the layer before gives as another map of as many values."""
+def test_a_convolution_sees_a_row_as_a_map_and_no_map_as_another():
     rng = np.random.default_rng(0)
-    first = replace(random_layer(rng, 4, 8), convolution=Convolution(1, 5, 5, 2, 2))
-    last = replace(random_layer(rng, 8, 3), convolution=Convolution(2, 8, 8, 2, 2))
-    model = loads(dumps(CompressedModel((first, last))))
-    assert model.layers[1].values_in == 128
-    inputs = random_inputs(rng, model, 2)
-    assert Reference(model).run(inputs).shape == (2, 3 * 49)
+    last = random_part(rng, Convolution(2, 8, 8, 2, 2), 3)
+    model = loads(dumps(CompressedModel((random_layer(rng, 4, 128), last))))
+    assert Reference(model).run(random_inputs(rng, model, 2)).shape == (2, 3 * 49)
+    first = random_part(rng, Convolution(1, 5, 5, 2, 2), 8)
+    with pytest.raises(ModelError, match="takes a map of 2 × 8 × 8, .* gives 8 × 4 × 4"):
+        CompressedModel((first, last))
     with pytest.raises(ModelError, match="takes 64 inputs, .* gives 128"):
-        CompressedModel((first, replace(last, convolution=Convolution(2, 4, 8, 2, 2))))
+        small = Convolution(2, 4, 8, 2, 2)
+        CompressedModel((first, replace(last, convolution=small)))
 
 
 def test_the_padded_map_is_not_smaller_than_the_kernel():

@@ -16,10 +16,11 @@ from pleach.model import (
     CompressedModel,
     Convolution,
     InputType,
+    Skip,
     accumulator_bits,
 )
 from pleach.reference import Reference
-from tests.strategies import random_inputs, random_layer, random_model
+from tests.strategies import random_inputs, random_layer, random_model, random_part
 
 
 def layer(**changes) -> CompressedLayer:
@@ -50,7 +51,13 @@ def layer(**changes) -> CompressedLayer:
         ({"outputs": float("nan")}, "outputs is nan"),
         ({"shift": None}, "shift is None"),
         ({"bias": 2}, "bias is 2"),
-        ({"activation": 2}, r"2 is no Activation, there are NONE \(0\), RELU \(1\)"),
+        ({"activation": 2}, "2 is no Activation"),
+        ({"activation": Activation(0, 1.5)}, r"a bound of 1\.5 must be an integer"),
+        ({"activation": Activation(0, 1 << 15)}, "a bound of 32768 must"),
+        ({"skip": (2,)}, r"\(2,\) is no Skip"),
+        ({"skip": Skip(2, (1, 2))}, "the skip of a fully connected layer has no strides"),
+        ({"scales": [1]}, "1 scales for 3 rows"),
+        ({"scales": [1, 2, 40000]}, r"scales\[2\] is 40000"),
         ({"output_fraction": 128}, "output_fraction is 128"),
         ({"claimed_bits": 64}, "claimed_bits is 64"),
         ({"inputs": 65535}, "columns is 65536"),
@@ -119,7 +126,10 @@ def test_the_bias_counts_with_its_own_magnitude():
 
 def test_magnitudes_are_those_that_the_formats_hold():
     """-32768 is one, unless a ReLU is before it."""
-    layers = [replace(layer(), inputs=4 if n else 3, outputs=4, activation=n % 2) for n in range(4)]
+    kinds = (Activation.NONE, Activation.RELU)
+    layers = [
+        replace(layer(), inputs=4 if n else 3, outputs=4, activation=kinds[n % 2]) for n in range(4)
+    ]
     model = CompressedModel((layer(inputs=3, outputs=4), *layers[2:]))
     assert model.magnitudes() == [255, 32767, 32768]
     assert replace(model, input_type=InputType.INT16).magnitudes()[0] == 32768
@@ -151,14 +161,16 @@ def test_floats_that_are_not_finite_are_no_inputs():
 def test_integers_as_the_real_numbers_they_stand_for():
     rng = np.random.default_rng(2)
     conv = Convolution(2, 5, 5, 3, 3, groups=2)
-    first = replace(random_layer(rng, 9, 4, density=0.6, shift=3, name="a"), convolution=conv)
+    first = random_part(rng, conv, 4, density=0.6, shift=3, name="a")
     last = random_layer(rng, 36, 3, shift=18, activation=Activation.NONE, name="b")
     model = CompressedModel((first, last), output_exponents=(0, 2, -1))
     assert [w.shape for w, _ in model.weights()] == [(4, 1, 3, 3), (3, 36)]
     (weight, bias) = model.weights()[1]
+    own = np.ldexp(last.dense()[:, :36], -np.array([[0], [2], [-1]]) - model.weight_fractions()[1])
     trace = Reference(model).trace(random_inputs(rng, model, 5))[1]
     inputs = np.ldexp(trace.inputs.astype(float), -model.input_fractions()[1])
-    sums = inputs @ weight.T + bias
+    assert np.array_equal(weight.reshape(3, 4, 9).swapaxes(1, 2).reshape(3, 36), own)
+    sums = inputs @ own.T + bias
     fraction = last.shift + last.output_fraction
     exact = np.ldexp(trace.accumulators.astype(float), -(fraction + np.array([0, 2, -1])))
     assert np.array_equal(sums, exact)
@@ -178,8 +190,16 @@ def test_fractions_of_a_map_are_those_of_its_channels():
     first = layer(inputs=1, outputs=2, convolution=conv, output_fraction=1)
     model = CompressedModel((first,), output_exponents=(0, 1))
     assert model.output_fractions == [1, 2]
-    outputs = np.full((1, 8), 4, np.int16)
-    assert model.dequantise(outputs).tolist() == [[2.0] * 4 + [1.0] * 4]
+    outputs = np.array([[1, 4, 2, 4, 3, 4, 4, 4]], np.int16)  # pixel by pixel
+    assert model.dequantise(outputs).tolist() == [[0.5, 1.0, 1.5, 2.0] + [1.0] * 4]
+
+
+def test_inputs_of_maps_come_channel_by_channel():
+    conv = Convolution(2, 1, 3, 1, 1)
+    model = CompressedModel((layer(inputs=2, convolution=conv),), InputType.INT16, 0)
+    images = np.arange(6.0).reshape(1, 2, 1, 3)
+    for given in (images, images.reshape(1, 6)):
+        assert model.quantise(given).tolist() == [[0, 3, 1, 4, 2, 5]]
 
 
 def test_exponents_travel_in_meta():
@@ -194,14 +214,14 @@ def test_exponents_travel_in_meta():
 def test_the_line_says_what_network_it_is():
     model = random_model(np.random.default_rng(5), [6, 4, 2])
     assert model.line == "6 → fc1 4 ReLU → fc2 2"
-    conv = Convolution(2, 9, 9, 3, 2, stride=2, padding=1, groups=2, pool=2, pool_stride=1)
+    conv = Convolution(2, 9, 9, 3, 2, stride=2, padding=(1, 1, 0, 1), groups=2, pool=2)
     first = layer(name="a\x1b", inputs=conv.columns, outputs=4, convolution=conv)
     plain = layer(
-        name="b", inputs=4, outputs=2, activation=0,
-        convolution=Convolution(4, *conv.pooled, 1, 1, pool=2, pool_stride=2),
+        name="b", inputs=4, outputs=2, activation=Activation.NONE,
+        convolution=Convolution(4, *conv.pooled, 1, 1, pool=2),
     )  # fmt: skip
     assert CompressedModel((first, plain)).line == (
-        "2×9×9 → a\\x1b 4×3×2 stride 2 padding 1 groups 2 ReLU, pool 2 stride 1 → b 2×1×1, pool 2"
+        "2×9×9 → a\\x1b 4×3×2 stride 2 padding 1×1×0×1 groups 2 ReLU, pool 2 → b 2×1×1, pool 2"
     )
 
 

@@ -125,7 +125,7 @@ def test_from_a_module_to_a_file_and_what_it_says(trained, tmp_path, pleach):
     evaluated = json.loads(pleach("evaluate", path, "--dataset", data, "--json")[0])
     assert evaluated["error_pct"] == pytest.approx(error)
     info = json.loads(pleach("info", path, "--json")[0])
-    assert "Add" in info["network"] and "AveragePool 6×6" in info["network"]
+    assert "(block.conv1, stem)" in info["network"] and "sum/" in info["network"]
     assert info["engines"] == [] and "No engine runs it" in pleach("info", path)[0]
     said = pleach("simulate", path, "--dataset", data, code=1)[1]
     assert "layer 'stem' is a convolution" in " ".join(said.split())

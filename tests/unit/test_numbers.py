@@ -20,24 +20,28 @@ ROOT = Path(__file__).parents[2]
         "height": numbers.SIZE_MAX,
         "width": numbers.SIZE_MAX,
         "channels": numbers.SIZE_MAX,
-        "groups": numbers.GROUPS_MAX,
-        "kernel_height": numbers.KERNEL_MAX,
-        "kernel_width": numbers.KERNEL_MAX,
-        "stride": numbers.STRIDE_MAX,
-        "padding": numbers.PADDING_MAX,
+        "groups": numbers.SIZE_MAX,
+        "kernel_height": numbers.SIDE_MAX,
+        "kernel_width": numbers.SIDE_MAX,
+        "stride_height": numbers.SIDE_MAX,
+        "padding_top": numbers.SIDE_MAX,
         "pool": numbers.POOL_MAX,
-        "pool_stride": numbers.POOL_MAX,
+        "skip_channels": numbers.SIZE_MAX,
+        "source": numbers.LAYERS_MAX,
     }.items(),
 )
 def test_fields_hold_their_limit_and_no_more(field, limit):
     widths = {}
-    for word in words.LAYER_WORDS + words.CONV_WORDS:
-        widths |= word.fields
+    for word in vars(words).values():
+        if isinstance(word, words.Word):
+            widths |= word.fields
+    widths |= words.LONG_WORDS[0].fields
     assert limit == (1 << widths[field]) - 1
 
 
 def test_narrower_limits_fit_their_fields():
-    _, _, scale, tables = (word.fields for word in words.LAYER_WORDS)
+    scale, tables = words.SCALE_WORD.fields, words.TABLES_WORD.fields
+    assert numbers.POOL_SHIFT_MAX < 1 << words.POOL_WORD.fields["shift"]
     assert numbers.SHIFT_MAX < 1 << scale["shift"]
     assert numbers.EXPONENT_MAX < 1 << scale["bias_exponent"]
     assert numbers.CODEBOOK_MAX < 1 << tables["codebook_size"]

@@ -15,92 +15,137 @@ from pleach.cycles import CycleModel
 from pleach.engine import EngineConfig
 from pleach.errors import CapacityError, ModelError
 from pleach.format import dumps, loads, parse, published_layers
-from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution, InputType
+from pleach.model import (
+    Activation,
+    CompressedLayer,
+    CompressedModel,
+    Convolution,
+    Graph,
+    InputType,
+    Node,
+    Skip,
+)
 from pleach.reference import Reference
 from pleach.report import layer_reports
-from tests.strategies import models, random_inputs, random_layer
+from tests.strategies import models, random_inputs, random_layer, random_part
 
 
-def convolved(layer: CompressedLayer, image: np.ndarray) -> tuple[list, list, int]:
+def convolved(
+    layer: CompressedLayer, image: np.ndarray, skip: np.ndarray
+) -> tuple[list, list, int]:
     """Accumulators, pooled outputs and MACs of one image, element by element."""
     conv, weights = layer.convolution, layer.dense().astype(int)
-    kept = np.zeros(layer.size, bool)
-    kept[layer.positions] = True
-    kept = kept.reshape(layer.columns, layer.outputs).T
-    image = image.astype(int).reshape(conv.channels, conv.height, conv.width)
-    height, width = conv.map
-    inside, macs = conv.channels // conv.groups, 0
-    sums = np.zeros((layer.outputs, height, width), int)
-    for row, i, j in np.ndindex(sums.shape):
-        group = row // (layer.outputs // conv.groups)
-        for c, y, x in np.ndindex(inside, conv.kernel_height, conv.kernel_width):
-            column = (c * conv.kernel_height + y) * conv.kernel_width + x
-            at = i * conv.stride + y - conv.padding, j * conv.stride + x - conv.padding
+    kept = np.zeros(weights.shape, bool)
+    kept[layer.row_of, layer.column_of] = True
+    image = image.astype(int).reshape(conv.height, conv.width, conv.channels)
+    skip = skip.astype(int).reshape(SKIPPED, SKIPPED, -1) if skip.size else None
+    (height, width), (top, left, _, _) = conv.map, conv.padding
+    macs = 0
+    sums = np.zeros((height, width, layer.outputs), int)
+    for i, j, row in np.ndindex(sums.shape):
+        met = []  # columns and values
+        for y, x, c in np.ndindex(conv.kernel_height, conv.kernel_width, conv.channels):
+            column = (y * conv.kernel_width + x) * conv.channels + c
+            at = i * conv.stride[0] + y - top, j * conv.stride[1] + x - left
+            same = c * conv.groups // conv.channels == row * conv.groups // layer.outputs
+            assert same or not kept[row, column]
             if 0 <= at[0] < conv.height and 0 <= at[1] < conv.width:
-                value = image[group * inside + c, at[0], at[1]]
-                sums[row, i, j] += weights[row, column] * value
-                macs += bool(kept[row, column] and value)
+                met.append((column, image[at[0], at[1], c]))
+        if layer.skip is not None:
+            pixel = skip[i * layer.skip.stride[0], j * layer.skip.stride[1]]
+            met += [(layer.inputs + c, pixel[c]) for c in range(layer.skip.channels)]
         if layer.bias:
-            sums[row, i, j] += weights[row, -1] << layer.bias_exponent
-            macs += bool(kept[row, -1])
+            met.append((layer.columns - 1, 1 << layer.bias_exponent))
+        for column, value in met:
+            sums[i, j, row] += weights[row, column] * value
+            macs += bool(kept[row, column] and value)
+    scaled = sums if layer.scales is None else sums * layer.scales.astype(int)
     half = (1 << layer.shift) // 2
-    values = np.clip((sums + half) // (1 << layer.shift), -32768, 32767)
-    if layer.activation == Activation.RELU:
-        values = np.maximum(values, 0)
-    pooled = np.zeros((layer.outputs, *conv.pooled), int)
-    for row, i, j in np.ndindex(pooled.shape):
-        top, left = i * conv.pool_stride, j * conv.pool_stride
-        pooled[row, i, j] = values[row, top : top + conv.pool, left : left + conv.pool].max()
+    values = np.clip((scaled + half) // (1 << layer.shift), -32768, 32767)
+    low, high = layer.activation.bounds
+    if layer.activation.sign:
+        values = np.where(values >= 0, high, low)
+    values = np.minimum(np.maximum(values, low), high)
+    pooled = np.zeros((*conv.pooled, layer.outputs), int)
+    for i, j, row in np.ndindex(pooled.shape):
+        top, left = i * conv.pool, j * conv.pool
+        pooled[i, j, row] = values[top : top + conv.pool, left : left + conv.pool, row].max()
     return sums.ravel().tolist(), pooled.ravel().tolist(), int(macs)
+
+
+#: side of the map that is skipped to
+SKIPPED = 22
 
 
 @st.composite
 def geometries(draw) -> Convolution:
     groups = draw(st.sampled_from([1, 1, 2, 3]))
     sizes = st.integers(1, 7)
+    conv = {
+        "channels": groups * draw(st.integers(1, 3)),
+        "height": draw(sizes),
+        "width": draw(sizes),
+        "kernel_height": draw(st.integers(1, 4)),
+        "kernel_width": draw(st.integers(1, 4)),
+        "stride": draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
+        "padding": draw(st.tuples(*[st.integers(0, 2)] * 4)),
+        "groups": groups,
+        "pool": draw(st.integers(1, 3)),
+    }
     try:
-        return Convolution(
-            channels=groups * draw(st.integers(1, 3)),
-            height=draw(sizes),
-            width=draw(sizes),
-            kernel_height=draw(st.integers(1, 4)),
-            kernel_width=draw(st.integers(1, 4)),
-            stride=draw(st.integers(1, 3)),
-            padding=draw(st.integers(0, 2)),
-            groups=groups,
-            pool=draw(st.integers(1, 3)),
-            pool_stride=draw(st.integers(1, 3)),
-        )
+        return Convolution(**conv)
     except ModelError:
         assume(False)
+        raise
+
+
+FUNCTIONS = (
+    Activation.NONE, Activation.RELU, Activation(-7, 900), Activation(None, 50),
+    Activation(-256, 256, sign=True),
+)  # fmt: skip
 
 
 @st.composite
 def convolutional_models(draw) -> CompressedModel:
-    """A convolution, and a fully connected layer after it."""
+    """A convolution with all that it may have, and a fully connected layer."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     conv = draw(geometries())
-    layer = random_layer(
+    outputs = conv.groups * draw(st.integers(1, 3))
+    skip = draw(st.sampled_from([None, None, Skip(2, (1, 2)), Skip(3)]))
+    first = random_part(
         rng,
-        conv.columns,
-        conv.groups * draw(st.integers(1, 3)),
+        conv,
+        outputs,
+        skip,
         density=draw(st.sampled_from([0.0, 0.3, 1.0])),
+        codebook=draw(st.sampled_from([1, 5, 256])),
         bias=draw(st.booleans()),
-        activation=draw(st.sampled_from(Activation)),
-        name="conv1",
+        activation=draw(st.sampled_from(FUNCTIONS)),
+        scales=rng.integers(-32768, 32768, outputs) if draw(st.booleans()) else None,
     )
-    layer = replace(layer, convolution=conv)
-    last = random_layer(rng, layer.values_out, 3, density=0.5, activation=Activation.NONE)
-    return CompressedModel((layer, last), draw(st.sampled_from(InputType)), 8)
+    last = random_layer(rng, first.values_out, 3, density=0.5, activation=Activation.NONE)
+    nodes = [Node("", None, (0,)), Node("", None, (1,))]
+    layers = [first, last]
+    if skip is not None:
+        # What is skipped to is made of the input by a layer of its own.
+        big = random_layer(rng, conv.inputs, skip.channels * SKIPPED**2, density=0.01)
+        shape = Convolution(skip.channels, SKIPPED, SKIPPED, 1, 1)
+        same = random_part(rng, shape, skip.channels, None, density=0.7)
+        layers = [big, same, *layers]
+        sources = [(0,), (1,), (0, 2), (3,)]
+        nodes = [Node("", None, each) for each in sources]
+    input_type = draw(st.sampled_from(InputType))
+    graph = Graph(tuple(nodes), (conv.inputs,))
+    return CompressedModel(tuple(layers), input_type, 8, joints=graph)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(convolutional_models(), st.integers(0, 2**32 - 1))
 def test_a_convolution_is_the_loop_over_its_pixels(model, seed):
     inputs = random_inputs(np.random.default_rng(seed), model, 3)
-    first, last = Reference(model).trace(inputs)
+    *_, first, last = Reference(model).trace(inputs)
     for index, image in enumerate(inputs):
-        sums, outputs, macs = convolved(model.layers[0], image)
+        sums, outputs, macs = convolved(model.layers[-2], image, first.skips[index])
         assert first.accumulators[index].tolist() == sums
         assert first.outputs[index].tolist() == outputs
         assert first.macs[index] == macs
@@ -146,7 +191,7 @@ def test_the_largest_sums_are_exact(kept):
 
 
 def test_pooling_drops_what_no_window_covers():
-    conv = Convolution(1, 5, 5, 1, 1, pool=2, pool_stride=2)
+    conv = Convolution(1, 5, 5, 1, 1, pool=2)
     model = CompressedModel((layer(codebook=[1], convolution=conv),))
     image = np.arange(25, dtype=np.uint8)[None]
     assert Reference(model).run(image).tolist() == [[6, 8, 16, 18]]
@@ -154,7 +199,7 @@ def test_pooling_drops_what_no_window_covers():
 
 def test_batches_make_no_difference(monkeypatch):
     rng = np.random.default_rng(5)
-    conv = Convolution(2, 9, 9, 3, 3, pool=2, pool_stride=2)
+    conv = Convolution(2, 9, 9, 3, 3, pool=2)
     first = replace(random_layer(rng, 18, 4, density=0.6), convolution=conv)
     model = CompressedModel((first, random_layer(rng, 36, 3, activation=Activation.NONE)))
     inputs = random_inputs(rng, model, 20)
@@ -169,7 +214,7 @@ def test_batches_make_no_difference(monkeypatch):
         assert np.array_equal(one.accumulators, other.accumulators)
         assert np.array_equal(one.macs, other.macs)
     assert parts.run(inputs[:0]).shape == (0, 3)
-    assert [x.accumulators.shape for x in parts.trace(inputs[:0])] == [(0, 4 * 49), (0, 3)]
+    assert [x.accumulators.shape for x in parts.trace(inputs[:0])] == [(0, 49 * 4), (0, 3)]
 
 
 def test_inputs_of_the_wrong_kind():

@@ -10,13 +10,13 @@ from pleach.format import LayerSizes, dumps, parse
 from pleach.format.gaps import relative_index
 from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution
 from pleach.report import entropy_bound, layer_reports
-from tests.strategies import random_layer, random_model
+from tests.strategies import random_layer, random_model, random_part
 
 
 def test_shapes_are_those_of_the_torch_weights():
     conv = Convolution(4, 8, 8, 3, 2, groups=2)
     rng = np.random.default_rng(0)
-    layer = replace(random_layer(rng, conv.columns, 6, bias=True), convolution=conv)
+    layer = random_part(rng, conv, 6)
     model = CompressedModel((layer, random_layer(rng, 6 * 6 * 7, 5)))
     rows = layer_reports(model, [LayerSizes(400, 800, 900), LayerSizes(4000, 8000, 9000)])
     assert [row.shape for row in rows] == [(6, 2, 3, 2), (5, 252)]

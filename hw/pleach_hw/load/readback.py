@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 
 from pleach.engine import EngineConfig
 from pleach_hw.load.loader import Loader
+from pleach_hw.maps.records import Records
 
 #: What bits 1:0 of a word say: a codebook value in 31:16; an entry, its code in 9:2 and its row in
 #: 31:16; the end of a column; the loader's verdict, its error in 9:2 and the detail in 31:16.
@@ -15,7 +16,10 @@ VALUE, ENTRY, COLUMN, VERDICT = range(4)
 
 
 class Readback(wiring.Component):
-    """A loader for one PE; what it writes comes out as words, at most one a cycle."""
+    """A loader for one PE; what it writes comes out as words, at most one a cycle.
+
+    With a map memory two packets come, the plan and the file, else the file alone.
+    """
 
     def __init__(self, config: EngineConfig):
         self._config = config
@@ -33,15 +37,33 @@ class Readback(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.loader = loader = Loader(self._config)
-        started = Signal()
+        started, loading = Signal(), Signal()
         m.d.sync += started.eq(1)
-        m.d.comb += [
-            loader.start.eq(~started),
-            loader.i.p.data.eq(self.s_axis_tdata),
-            loader.i.p.last.eq(self.s_axis_tlast),
-            loader.i.valid.eq(self.s_axis_tvalid),
-            self.s_axis_tready.eq(loader.i.ready),
-        ]
+        readers = [(loader, loading)]
+        if self._config.maps:
+            m.submodules.records = records = Records(self._config)
+            readers.append((records, ~loading))
+            m.d.sync += loading.eq(loading | records.done)
+            m.d.comb += [
+                records.start.eq(~started),
+                loader.start.eq(records.done),
+                records.fetch.eq(loader.fetch),
+                records.index.eq(loader.index),
+                loader.pass_.eq(records.pass_),
+                loader.fetched.eq(records.fetched),
+                loader.planned.eq(records.planned),
+                loader.passes.eq(records.passes),
+            ]
+            connect(m, loader.record, records.record)
+        else:
+            m.d.comb += [loader.start.eq(~started), loading.eq(1)]
+        m.d.comb += self.s_axis_tready.eq(Cat(r.i.ready & turn for r, turn in readers).any())
+        for reader, turn in readers:
+            m.d.comb += [
+                reader.i.p.data.eq(self.s_axis_tdata),
+                reader.i.p.last.eq(self.s_axis_tlast),
+                reader.i.valid.eq(self.s_axis_tvalid & turn),
+            ]
         kind, low, high = Signal(2), Signal(14), Signal(16)
         m.d.comb += self.m_axis_tdata.eq(Cat(kind, low, high))
         words = (

@@ -1,4 +1,4 @@
-"""cocotb: give a file to `pleach_hw.load.readback.Readback` and keep every word that comes out."""
+"""cocotb: give a plan and a file to `pleach_hw.load.readback.Readback`, keep all that it says."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pleach_sim.runner import parameters
 @cocotb.test()
 async def load(dut):
     given = parameters()
-    file = np.fromfile(given["file"], "<u4").tolist()
+    packets = [np.fromfile(file, "<u4").tolist() for file in given["packets"]]
     Clock(dut.clk, 10, unit="ns").start()
     edge = RisingEdge(dut.clk)
     dut.s_axis_tvalid.value = 0
@@ -23,13 +23,14 @@ async def load(dut):
     dut.rst.value = 0
 
     async def send():
-        for number, word in enumerate(file):
-            dut.s_axis_tdata.value = word
-            dut.s_axis_tlast.value = number == len(file) - 1
-            dut.s_axis_tvalid.value = 1
-            await edge
-            while not dut.s_axis_tready.value:
+        for words in packets:
+            for number, word in enumerate(words):
+                dut.s_axis_tdata.value = word
+                dut.s_axis_tlast.value = number == len(words) - 1
+                dut.s_axis_tvalid.value = 1
                 await edge
+                while not dut.s_axis_tready.value:
+                    await edge
         dut.s_axis_tvalid.value = 0
 
     cocotb.start_soon(send())

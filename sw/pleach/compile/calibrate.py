@@ -8,25 +8,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pleach.compile.real import MapLayer, RealLayer, mapped, run_real, weights_of
 from pleach.errors import DataError, ModelError
 from pleach.model import (
     Activation,
-    Add,
     AveragePool,
-    Clip,
     CompressedLayer,
     CompressedModel,
-    Concat,
-    Convolution,
     Graph,
     InputType,
     Node,
-    Op,
-    Rescale,
-    Shape,
+    Pool,
     accumulator_bits,
-    takers,
 )
+from pleach.model.network import map_order
 from pleach.numbers import (
     ACCUMULATOR_BITS_MAX,
     CODEBOOK_MAX,
@@ -37,7 +32,7 @@ from pleach.numbers import (
     SHIFT_MAX,
     UINT8_FRACTION,
 )
-from pleach.reference.maps import VALUES, batch_size, max_pool, weighted_sums
+from pleach.reference.maps import batch_size
 
 LARGEST_FRACTION = EXPONENT_MAX  # 1.0 has to fit int16: it is the bias column's activation
 LEAST_MAGNITUDE = 2**7
@@ -45,46 +40,23 @@ MARGIN = 1.5
 BATCH = 4096
 
 
-@dataclass(frozen=True, eq=False)
-class RealLayer:
-    """A layer in real numbers.
+@dataclass(frozen=True)
+class _Given:
+    """What a node of the network takes, in integers.
 
     Args:
-        name: qualified name.
-        weight: ``(outputs, columns)``, zero where pruned.
-        bias: ``(outputs,)`` or None.
-        activation: function after it.
-        convolution: how the weights are laid over maps; None where it is fully connected.
+        fraction, magnitude: fraction bits and the largest magnitude.
+        scale: what a value stands for is that integer's number times this; 1 but behind a mean,
+            whose division is in part left to the layers that take it.
     """
 
-    name: str
-    weight: np.ndarray
-    bias: np.ndarray | None
-    activation: Activation
-    convolution: Convolution | None = None
+    fraction: int
+    magnitude: int
+    scale: float = 1.0
 
-    @property
-    def values_in(self) -> int:
-        """Activations that it takes."""
-        return self.convolution.inputs if self.convolution else self.weight.shape[1]
 
-    def out_shape(self, *inputs: Shape) -> Shape:
-        """``(outputs,)``, or ``(outputs, height, width)``, pooled."""
-        pooled = self.convolution.pooled if self.convolution else ()
-        return (len(self.weight), *pooled)
-
-    def run(self, inputs: np.ndarray) -> np.ndarray:
-        """``[values_in, n]`` to ``[values_out, n]``, pooled."""
-        count = inputs.shape[1]
-        outputs = weighted_sums(self.weight, inputs, self.convolution)
-        if self.bias is not None:
-            outputs += self.bias[:, None]
-        if self.activation == Activation.RELU:
-            outputs = np.maximum(outputs, 0)
-        if self.convolution is not None:
-            maps = outputs.reshape(len(self.weight), *self.convolution.map, count)
-            outputs = max_pool(maps, self.convolution)
-        return outputs.reshape(-1, count)
+class _TooFine(Exception):
+    """The skip of a layer has a finer fraction than its sums; `args` is the layer's name."""
 
 
 def calibrate(
@@ -99,6 +71,8 @@ def calibrate(
     Args:
         network: layers one after the other, or a graph of `RealLayer` and of operators of real
             numbers. Layers are pruned and shared: at most 256 distinct values other than zero each.
+            What stands between them becomes layers and poolings of the file
+            (`pleach.compile.real.mapped`).
         inputs: calibration inputs, ``(n, inputs)``. uint8 stands for value / 256 and makes a
             network with uint8 inputs; floats make one with int16 inputs.
         accumulator_bits: that no order of accumulation may overflow. ``auto`` is, for each layer,
@@ -113,6 +87,7 @@ def calibrate(
     graph = network if isinstance(network, Graph) else _chain(network)
     if graph is None or not inputs.size or inputs.shape[1] != math.prod(graph.shape):
         raise DataError(f"calibration inputs of shape {inputs.shape} do not fit the network")
+    graph.shapes()
     if inputs.dtype == np.uint8:
         input_type, fraction = InputType.UINT8, UINT8_FRACTION
     elif np.issubdtype(inputs.dtype, np.floating):
@@ -121,25 +96,67 @@ def calibrate(
         input_type, fraction = InputType.INT16, fraction_for(float(np.abs(inputs).max()))
     else:
         raise DataError(f"calibration inputs must be uint8 or float, not {inputs.dtype}")
-    peaks = iter(_largest_outputs(graph, inputs))
-    done: list[CompressedLayer | Op] = []
+    bits = (accumulator_bits, codebook_bits)
+    apart: frozenset[str] = frozenset()
+    while True:
+        try:
+            fixed = _fixed(
+                mapped(graph, apart), inputs, _Given(fraction, input_type.magnitude), bits
+            )
+            break
+        except _TooFine as error:
+            apart |= {*error.args}
+    model = CompressedModel.of(fixed, input_type=input_type, input_fraction=fraction)
+    weights = weights_of([node.op for node in graph.nodes])
+    if sum(layer.size for layer in model.layers) != weights:
+        model = replace(model, original=weights)
+    return model
 
-    def fix(node: Node, *taken: tuple[int, int]) -> tuple[int, int]:
-        """From fraction and magnitude of what a node takes to those of what it gives."""
-        fractions, magnitudes = zip(*taken, strict=True)
-        peak = next(peaks)
-        if isinstance(node.op, RealLayer):
-            op = _fix(node.op, *taken[0], peak, accumulator_bits, codebook_bits)
+
+def _fixed(graph: Graph, inputs: np.ndarray, given: _Given, bits: tuple[int | str, int]) -> Graph:
+    """What `mapped` gives, in integers.
+
+    Args:
+        given: of the network's input.
+        bits: `accumulator_bits` and `codebook_bits`.
+
+    Raises:
+        _TooFine: a sum is to be a layer of its own.
+    """
+    peaks = iter(_largest_outputs(graph, map_order(inputs, graph.shape)))
+    done: list[CompressedLayer | Pool] = []
+
+    def fix(node: Node, *taken: _Given) -> _Given:
+        peak, scale = next(peaks), 1.0
+        if isinstance(node.op, MapLayer):
+            op = _fix(node.op, taken, peak, *bits)
+        elif isinstance(node.op, AveragePool):
+            op = Pool(node.op.window, _mean_shift(peak, taken[0].fraction, node.op.window.size))
+            scale = (1 << op.shift) / node.op.window.size
         else:
-            op = _fix_operator(node, fractions, peak)
+            op, scale = Pool(node.op.window), taken[0].scale
         done.append(op)
-        return op.out_fraction(*fractions), op.out_magnitude(*magnitudes)
+        return _Given(
+            op.out_fraction(*(each.fraction for each in taken)),
+            op.out_magnitude(*(each.magnitude for each in taken)),
+            scale,
+        )
 
-    for _ in graph.walk((fraction, input_type.magnitude), fix):
+    for _ in graph.walk(given, fix):
         pass
     ops = iter(done)
-    fixed = graph.with_ops(lambda _: next(ops))
-    return CompressedModel.of(fixed, input_type=input_type, input_fraction=fraction)
+    return graph.with_ops(lambda _: next(ops))
+
+
+def _mean_shift(peak: float, fraction: int, size: int) -> int:
+    """The least shift of a window's sum with which the largest mean, and half as much again, fits
+    int16.
+
+    >>> _mean_shift(1.0, 14, 64), _mean_shift(0.1, 8, 4)
+    (6, 0)
+    """
+    largest = math.ldexp(MARGIN * peak, fraction) * size
+    return max(0, math.ceil(math.log2(largest / INT16_MAX))) if largest else 0
 
 
 def fraction_for(largest: float) -> int:
@@ -169,82 +186,52 @@ def _chain(layers: Sequence[RealLayer]) -> Graph | None:
 def _largest_outputs(graph: Graph, inputs: np.ndarray) -> list[float]:
     """The largest magnitude that each node puts out, pooled.
 
-    Of what only clamps take it is that after them: what they cut off may saturate before.
+    Args:
+        graph: what `mapped` gives.
+        inputs: in the order of its maps.
     """
     largest = [0.0] * len(graph.nodes)
-    layers = [node.op for node in graph.nodes if isinstance(node.op, RealLayer)]
+    layers = [node.op for node in graph.nodes if isinstance(node.op, MapLayer)]
     step = batch_size(((len(layer.weight), layer.convolution) for layer in layers), BATCH)
-    for node, shape in zip(graph.nodes, graph.shapes()[1:], strict=True):
-        if not isinstance(node.op, RealLayer):
-            step = max(1, min(step, VALUES // math.prod(shape)))
     for start in range(0, len(inputs), step):
         batch = inputs[start : start + step].astype(np.float32)
         if inputs.dtype == np.uint8:
             batch /= 1 << UINT8_FRACTION
-        found = graph.walk(batch.T, lambda node, *values: node.op.run(*values))
+        found = graph.walk(batch.T, lambda node, *values: run_real(node.op, *values))
         for index, (_, _, given) in enumerate(found):
             largest[index] = max(largest[index], float(np.abs(given).max()))
     for node, peak in zip(graph.nodes, largest, strict=True):
         if not math.isfinite(peak):
-            what = "layer" if isinstance(node.op, RealLayer) else "node"
+            what = "layer" if isinstance(node.op, MapLayer) else "node"
             raise ModelError(f"{what} {node.name!r}: its outputs are not finite")
-    for number in range(len(graph.nodes) - 1, 0, -1):
-        users = takers(graph.nodes, number)
-        if all(isinstance(graph.nodes[user - 1].op, Clip) for user in users):
-            largest[number - 1] = max(largest[user - 1] for user in users)
     return largest
 
 
-def _fix_operator(node: Node, inputs: tuple[int, ...], peak: float) -> Op:
-    """An operator in integers.
+def _fix(
+    layer: MapLayer, taken: Sequence[_Given], peak: float, bits: int | str, codebook_bits: int
+) -> CompressedLayer:
+    """The layer in integers, with the largest weight fraction that the accumulator allows.
 
     Args:
-        inputs: fractions of what it takes.
-        peak: largest magnitude that it puts out.
-
-    Raises:
-        ModelError: fractions too far apart; names the node.
+        taken: of its source, and of its skip where it has one.
+        peak: the largest magnitude that it puts out.
     """
-    op = node.op
-    if isinstance(op, Clip):
-        low, high = (
-            int(np.clip(np.rint(np.ldexp(bound, inputs[0])), *INT16)) for bound in (op.low, op.high)
-        )
-        return Clip(low, high)
-    if not isinstance(op, Add | Concat | AveragePool):
-        return op
-    common = max(inputs)
-    gain = op.gain if isinstance(op, AveragePool) else 0
-    output = min(common + gain, fraction_for(peak))
-    try:
-        lifts = tuple(common - fraction for fraction in inputs)
-        return replace(op, rescale=Rescale(lifts, common + gain - output, output))
-    except ModelError as error:
-        raise ModelError(
-            f"node {node.name!r}: it takes numbers of {', '.join(map(str, inputs))} fraction bits "
-            f"and gives {output}: scale the layers before it alike ({error})"
-        ) from None
-
-
-def _fix(
-    layer: RealLayer,
-    input_fraction: int,
-    magnitude: int,
-    peak: float,
-    bits: int | str,
-    codebook_bits: int,
-) -> CompressedLayer:
-    """The layer in integers, with the largest weight fraction that the accumulator allows."""
+    source, input_fraction = taken[0], taken[0].fraction
+    magnitudes = [each.magnitude for each in taken]
     bias_exponent = min(max(input_fraction, 0), EXPONENT_MAX)
-    matrix = layer.weight.astype(np.float64)
+    parts = [layer.weight.astype(np.float64) * source.scale]
+    if layer.skip is not None:
+        # As integers the weights of the skip make up for its other fraction.
+        lift = input_fraction - taken[1].fraction
+        parts.append(np.ldexp(layer.skip_weight.astype(np.float64) * taken[1].scale, lift))
     if layer.bias is not None:
         # The bias is a column of activation 2^bias_exponent, which is 1.0 unless that cannot be
         # written with this input fraction.
-        column = np.ldexp(layer.bias.astype(np.float64), input_fraction - bias_exponent)
-        matrix = np.column_stack([matrix, column])
-    flat = matrix.T.ravel()
-    positions = np.flatnonzero(flat)
-    values, codes = np.unique(flat[positions], return_inverse=True)
+        lift = input_fraction - bias_exponent
+        parts.append(np.ldexp(layer.bias.astype(np.float64)[:, None], lift))
+    matrix = np.hstack(parts)
+    column, row = np.nonzero(matrix.T)
+    values, codes = np.unique(matrix[row, column], return_inverse=True)
     if len(values) > CODEBOOK_MAX:
         raise ModelError(
             f"layer {layer.name!r} has {len(values)} distinct weights, "
@@ -254,6 +241,22 @@ def _fix(
     if not np.isfinite(values).all():
         raise ModelError(f"layer {layer.name!r}: a weight is not finite")
     output_fraction = fraction_for(peak)
+    plain = CompressedLayer(
+        name=layer.name,
+        inputs=layer.weight.shape[1],
+        outputs=layer.weight.shape[0],
+        bias=layer.bias is not None,
+        positions=[],
+        codes=[],
+        codebook=[],
+        shift=0,
+        activation=Activation.NONE,
+        convolution=layer.convolution,
+        skip=layer.skip,
+        bias_exponent=bias_exponent,
+        output_fraction=output_fraction,
+    )
+    positions = plain.position_of(column, row)
 
     def at(weight_fraction: int) -> CompressedLayer:
         quantised = np.rint(np.ldexp(values, weight_fraction)).astype(np.int16)
@@ -262,39 +265,39 @@ def _fix(
         # Zero is not a weight: what rounds to it is dropped, and its code with it.
         codebook, place = codebook[codebook != 0], np.cumsum(codebook != 0) - 1
         fraction = min(output_fraction, weight_fraction + input_fraction)
-        return CompressedLayer(
-            name=layer.name,
-            inputs=layer.weight.shape[1],
-            outputs=layer.weight.shape[0],
-            bias=layer.bias is not None,
+        return replace(
+            plain,
             positions=positions[kept],
             codes=place[merged[codes]][kept],
             codebook=codebook,
             shift=weight_fraction + input_fraction - fraction,
-            activation=layer.activation,
-            convolution=layer.convolution,
-            bias_exponent=bias_exponent,
+            activation=_integer(layer.activation, fraction),
             output_fraction=fraction,
         )
 
     if not len(values):
         return at(output_fraction - input_fraction)
     # As large as the codebook's width allows, and as a shift of 47 does where all weights are tiny.
-    largest = float(np.abs(values).max())
+    # What joins maps are powers of two, and exact: they may be larger and smaller.
+    ones = [float(parts[place].max()) for place in layer.ones]
+    own = [part for place, part in enumerate(parts) if place not in layer.ones]
+    largest = max((float(np.abs(part).max(initial=0)) for part in own), default=0.0)
     most = 2 ** (codebook_bits - 1) - 1
     least = min(LEAST_MAGNITUDE, (most + 1) // 2)
-    weight_fraction = math.floor(math.log2((most + 0.5) / largest))
-    if np.rint(np.ldexp(largest, weight_fraction)) > most:
-        weight_fraction -= 1
+    if not largest:
+        largest, most, least = max(ones), INT16_MAX, 1
+    weight_fraction = min([_fitting(largest, most), *(_fitting(one, INT16_MAX) for one in ones)])
     weight_fraction = min(weight_fraction, SHIFT_MAX + output_fraction - input_fraction)
     start, reached, width = weight_fraction, 0, 0
     widths = range(32, ACCUMULATOR_BITS_MAX + 1) if isinstance(bits, str) else (bits,)
     for width in widths:
         weight_fraction = start
-        while (fixed := at(weight_fraction)).kept and accumulator_bits(fixed, magnitude) > width:
+        while (fixed := at(weight_fraction)).kept and accumulator_bits(fixed, *magnitudes) > width:
             weight_fraction -= 1
         reached = round(math.ldexp(largest, weight_fraction))
         if reached >= least:
+            if ones and math.ldexp(min(ones), weight_fraction) < 1:
+                raise _too_fine(layer, taken)
             return fixed
     enough = math.ceil(math.log2((least - 0.5) / largest))
     if enough > start:
@@ -303,9 +306,35 @@ def _fix(
             f"{reached} with the largest shift, {SHIFT_MAX}; {least} is the least allowed: "
             "scale the layer's weights up and the next layer's down"
         )
-    needed = accumulator_bits(at(enough), magnitude)
+    needed = accumulator_bits(at(enough), *magnitudes)
     raise ModelError(
         f"layer {layer.name!r}: {width}-bit accumulators leave its largest weight {largest:.4g} "
         f"the integer {reached} (weight fraction {weight_fraction}, {start} without the limit), "
         f'{least} is the least allowed: set accumulator_bits = {needed}, or "auto"'
+    )
+
+
+def _fitting(largest: float, most: int) -> int:
+    """The largest weight fraction at which `largest` is no more than `most`."""
+    fraction = math.floor(math.log2((most + 0.5) / largest))
+    return fraction - int(round(math.ldexp(largest, fraction)) > most)
+
+
+def _integer(activation: Activation, fraction: int) -> Activation:
+    """A function with its bounds as integers of that fraction."""
+    bounds = (
+        None if bound is None else int(np.clip(np.rint(np.ldexp(bound, fraction)), *INT16))
+        for bound in (activation.low, activation.high)
+    )
+    return Activation(*bounds, sign=activation.sign)
+
+
+def _too_fine(layer: MapLayer, taken: Sequence[_Given]) -> Exception:
+    """Why a layer cannot take what it joins at the fraction of its sums."""
+    if layer.sum:
+        return _TooFine(layer.sum)
+    return ModelError(
+        f"node {layer.name!r}: it joins numbers of "
+        f"{' and '.join(str(each.fraction) for each in taken)} fraction bits: scale the layers "
+        "before it alike"
     )

@@ -72,9 +72,9 @@ def clustered(mask: np.ndarray) -> np.ndarray:
 
 
 def _mask(layer: CompressedLayer) -> np.ndarray:
-    mask = np.zeros(layer.size, bool)
-    mask[layer.positions] = True
-    return mask.reshape(layer.columns, layer.outputs).T
+    mask = np.zeros((layer.outputs, layer.columns), bool)
+    mask[layer.row_of, layer.column_of] = True
+    return mask
 
 
 def moved(
@@ -83,9 +83,11 @@ def moved(
     """Row ``order[i]`` becomes row ``i``, and so do the columns that it feeds."""
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    width = after.inputs // layer.outputs  # columns that one row feeds
     feeds = np.arange(after.columns)
-    feeds[: after.inputs] = (place[:, None] * width + np.arange(width)).ravel()
+    # Channels are innermost: every so many columns one and the same row feeds one.
+    feeds[: after.inputs] += np.tile(place - np.arange(len(order)), after.inputs // len(order))
+    if layer.scales is not None:
+        layer = replace(layer, scales=layer.scales[order])
     return (
         placed(layer, layer.column_of, place[layer.row_of]),
         placed(after, feeds[after.column_of], after.row_of),
@@ -93,6 +95,6 @@ def moved(
 
 
 def placed(layer: CompressedLayer, columns: np.ndarray, rows: np.ndarray) -> CompressedLayer:
-    positions = columns * layer.outputs + rows
+    positions = layer.position_of(columns, rows)
     order = np.argsort(positions)
     return replace(layer, positions=positions[order], codes=layer.codes[order])

@@ -113,7 +113,7 @@ def lower(model: CompressedModel, config: EngineConfig) -> Program:
                 parity=number % 2,
                 rows=layer.outputs,
                 shift=layer.shift,
-                relu=layer.activation is Activation.RELU,
+                relu=layer.activation == Activation.RELU,
                 sink=Sink.OUTPUTS if last else Sink.NEXT,
                 last=last,
             )

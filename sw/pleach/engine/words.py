@@ -50,9 +50,9 @@ class Word:
 
 
 MAGIC = int.from_bytes(b"PLCH", "little")
-VERSION = 2
-#: versions that readers know, the oldest first
+#: versions that readers know; the last is written
 VERSIONS = (2, 3)
+VERSION = VERSIONS[-1]
 HEADER_WORDS = 5
 HEADER_INFO = Word(version=8, layers=8, input_type=1, _=7, input_fraction=8)
 
@@ -61,67 +61,59 @@ SECTION_HEAD = Word(type=8, length=24)
 MAX_PAYLOAD = 4 * ((1 << 24) - 1)
 SECTION_LAYER = 1
 SECTION_CONV = 2
-SECTION_GRAPH = 3
-SECTION_META = 128
-
-LAYER_WORDS = (
-    Word(inputs=16, outputs=16),
-    Word(entries=32),
-    Word(
-        shift=6,
-        activation=2,
-        bias=1,
-        bias_exponent=4,
-        accumulator_bits=6,
-        _=5,
-        output_fraction=8,
-    ),
-    Word(codebook_size=9, code_length=4, gap_classes=5, gap_length=4, narrow=1),
-)
-#: after those of a convolution
-CONV_WORDS = (
-    Word(height=16, width=16),
-    Word(channels=16, groups=8),
-    Word(kernel_height=8, kernel_width=8, stride=4, padding=4, pool=4, pool_stride=4),
-)
-#: of a network that is no chain: how many nodes, values of an input; then each node
-GRAPH_WORD = Word(nodes=16)
-INPUTS_WORD = Word(inputs=32)
-NODE_WORD = Word(op=4, sources=8, shift=6, _=6, output_fraction=8)
-SOURCE_WORD = Word(source=16, lift=5)
-WINDOW_WORDS = (
-    Word(height=16, width=16),
-    Word(channels=16, padding=4),
-    Word(kernel_height=8, kernel_width=8, stride_height=8, stride_width=8),
-)
-CLIP_WORD = Word(low=16, high=16)
-# Version 3. A layer's words, in their order; docs/bitstream.md says which of them a section has.
 SECTION_POOL = 3
 SECTION_CELL = 4
-#: added to the type of a section whose first words are short
+SECTION_META = 128
+#: bit of a layer's type: its section has the short form
 SHORT = 16
+
+#: the long form's first two words of a LAYER, and the short form's first
 LONG_WORDS = (Word(inputs=16, outputs=16), Word(entries=32))
 SHORT_WORD = Word(outputs=16, entries=16)
+#: then, of both
 SCALE_WORD = Word(
-    shift=6, function=2, bias=1, bias_exponent=4, accumulator_bits=6, scaled=1, joined=1, _=3,
+    shift=6,
+    function=2,
+    bias=1,
+    bias_exponent=4,
+    accumulator_bits=6,
+    scaled=1,
+    joined=1,
+    _=3,
     output_fraction=8,
-)  # fmt: skip
+)
 TABLES_WORD = Word(
     codebook_size=9, code_length=4, gap_classes=5, gap_length=4, narrow=1, streams=2, sliced=1
 )
+#: codes of `function`; the last two have a word of bounds
+NO_FUNCTION, RELU, CLIP, SIGN = range(4)
 BOUNDS_WORD = Word(low=16, high=16)
 JOINED_WORD = Word(source=8, skip=8, skip_channels=16)
 #: where there is a skip
 SKIP_WORD = Word(skip_stride_height=8, skip_stride_width=8)
+#: of a convolution or a pooling: the map, in the long form
 MAP_WORD = Word(height=16, width=16)
+CHANNELS_WORD = Word(channels=16)
 KERNEL_WORD = Word(kernel_height=8, kernel_width=8, stride=4, padding=4, pool=4, sides=1)
+#: where a kernel's stride and padding are not the same on all sides, or it has groups
 SIDES_WORD = Word(stride_height=8, stride_width=8, groups=16)
 PADDING_WORD = Word(padding_top=8, padding_left=8, padding_bottom=8, padding_right=8)
-#: of a POOL: its channels, behind which a MAP_WORD comes; its window; what it takes and computes
-CHANNELS_WORD = Word(channels=16)
 WINDOW_WORD = Word(kernel_height=8, kernel_width=8, stride_height=8, stride_width=8)
 POOL_WORD = Word(source=8, sum=1, _=7, shift=5)
 
+#: the words of a LAYER in version 2, and those that a CONV has behind them
+LAYER_WORDS = (
+    *LONG_WORDS,
+    Word(
+        shift=6, activation=2, bias=1, bias_exponent=4, accumulator_bits=6, _=5, output_fraction=8
+    ),
+    Word(codebook_size=9, code_length=4, gap_classes=5, gap_length=4, narrow=1),
+)
+CONV_WORDS = (
+    MAP_WORD,
+    Word(channels=16, groups=8),
+    Word(kernel_height=8, kernel_width=8, stride=4, padding=4, pool=4, pool_stride=4),
+)
 MAX_CODE_LENGTH = 12
 MAX_GAP_LENGTH = 8
 

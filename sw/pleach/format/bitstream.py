@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +15,21 @@ from pleach.engine import words
 from pleach.errors import FormatError, ModelError
 from pleach.files import write_whole
 from pleach.format import gaps
-from pleach.format.graph import default_node_names, graph_payload, named, read_graph
+from pleach.format.fields import LAYERS, Layers, Section, pool_words, section_words
 from pleach.format.huffman import HuffmanTable
+from pleach.format.old import old_nodes, old_order, unpooled
 from pleach.model import (
-    Activation,
     CompressedLayer,
     CompressedModel,
     Convolution,
     Graph,
     InputType,
     Node,
+    Pool,
+    Shape,
     accumulator_bits,
 )
-from pleach.numbers import CODEBOOK_MAX, EXPONENT_MAX, SHIFT_MAX, SIZE_MAX
+from pleach.numbers import CODEBOOK_MAX, SCALED_BITS_MAX
 from pleach.text import encodable
 
 _WORD = np.dtype("<u4")
@@ -42,12 +44,14 @@ class LayerSizes:
     gap_bits: int
 
 
-def default_names(layers: Sequence[CompressedLayer]) -> list[str]:
-    """The names of layers where a file gives none: conv1, conv2 … and fc1, fc2 …"""
+def default_names(graph: Graph) -> list[str]:
+    """The names of layers where a file gives none: conv1, conv2 …, fc1, fc2 … and pool1 …"""
     counts: dict[str, int] = {}
     names = []
-    for layer in layers:
-        kind = "fc" if layer.convolution is None else "conv"
+    for node in graph.nodes:
+        kind = "pool"
+        if isinstance(node.op, CompressedLayer):
+            kind = "fc" if node.op.convolution is None else "conv"
         counts[kind] = counts.get(kind, 0) + 1
         names.append(f"{kind}{counts[kind]}")
     return names
@@ -64,25 +68,23 @@ def dumps(model: CompressedModel) -> bytes:
     Raises:
         ModelError: a layer, or the layers' names, that a section does not hold.
     """
-    sections = [
-        _section(
-            words.SECTION_LAYER if layer.convolution is None else words.SECTION_CONV,
-            _layer_payload(layer, bits),
-        )
-        for layer, bits in zip(model.layers, model.accumulator_bits(), strict=True)
-    ]
-    names = [layer.name for layer in model.layers]
-    nodes: list[str] = []
-    if model.joints is not None:
-        sections.insert(0, _section(words.SECTION_GRAPH, graph_payload(model.joints)))
-        nodes = [node.name for node in model.joints.nodes if node.op is not None]
-    own = model.joints is not None and nodes != default_node_names(model.joints)
-    if names != default_names(model.layers) or model.output_exponents or own:
+    graph, bits = model.graph, iter(model.accumulator_bits())
+    shapes: list[Shape | None] = [None, *graph.shapes()[1:]]
+    sections = []
+    for number, node in enumerate(graph.nodes, start=1):
+        before = shapes[number - 1]
+        if isinstance(node.op, CompressedLayer):
+            sources = None if node.sources == (number - 1,) else node.sources
+            sections.append(_layer_section(node.op, next(bits), before, sources))
+        else:
+            short, packed = pool_words(node.op, before, node.sources[0], number)
+            kind = words.SECTION_POOL | words.SHORT * short
+            sections.append(_section(kind, _bytes(packed)))
+    names = [node.name for node in graph.nodes]
+    if names != default_names(graph) or model.output_exponents:
         meta: dict[str, Sequence[str | int]] = {"layers": names}
         if model.output_exponents:
             meta["output_exponents"] = model.output_exponents
-        if own:
-            meta["nodes"] = nodes
         text = json.dumps(meta, separators=(",", ":"), ensure_ascii=False).encode()
         if len(text) > words.MAX_PAYLOAD:
             raise ModelError(
@@ -92,7 +94,7 @@ def dumps(model: CompressedModel) -> bytes:
     body = b"".join(sections)
     info = words.HEADER_INFO.pack(
         version=words.VERSION,
-        layers=len(model.layers),
+        layers=len(graph.nodes),
         input_type=model.input_type,
         input_fraction=model.input_fraction & 0xFF,
     )
@@ -160,51 +162,68 @@ def _check_payload(layer: CompressedLayer, size: int) -> None:
         )
 
 
-def _layer_payload(layer: CompressedLayer, accumulator_bits: int) -> bytes:
-    tables = dict.fromkeys(words.LAYER_WORDS[3].fields, 0)
+def _layer_section(
+    layer: CompressedLayer,
+    accumulator_bits: int,
+    before: Shape | None,
+    sources: tuple[int, ...] | None,
+) -> bytes:
+    """A LAYER or a CONV.
+
+    Args:
+        before: the shape of what the section before gives; None of the first.
+        sources: where they are not the section before alone.
+    """
+    if layer.scales is not None and accumulator_bits > SCALED_BITS_MAX:
+        raise ModelError(
+            f"layer {layer.name!r}: it has scales and needs accumulators of {accumulator_bits} "
+            f"bits, {SCALED_BITS_MAX} are the most before scales"
+        )
+    tables = dict.fromkeys(("codebook_size", "code_length", "gap_classes", "gap_length"), 0)
+    tables["narrow"] = False
     if layer.kept:
         coding = Coding.of(layer)
         codebook = layer.codebook[coding.code_order]
-        narrow = -128 <= codebook.min() and codebook.max() <= 127
         tables = {
             "codebook_size": coding.code_table.size,
             "code_length": coding.code_table.length,
             "gap_classes": int(coding.gap_order.max()) + 1,
             "gap_length": coding.gap_table.length,
-            "narrow": narrow,
+            "narrow": -128 <= codebook.min() and codebook.max() <= 127,
         }
-    head = [
-        {"inputs": layer.inputs, "outputs": layer.outputs},
-        {"entries": layer.kept},
-        {
-            "shift": layer.shift,
-            "activation": layer.activation,
-            "bias": layer.bias,
-            "bias_exponent": layer.bias_exponent,
-            "accumulator_bits": accumulator_bits,
-            "output_fraction": layer.output_fraction & 0xFF,
-        },
-        tables,
-    ]
-    layout = words.LAYER_WORDS
-    if layer.convolution is not None:
-        geometry = asdict(layer.convolution)
-        layout += words.CONV_WORDS
-        head += [{name: geometry[name] for name in word.fields} for word in words.CONV_WORDS]
-    payload = _bytes([w.pack(**f) for w, f in zip(layout, head, strict=True)])
-    if not layer.kept:
-        return payload
-    gap_lengths = coding.gap_table.lengths(coding.gap_order, 2 * -(-tables["gap_classes"] // 2))
-    stored = (
-        coding.code_table.stored
-        + (gap_lengths[0::2] | gap_lengths[1::2] << 4).tobytes()
-        + codebook.astype("i1" if narrow else "<i2").tobytes()
+    fields = {
+        "inputs": layer.inputs,
+        "outputs": layer.outputs,
+        "entries": layer.kept,
+        "shift": layer.shift,
+        "bias": layer.bias,
+        "bias_exponent": layer.bias_exponent,
+        "accumulator_bits": accumulator_bits,
+        "scaled": layer.scales is not None,
+        "output_fraction": layer.output_fraction & 0xFF,
+    } | tables
+    short, packed = section_words(
+        fields, layer.activation, before, layer.convolution, layer.skip, sources
     )
-    payload += stored + b"\0" * (-len(stored) % 4) + coding.data.astype(_WORD).tobytes()
-    # So that a reader can bound the entries by the section's length before it believes them.
-    payload = payload.ljust(4 * -(-layer.kept // 32), b"\0")
-    _check_payload(layer, len(payload))
-    return payload
+    kind = words.SECTION_LAYER if layer.convolution is None else words.SECTION_CONV
+    payload = _bytes(packed)
+    if layer.kept:
+        classes = 2 * -(-tables["gap_classes"] // 2)
+        gap_lengths = coding.gap_table.lengths(coding.gap_order, classes)
+        stored = (
+            coding.code_table.stored
+            + (gap_lengths[0::2] | gap_lengths[1::2] << 4).tobytes()
+            + codebook.astype("i1" if tables["narrow"] else "<i2").tobytes()
+        )
+        payload += stored + b"\0" * (-len(stored) % 4)
+        if layer.scales is not None:
+            scales = layer.scales.astype("<i2").tobytes()
+            payload += scales + b"\0" * (-len(scales) % 4)
+        payload += coding.data.astype(_WORD).tobytes()
+        # So that a reader can bound the entries by the section's length before it believes them.
+        payload = payload.ljust(4 * -(-layer.kept // 32), b"\0")
+        _check_payload(layer, len(payload))
+    return _section(kind | words.SHORT * short, payload)
 
 
 def _by_symbol(table: HuffmanTable, order: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -255,90 +274,105 @@ def loads(data: bytes) -> CompressedModel:
 
 
 def parse(data: bytes) -> tuple[CompressedModel, list[LayerSizes]]:
-    """As `loads`, with what each layer takes in the file."""
+    """As `loads`, with what each layer with weights takes in the file."""
     info = _read_header(data)
-    input_type = InputType(info["input_type"])
-    layers: list[CompressedLayer] = []
-    sizes: list[LayerSizes] = []
+    file = _File(info, Layers(info["version"]))
     meta, meta_offset = Meta(), 12
-    joints: Graph | None = None
-    chain = tuple(Node("", None, (number,)) for number in range(info["layers"]))
-    taken = _Taken(chain, input_type.magnitude)
-    first = offset = 4 * words.HEADER_WORDS
+    offset = 4 * words.HEADER_WORDS
     while offset < len(data):
         kind, payload = _read_section(data, offset)
-        if kind == words.SECTION_GRAPH:
-            if offset != first:
-                raise FormatError("a GRAPH that is not the first section", offset)
-            joints = read_graph(payload, offset + 4)
-            if (count := sum(node.op is None for node in joints.nodes)) != info["layers"]:
-                raise FormatError(
-                    f"GRAPH: {count} of the {info['layers']} layers of the header", offset + 4
-                )
-            taken = _Taken(joints.nodes, input_type.magnitude)
-        elif kind in (words.SECTION_LAYER, words.SECTION_CONV):
-            if len(layers) == info["layers"]:
-                raise FormatError(f"more than the {info['layers']} layers of the header", offset)
-            name = f"layer {len(layers) + 1}"
-            magnitude = taken.by_next()
-            layer, code_bits, gap_bits = _read_layer(kind, payload, name, offset + 4, magnitude)
-            taken.add(layer)
-            if joints is None and layers and layer.values_in != layers[-1].values_out:
-                raise FormatError(
-                    f"{name} takes {layer.values_in} inputs, "
-                    f"the one before gives {layers[-1].values_out}",
-                    offset + 4,
-                )
-            layers.append(layer)
-            sizes.append(LayerSizes(len(payload) + 8, code_bits, gap_bits))
+        if is_layer(kind, info["version"]):
+            file.add(kind, payload, offset)
         elif kind == words.SECTION_META:
             meta_offset, meta = offset + 4, _read_meta(payload, offset + 4)
         elif kind < 128:
             raise FormatError(f"unknown section type {kind}", offset)
         offset += len(payload) + 8
-    if len(layers) != info["layers"]:
-        raise FormatError(f"{len(layers)} of the {info['layers']} layers of the header", offset)
-    names = default_names(layers) if meta.layers is None else meta.layers
-    if len(names) != len(layers):
-        raise FormatError(f"META names {len(names)} layers of {len(layers)}", meta_offset)
-    layers = [replace(layer, name=name) for layer, name in zip(layers, names, strict=True)]
-    fraction = words.signed8(info["input_fraction"])
-    if joints is not None and meta.nodes is not None:
-        if len(meta.nodes) != len(joints.nodes) - len(layers):
-            raise FormatError(f"META names {len(meta.nodes)} nodes that are no layers", meta_offset)
-        joints = named(joints, meta.nodes)
-    try:
-        model = CompressedModel(tuple(layers), input_type, fraction, joints=joints)
-    except ModelError as error:
-        raise FormatError(f"GRAPH: {error}", first + 4) from error
-    try:
-        model = replace(model, original=info["original"])
-    except ModelError as error:
-        raise FormatError(str(error), 12) from error
-    try:
-        return replace(model, output_exponents=meta.exponents), sizes
-    except ModelError as error:
-        raise FormatError(f"META: {error}", meta_offset) from error
+    if file.count != info["layers"]:
+        raise FormatError(f"{file.count} of the {info['layers']} layers of the header", offset)
+    return file.model(meta, meta_offset), file.sizes
 
 
-class _Taken:
-    """The largest magnitude of what each layer takes, while the layers come one after the other."""
+def is_layer(kind: int, version: int) -> bool:
+    """Whether a section of that type is one of the layers that the header counts."""
+    if version == words.VERSIONS[0]:
+        return kind in (words.SECTION_LAYER, words.SECTION_CONV)
+    return kind in LAYERS
 
-    def __init__(self, nodes: tuple[Node, ...], of_input: int):
-        self._nodes, self._given = iter(nodes), [of_input]
 
-    def by_next(self) -> int:
-        """Of what the next layer takes."""
-        for node in self._nodes:
-            magnitudes = [self._given[source] for source in node.sources]
-            if node.op is None:
-                return magnitudes[0]
-            self._given.append(node.op.out_magnitude(*magnitudes))
-        raise AssertionError("more layers than nodes for them")
+class _File:
+    """What is read of a file while its sections come one after the other."""
 
-    def add(self, layer: CompressedLayer) -> None:
-        """That layer is read."""
-        self._given.append(layer.out_magnitude())
+    def __init__(self, info: dict[str, int], known: Layers):
+        self._info, self._known = info, known
+        self._type = InputType(info["input_type"])
+        self._magnitudes = [self._type.magnitude]
+        self._old = info["version"] == words.VERSIONS[0]
+        self._geometries: list[Convolution | None] = []
+        self._nodes: list[Node] = []
+        self.sizes: list[LayerSizes] = []
+        self.count = 0
+
+    def add(self, kind: int, payload: bytes, offset: int) -> None:
+        """The section of a layer."""
+        if self.count == self._info["layers"]:
+            raise FormatError(f"more than the {self.count} layers of the header", offset)
+        self.count += 1
+        name = f"layer {self.count}"
+        section = self._known.read(kind, payload, name, offset + 4)
+        magnitudes = [self._magnitudes[source] for source in section.sources]
+        op: CompressedLayer | Pool | None = section.operator
+        if op is None:
+            given = self._known.shapes[section.sources[0]] if self._old else None
+            op, code_bits, gap_bits = _read_layer(
+                section, payload, name, offset + 4, magnitudes, given
+            )
+            self._geometries.append(section.convolution)
+            self.sizes.append(LayerSizes(len(payload) + 8, code_bits, gap_bits))
+        self._magnitudes.append(op.out_magnitude(*magnitudes))
+        self._nodes.append(Node(name, op, section.sources))
+
+    def model(self, meta: Meta, offset: int) -> CompressedModel:
+        """The network; `offset` is where META is in the file."""
+        old, nodes = self._old, self._nodes
+        if old:
+            nodes = old_nodes([node.op for node in nodes], self._geometries)
+        graph = Graph(tuple(nodes), self._known.shapes[0])
+        names = default_names(graph)
+        if meta.layers is not None:
+            if len(meta.layers) != self.count:
+                raise FormatError(f"META names {len(meta.layers)} layers of {self.count}", offset)
+            # Of a file of version 2 a pooling may have been made that has no name there.
+            given = iter(meta.layers)
+            names = [
+                next(given) if isinstance(node.op, CompressedLayer) or not old else name
+                for node, name in zip(nodes, names, strict=True)
+            ]
+        named = [
+            replace(
+                node,
+                name=name,
+                op=replace(node.op, name=name) if isinstance(node.op, CompressedLayer) else node.op,
+            )
+            for node, name in zip(nodes, names, strict=True)
+        ]
+        fraction = words.signed8(self._info["input_fraction"])
+        try:
+            model = CompressedModel.of(
+                replace(graph, nodes=tuple(named)),
+                input_type=self._type,
+                input_fraction=fraction,
+            )
+        except ModelError as error:
+            raise FormatError(str(error), 4 * words.HEADER_WORDS) from error
+        try:
+            model = replace(model, original=self._info["original"])
+        except ModelError as error:
+            raise FormatError(str(error), 12) from error
+        try:
+            return replace(model, output_exponents=meta.exponents)
+        except ModelError as error:
+            raise FormatError(f"META: {error}", offset) from error
 
 
 def _read_header(data: bytes) -> dict[str, int]:
@@ -348,8 +382,12 @@ def _read_header(data: bytes) -> dict[str, int]:
     if magic != words.MAGIC:
         raise FormatError("not a Pleach bitstream: the file does not begin with PLCH", 0)
     version = info & 0xFF
-    if version != words.VERSION:
-        raise FormatError(f"version {version}; this reader knows version {words.VERSION}", 4)
+    if version not in words.VERSIONS:
+        raise FormatError(
+            f"version {version}; this reader knows versions "
+            f"{' and '.join(map(str, words.VERSIONS))}",
+            4,
+        )
     if zlib.crc32(data[:16]) != crc:
         raise FormatError("header CRC does not match; the file is damaged", 16)
     if info & words.HEADER_INFO.reserved():
@@ -382,11 +420,9 @@ def _read_section(data: bytes, offset: int) -> tuple[int, bytes]:
 
 @dataclass(frozen=True)
 class Meta:
-    """What META says: names of the layers and of the nodes that are none, where it has them, and
-    the outputs' exponents."""
+    """What META says: names of the layers, where it has them, and the outputs' exponents."""
 
     layers: list[str] | None = None
-    nodes: list[str] | None = None
     exponents: tuple[int, ...] = ()
 
 
@@ -394,96 +430,71 @@ def _read_meta(payload: bytes, offset: int) -> Meta:
     try:
         meta = json.loads(payload.decode("utf-8"))
         names, exponents = meta["layers"], meta.get("output_exponents", [])
-        nodes = meta.get("nodes")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError("META is no JSON object with `layers`", offset) from error
-    for key, found in (("layers", names), ("nodes", [] if nodes is None else nodes)):
-        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-            raise FormatError(f"META `{key}` is no list of names", offset)
-        for name in found:
-            if not encodable(name):
-                raise FormatError(f"META: {name!r} is no text that UTF-8 can write", offset)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FormatError("META `layers` is no list of names", offset)
+    for name in names:
+        if not encodable(name):
+            raise FormatError(f"META: {name!r} is no text that UTF-8 can write", offset)
     if not isinstance(exponents, list) or not all(type(each) is int for each in exponents):
         raise FormatError("META `output_exponents` is no list of whole numbers", offset)
-    return Meta(names, nodes, tuple(exponents))
+    return Meta(names, tuple(exponents))
 
 
 def _read_layer(
-    kind: int, payload: bytes, name: str, offset: int, magnitude: int
+    section: Section,
+    payload: bytes,
+    name: str,
+    offset: int,
+    magnitudes: Sequence[int],
+    given: Shape | None,
 ) -> tuple[CompressedLayer, int, int]:
     """One layer, the bits of its codes and of its gaps.
 
-    ``offset`` is the payload's in the file, ``magnitude`` the largest of the layer's inputs.
+    ``offset`` is the payload's in the file, ``magnitudes`` the largest of each source's values;
+    ``given``, of a file of version 2 alone, is the shape of what comes before the layer.
     """
     from pleach.format import interleave
+
+    fields = section.fields
 
     def refuse(message: str, at: int = 0):
         raise FormatError(f"{name}: {message}", offset + at)
 
-    layout = words.LAYER_WORDS + (words.CONV_WORDS if kind == words.SECTION_CONV else ())
-    count = len(layout)
-    if len(payload) < 4 * count:
-        refuse(f"a payload of {len(payload)} bytes")
-    fields: dict[str, int] = {}
-    for index, word in enumerate(np.frombuffer(payload, _WORD, count).tolist()):
-        if word & layout[index].reserved():
-            refuse("reserved bits are set", 4 * index)
-        fields |= layout[index].unpack(word)
-    inputs, outputs, entries = fields["inputs"], fields["outputs"], fields["entries"]
-    columns = inputs + fields["bias"]
-    size = columns * outputs
-    if not inputs or not outputs or columns > SIZE_MAX:
-        refuse(f"a shape of {inputs} inputs and {outputs} outputs")
-    if entries > size:
-        refuse(f"{entries} entries in {size} positions", 4)
-    if entries > 8 * len(payload):
-        refuse(f"{entries} entries in a payload of {len(payload)} bytes", 4)
-    if (
-        fields["shift"] > SHIFT_MAX
-        or fields["activation"] > max(Activation)
-        or fields["bias_exponent"] > EXPONENT_MAX
-    ):
-        refuse("shift, activation or bias_exponent out of range", 8)
-    if fields["code_length"] > words.MAX_CODE_LENGTH or fields["gap_length"] > words.MAX_GAP_LENGTH:
-        refuse("a code longer than the format allows", 12)
-    convolution = None
-    if kind == words.SECTION_CONV:
-        try:
-            convolution = Convolution(**{f: fields[f] for f in Convolution.__dataclass_fields__})
-        except ModelError as error:
-            refuse(str(error), 16)
-        if inputs != convolution.columns or outputs % convolution.groups:
-            refuse(f"{inputs} columns and {outputs} channels for a kernel of {convolution}")
-    table_sizes = [fields[f] for f in words.LAYER_WORDS[3].fields]
     shape = {
         "name": name,
-        "inputs": inputs,
-        "outputs": outputs,
+        "inputs": fields["inputs"],
+        "outputs": fields["outputs"],
         "bias": bool(fields["bias"]),
         "shift": fields["shift"],
-        "activation": Activation(fields["activation"]),
+        "activation": section.activation,
         "bias_exponent": fields["bias_exponent"],
         "output_fraction": words.signed8(fields["output_fraction"]),
-        "convolution": convolution,
+        # Of version 2, whose poolings may have a stride of their own: see `old_nodes`.
+        "convolution": unpooled(section.convolution),
+        "skip": section.skip,
     }
 
     def claimed(layer: CompressedLayer) -> CompressedLayer:
-        claim, need = fields["accumulator_bits"], accumulator_bits(layer, magnitude)
+        claim, need = fields["accumulator_bits"], accumulator_bits(layer, *magnitudes)
         if claim < need:
             refuse(f"claims accumulators of {claim} bits, it needs {need}", 8)
         return replace(layer, claimed_bits=claim) if claim > need else layer
 
-    if not entries:
-        if any(table_sizes) or len(payload) != 4 * count:
-            refuse("an empty layer with tables or data", 12)
-        nothing = np.zeros(0, np.int64)
+    entries, count = fields["entries"], section.words
+    nothing = np.zeros(0, np.int64)
+    try:
         empty = CompressedLayer(positions=nothing, codes=nothing, codebook=nothing, **shape)
+    except ModelError as error:
+        refuse(str(error))
+    size = empty.places
+    if not entries:
         return claimed(empty), 0, 0
-
-    codebook_size, code_length, gap_classes, gap_length, narrow = table_sizes
-    if not 1 <= codebook_size <= CODEBOOK_MAX or not 1 <= gap_classes <= gaps.CLASSES:
-        refuse(f"a codebook of {codebook_size} and {gap_classes} gap classes", 12)
-
+    codebook_size, code_length, gap_classes, gap_length = (
+        fields[name] for name in ("codebook_size", "code_length", "gap_classes", "gap_length")
+    )
+    narrow = fields["narrow"]
     parts, at = [], 4 * count
     width = 1 if narrow else 2
     for length in (max(code_length - 1, 0), -(-gap_classes // 2), width * codebook_size):
@@ -501,7 +512,15 @@ def _read_layer(
         refuse(str(error), 4 * count)
     if (gap_order.max(initial=-1) + 1, gap_table.length) != (gap_classes, gap_length):
         refuse("its gap table is not of the size that it claims", 12)
-    data = np.frombuffer(payload, _WORD)[-(-at // 4) :]
+    at += -at % 4
+    scales = None
+    if fields.get("scaled"):
+        rows = fields["outputs"]
+        if at + 2 * rows > len(payload):
+            refuse("its scales reach past the section", 12)
+        scales = np.frombuffer(payload, "<i2", rows, at)
+        at += 4 * -(-rows // 2)
+    data = np.frombuffer(payload, _WORD)[at // 4 :]
     outcome, positions, codes, gap_bits, code_bits = interleave.decode(
         data, entries, size, gap_table.lookup(gap_order), gap_length,
         code_table.lookup(np.arange(codebook_size)), code_length,
@@ -511,5 +530,7 @@ def _read_layer(
     if outcome == interleave.OUT_OF_LAYER:
         refuse("an entry outside the layer")
     values = np.frombuffer(codebook, "i1" if narrow else "<i2")
-    layer = CompressedLayer(positions=positions, codes=codes, codebook=values, **shape)
+    layer = replace(empty, positions=positions, codes=codes, codebook=values, scales=scales)
+    if given is not None:
+        layer = old_order(layer, given)
     return claimed(layer), code_bits, gap_bits

@@ -6,14 +6,16 @@ Everything upstream (training, pruning, sharing) ends in a `CompressedModel`; ev
 
 from pleach.model.graph import Graph, Node, takers
 from pleach.model.network import CompressedModel, network_line
-from pleach.model.ops import Add, AveragePool, Clip, Concat, MaxPool, Op, Rescale, Shape, Window
+from pleach.model.ops import Add, AveragePool, Clip, Concat, MaxPool, Op, Pool
 from pleach.model.weights import (
     Activation,
     CompressedLayer,
     Convolution,
     InputType,
+    Skip,
     accumulator_bits,
 )
+from pleach.model.window import Shape, Window
 
 __all__ = [
     "Activation",
@@ -29,8 +31,9 @@ __all__ = [
     "MaxPool",
     "Node",
     "Op",
-    "Rescale",
+    "Pool",
     "Shape",
+    "Skip",
     "Window",
     "accumulator_bits",
     "network_line",

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pleach.errors import ModelError
-from pleach.model.ops import Op, Shape
+from pleach.model.ops import Op
+from pleach.model.window import Shape
 from pleach.numbers import NODES_MAX, SOURCES_MAX
 
 T = TypeVar("T")
@@ -21,11 +22,12 @@ class Node:
     Args:
         name: for people; a layer's is its qualified name in the network that it came from.
         op: what it computes. None, in the joints of a `CompressedModel`, is the next of its layers.
-        sources: the numbers of what it takes: 0 is the network's input, `k` the k-th node.
+        sources: the numbers of what it takes: 0 is the network's input, `k` the k-th node. Of a
+            compressed layer the source, and its skip where it has one.
     """
 
     name: str
-    op: Op | None
+    op: Any
     sources: tuple[int, ...]
 
     @property
@@ -45,7 +47,7 @@ class Graph:
     Raises:
         ModelError: a node that takes one that does not come before it, or that nothing takes.
 
-    >>> from pleach.model import Add, Clip
+    >>> from pleach.model import Add, Clip  # of real numbers
     >>> graph = Graph((Node("relu", Clip(0, 6), (0,)), Node("sum", Add(), (1, 0))), (4,))
     >>> graph.shapes(), graph.is_chain
     ([(4,), (4,), (4,)], False)
@@ -105,11 +107,11 @@ class Graph:
 
         def apply(node: Node, *inputs: Shape) -> Shape:
             takes = getattr(node.op, "values_in", None)
-            if takes is not None and [takes] != [math.prod(shape) for shape in inputs]:
-                gives = " and ".join(str(math.prod(shape)) for shape in inputs)
+            if takes is not None and takes != math.prod(inputs[0]):
+                before = self.said(replace(node, sources=node.sources[:1]))
                 raise ModelError(
-                    f"layer {node.name!r} takes {takes} inputs, {self.said(node)} before it gives "
-                    f"{gives}"
+                    f"layer {node.name!r} takes {takes} inputs, {before} before it gives "
+                    f"{math.prod(inputs[0])}"
                 )
             return _named(node, "out_shape", inputs)
 
@@ -126,15 +128,12 @@ class Graph:
         return math.prod(self.shapes()[-1])
 
     def fractions(self, of_input: int) -> list[int]:
-        """The fraction bits of the input, then of what each node gives.
-
-        Raises:
-            ModelError: an operator is not made for those of what it takes; names the node.
-        """
+        """The fraction bits of the input, then of what each node of a compressed network gives."""
         return self._each(of_input, lambda node, *inputs: _named(node, "out_fraction", inputs))
 
     def magnitudes(self, of_input: int) -> list[int]:
-        """The largest magnitude of an input, then of what each node gives."""
+        """The largest magnitude of an input, then of what each node of a compressed network
+        gives."""
         return self._each(of_input, lambda node, *inputs: _named(node, "out_magnitude", inputs))
 
     def said(self, node: Node) -> str:

@@ -392,7 +392,8 @@ def _agree(
     if activation not in ACTIVATIONS:
         raise ConfigError(f"activation is relu or none, not {activation!r}: {_ONLY}")
     if any(layer.activation != ACTIVATIONS[activation] for layer in layers[:-1]):
-        said = ", ".join(f"{layer.name} {layer.activation.name.lower()}" for layer in layers)
+        functions = {kind: name for name, kind in ACTIVATIONS.items()}
+        said = ", ".join(f"{layer.name} {functions[layer.activation]}" for layer in layers)
         raise ModelError(f"{path} says itself what follows its layers: {said}; leave it out")
 
 
@@ -476,6 +477,7 @@ def _nodes(network: Network) -> dict[str, Any]:
             module = network.get_submodule(node.name)
             kind = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.Linear
             entry["layer"] = {setting: getattr(module, setting) for setting in KINDS[kind]}
+            fields["activation"] = int(node.op.activation == Activation.RELU)
         nodes.append(entry | {"settings": fields})
     return {"shape": joints.shape, "nodes": nodes}
 
@@ -491,9 +493,12 @@ def _joined(path: Path, text: str, state: Mapping[str, Tensor]) -> Network:
         for entry in told["nodes"]:
             name, settings = entry["name"], entry["settings"]
             lists = {key: tuple(x) if isinstance(x, list) else x for key, x in settings.items()}
+            lists.pop("rescale", None)  # of no meaning, and once written
             op = kinds[entry["kind"]](**lists)
             if isinstance(op, Weighted):
-                op = replace(op, activation=Activation(op.activation))
+                if op.activation not in (0, 1):
+                    raise ValueError(f"no activation: {op.activation!r}")
+                op = replace(op, activation=tuple(ACTIVATIONS.values())[1 - op.activation])
                 modules[name] = _made(layers[name], entry["layer"])
             nodes.append(Node(name, op, tuple(entry["sources"])))
         network = Network(Graph(tuple(nodes), tuple(told["shape"])), modules)

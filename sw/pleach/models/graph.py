@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 from torch import nn
 
-from pleach.compile.calibrate import RealLayer
+from pleach.compile.real import MapLayer, RealLayer, mapped
 from pleach.errors import ModelError
 from pleach.model import (
-    AveragePool,
-    Clip,
+    Activation,
     CompressedLayer,
     CompressedModel,
     Graph,
-    MaxPool,
     Node,
     Op,
-    Rescale,
+    Pool,
     Shape,
 )
 from pleach.models.layers import (
@@ -220,28 +217,24 @@ def empty_model(model: nn.Module, shape: Sequence[int] | None = None) -> Compres
         ModelError: as `layers_of`, or a layer too large.
     """
 
-    def empty(node: Node) -> Op:
+    def empty(node: Node) -> CompressedLayer | Pool:
         op = node.op
-        if isinstance(op, Layer):
+        if isinstance(op, MapLayer):
             return CompressedLayer(
                 name=node.name,
-                inputs=op.module.weight[0].numel(),
-                outputs=op.outputs,
-                bias=op.module.bias is not None,
+                inputs=op.weight.shape[1],
+                outputs=len(op.weight),
+                bias=op.bias is not None,
                 positions=[],
                 codes=[],
                 codebook=[],
                 shift=0,
-                activation=op.activation,
+                activation=Activation.NONE,
                 bias_exponent=0,
                 output_fraction=0,
                 convolution=op.convolution,
+                skip=op.skip,
             )
-        if isinstance(op, Clip):
-            return Clip(0, 0)
-        if isinstance(op, MaxPool):
-            return op
-        gain = op.gain if isinstance(op, AveragePool) else 0
-        return replace(op, rescale=Rescale((0,) * len(node.sources), gain, 0))
+        return Pool(op.window)
 
-    return CompressedModel.of(graph_of(model, shape).with_ops(empty))
+    return CompressedModel.of(mapped(real_graph(model, shape)).with_ops(empty))

@@ -434,22 +434,27 @@ def convolution_of(
     Raises:
         ModelError: what is not supported; names the layer.
     """
-    stride, padding = _steps(name, module)
+    stride, (high, wide) = _steps(name, module)
+    # What an even kernel cannot have on both sides alike torch puts at the end.
+    ends = [
+        padding + (module.padding == "same" and size % 2 == 0)
+        for padding, size in zip((high, wide), module.kernel_size, strict=True)
+    ]
     with naming(name):
         return Convolution(
             *image,
             kernel_height=module.kernel_size[0],
             kernel_width=module.kernel_size[1],
             stride=stride,
-            padding=padding,
+            padding=(high, wide, *ends),
             groups=module.groups,
             pool=pool,
             pool_stride=pool_stride,
         )
 
 
-def _steps(name: str, module: nn.Conv2d) -> tuple[int, int]:
-    """Stride and padding of a convolution.
+def _steps(name: str, module: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Stride of a convolution, and its padding at the top and at the left.
 
     Raises:
         ModelError: they are not supported, or anything else of it; names the layer.
@@ -458,15 +463,12 @@ def _steps(name: str, module: nn.Conv2d) -> tuple[int, int]:
         raise ModelError(f"layer {name!r}: only padding with zeros, not {module.padding_mode!r}")
     if tuple(module.dilation) != (1, 1):
         raise ModelError(f"layer {name!r}: dilation must be 1, not {module.dilation}")
-    kernel_height, kernel_width = module.kernel_size
     padding = module.padding
     if padding == "valid":
-        padding = 0
+        padding = (0, 0)
     elif padding == "same":
-        if kernel_height % 2 == 0 or kernel_width % 2 == 0:
-            raise ModelError(f"layer {name!r}: padding 'same' needs a kernel of odd sides")
-        padding = (kernel_height // 2, kernel_width // 2)
-    return _square(name, "stride", module.stride), _square(name, "padding", padding)
+        padding = tuple((size - 1) // 2 for size in module.kernel_size)
+    return tuple(module.stride), tuple(padding)
 
 
 def _pooled(layer: Layer, name: str, pool: nn.MaxPool2d) -> Layer:

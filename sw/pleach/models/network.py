@@ -62,7 +62,7 @@ class Pool:
         if len(shape) != 3:
             raise ModelError(f"pools maps, what comes before it gives {shape}")
         kernel = self.kernel or shape[1:]
-        window = Window(*shape, *kernel, *self.stride, self.padding)
+        window = Window(*shape, *kernel, self.stride, self.padding)
         return AveragePool(window) if self.average else MaxPool(window)
 
     def run(self, maps: Tensor) -> Tensor:

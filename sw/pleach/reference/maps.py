@@ -1,37 +1,21 @@
-"""Feature maps: the patches that a kernel meets, and max pooling.
+"""Maps: the patches that a kernel meets, and pooling.
 
-Maps are ``(channels, height, width, n)``: the last axis counts network inputs, so that copies run
-over long stretches of memory and a layer is one product of matrices.
+Maps are ``(height, width, channels, n)``: pixel by pixel, and the last axis counts network inputs,
+so that copies run over long stretches of memory and a layer is one product of matrices.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import numpy as np
 
-from pleach.model import Convolution
+from pleach.model import Convolution, Shape, Skip, Window
 
 #: values of a layer's patches or accumulators evaluated at a time, where one input has no more
 VALUES = 1 << 21
-
-
-def weighted_sums(
-    weights: np.ndarray, values: np.ndarray, convolution: Convolution | None
-) -> np.ndarray:
-    """What a layer sums, the bias apart: ``(outputs, n)``, or ``(outputs, height · width · n)``.
-
-    Args:
-        weights: ``(outputs, columns)``.
-        values: ``(values_in, n)``.
-        convolution: None where the layer is fully connected.
-    """
-    if convolution is None:
-        return weights @ values
-    kernels = weights.reshape(convolution.groups, -1, convolution.columns)
-    columns = patches(values, convolution, np.result_type(weights, values))
-    return (kernels @ columns).reshape(len(weights), -1)
 
 
 def patches(
@@ -40,89 +24,120 @@ def patches(
     dtype: np.dtype | type,
     chosen: np.ndarray | None = None,
 ) -> np.ndarray:
-    """What the kernel meets: ``(groups, columns, height · width · n)``, columns as in the weights.
+    """What the kernel meets: ``(columns, height · width · n)``, columns as in the weights.
 
-    ``maps`` is ``(channels, height, width, n)`` or has these axes in fewer. Padding is zeros.
-    ``chosen``, ascending, takes columns, numbered across groups: ``(chosen, height · width · n)``.
+    ``maps`` is ``(height, width, channels, n)`` or has these axes in fewer. Padding is zeros.
+    ``chosen``, ascending, are the columns that are taken, all by default.
 
     >>> conv = Convolution(channels=1, height=2, width=3, kernel_height=2, kernel_width=2)
-    >>> patches(np.arange(6), conv, int)[0].T.tolist()
+    >>> patches(np.arange(6), conv, int).T.tolist()
     [[0, 1, 3, 4], [1, 2, 4, 5]]
     >>> patches(np.arange(6), conv, int, np.array([2])).tolist()
     [[3, 4]]
     """
-    conv, pad = convolution, convolution.padding
-    height, width = conv.map
-    maps = maps.reshape(conv.channels, conv.height, conv.width, -1)
-    if chosen is None:
-        groups, chosen = (conv.groups, conv.columns), np.arange(conv.groups * conv.columns)
-    else:
-        groups = (len(chosen),)
-        channels, _ = touched(conv, chosen)
-        maps = maps[channels] if len(channels) < conv.channels else maps
-    if pad:
-        maps = np.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    out = np.empty((len(chosen), height, width, maps.shape[-1]), dtype)
-    for taken, channels, rows, columns in _taps(conv, chosen):
-        out[taken] = maps[channels, rows, columns]
-    return out.reshape(*groups, height * width * maps.shape[-1])
+    conv = convolution
+    chosen = np.arange(conv.columns) if chosen is None else chosen
+    maps = maps.reshape(*_axes(conv, maps))
+    channels, of = touched(conv, chosen)
+    if len(channels) < conv.channels:
+        maps = maps[:, :, channels]
+    maps = _padded(maps, conv, 0)
+    out = np.empty((len(chosen), *conv.map, maps.shape[-1]), dtype)
+    for taken, rows, columns in _taps(conv, chosen):
+        here = of[taken]
+        every = slice(None) if len(here) == len(channels) else here
+        out[taken] = np.moveaxis(maps[rows, columns][:, :, every], 2, 0)
+    return out.reshape(len(chosen), math.prod(out.shape[1:]))
 
 
 def reach(convolution: Convolution, chosen: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Products that each value of the channels that are touched enters, int64, ``(channels,
-    height, width)``.
+    """Products that each value of the channels that are touched enters, int64, ``(height, width,
+    channels)``.
 
     Args:
-        chosen: the columns with weights, ascending, numbered across groups.
+        chosen: the columns with weights, ascending.
         counts: weights kept in each of them.
 
     >>> conv = Convolution(channels=1, height=1, width=4, kernel_height=1, kernel_width=2)
-    >>> reach(conv, np.array([0, 1]), np.array([10, 1])).tolist()
-    [[[10, 11, 11, 1]]]
+    >>> reach(conv, np.array([0, 1]), np.array([10, 1])).ravel().tolist()
+    [10, 11, 11, 1]
     """
-    conv, pad = convolution, convolution.padding
-    channels = len(touched(conv, chosen)[0])
-    out = np.zeros((channels, conv.height + 2 * pad, conv.width + 2 * pad), np.int64)
-    for taken, channels, rows, columns in _taps(conv, chosen):
-        out[channels, rows, columns] += counts[taken, None, None]
-    return out[:, pad : pad + conv.height, pad : pad + conv.width]
+    conv, (top, left, bottom, right) = convolution, convolution.padding
+    channels, of = touched(conv, chosen)
+    sides = (conv.height + top + bottom, conv.width + left + right)
+    out = np.zeros((*sides, len(channels)), np.int64)
+    for taken, rows, columns in _taps(conv, chosen):
+        out[rows, columns, of[taken]] += counts[taken]
+    return out[top : top + conv.height, left : left + conv.width]
 
 
 def touched(conv: Convolution, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The channels that columns, numbered across groups, take, and of each column the place of its
-    channel among them."""
-    return np.unique(chosen // (conv.kernel_height * conv.kernel_width), return_inverse=True)
+    """The channels that columns take, and of each column the place of its channel among them."""
+    return np.unique(chosen % conv.channels, return_inverse=True)
 
 
-def _taps(conv: Convolution, chosen: np.ndarray) -> Iterator[tuple]:
-    """Of each element of the kernel that columns take: which columns, their channels' places, and
-    the rows and columns of a padded map that it meets."""
-    height, width = conv.map
-    place = chosen % (conv.kernel_height * conv.kernel_width)
-    channels = touched(conv, chosen)[1]
-    if len(chosen) == conv.groups * conv.columns:  # slices copy faster than lists of places
-        steps = conv.kernel_height * conv.kernel_width
-        taken = [(slice(first, None, steps), slice(None)) for first in range(steps)]
-    else:
-        order = np.argsort(place, kind="stable")
-        starts = np.flatnonzero(np.diff(place[order], prepend=-1))
-        taken = [(part, channels[part]) for part in np.split(order, starts)[1:]]
-    for columns, of in taken:
-        y, x = divmod(int(place[columns][0]), conv.kernel_width)
-        yield columns, of, _places(y, conv.stride, height), _places(x, conv.stride, width)
+def _taps(conv: Convolution, chosen: np.ndarray) -> Iterator[tuple[slice, slice, slice]]:
+    """Of each element of the kernel that columns take: which columns, and the rows and columns of
+    a padded map that it meets."""
+    place = chosen // conv.channels
+    starts = np.flatnonzero(np.diff(place, prepend=-1, append=-1))
+    for first, end in pairwise(starts):
+        y, x = divmod(int(place[first]), conv.kernel_width)
+        yield slice(first, end), *_places(conv, y, x)
+
+
+def skipped(
+    values: np.ndarray, shape: Shape, skip: Skip, convolution: Convolution | None
+) -> np.ndarray:
+    """What a layer takes of its skip: ``(channels, height · width · n)``.
+
+    Args:
+        values: of the skip, ``(values, n)``.
+        shape: of the skip's map.
+    """
+    if convolution is None:
+        return values
+    sides = shape[1:] if len(shape) == 3 else (1, 1)
+    count = values.shape[1]
+    maps = values.reshape(*sides, skip.channels, count)
+    ends = [
+        step * (count - 1) + 1 for step, count in zip(skip.stride, convolution.map, strict=True)
+    ]
+    maps = maps[: ends[0] : skip.stride[0], : ends[1] : skip.stride[1]]
+    pixels = math.prod(convolution.map)
+    return np.moveaxis(maps, 2, 0).reshape(skip.channels, pixels * count)
+
+
+def pooled(maps: np.ndarray, window: Window, largest: bool) -> np.ndarray:
+    """The largest value or the sum of each window: ``(height, width, channels, n)``.
+
+    ``maps`` is ``(height, width, channels, n)`` or has these axes in fewer. A sum is int64, padding
+    is left out of a largest value.
+
+    >>> pooled(np.arange(4), Window(1, 2, 2, 2, 2), largest=True).ravel().tolist()
+    [3]
+    """
+    maps = maps.reshape(*_axes(window, maps))
+    if largest:
+        outside = -np.inf if maps.dtype.kind == "f" else np.iinfo(maps.dtype).min
+        return _over(np.maximum, _padded(maps, window, outside), window)
+    wide = maps if maps.dtype.kind == "f" else maps.astype(np.int64)
+    return _over(np.add, _padded(wide, window, 0), window)
 
 
 def max_pool(maps: np.ndarray, convolution: Convolution) -> np.ndarray:
-    """``(outputs, height, width, n)`` to ``(outputs, *convolution.pooled, n)``."""
-    height, width = convolution.pooled
-    size, stride = convolution.pool, convolution.pool_stride
-    windows = (
-        maps[:, _places(y, stride, height), _places(x, stride, width)]
-        for y, x in np.ndindex(size, size)
+    """``(height, width, outputs, n)`` to ``(*convolution.pooled, outputs, n)``."""
+    side, stride = convolution.pool, convolution.pool_stride
+    return _over(
+        np.maximum, maps, Window(1, maps.shape[0], maps.shape[1], side, side, (stride, stride))
     )
-    out = next(windows).copy()
-    for window in windows:
-        np.maximum(out, window, out=out)
+
+
+def _over(combine: np.ufunc, maps: np.ndarray, window: Window) -> np.ndarray:
+    places = np.ndindex(window.kernel_height, window.kernel_width)
+    out = maps[_places(window, *next(places))].copy()
+    for place in places:
+        combine(out, maps[_places(window, *place)], out=out)
     return out
 
 
@@ -134,10 +149,30 @@ def batch_size(layers: Iterable[tuple[int, Convolution | None]], most: int) -> i
     largest = 1
     for outputs, conv in layers:
         if conv is not None:
-            rows = max(outputs, conv.groups * conv.columns)
+            rows = max(outputs, conv.columns)
             largest = max(largest, conv.inputs, rows * math.prod(conv.map))
     return max(1, min(most, VALUES // largest))
 
 
-def _places(first: int, stride: int, count: int) -> slice:
-    return slice(first, first + stride * (count - 1) + 1, stride)
+def _axes(window: Window | Convolution, maps: np.ndarray) -> tuple[int, int, int, int]:
+    """The shape ``(height, width, channels, n)`` of maps that have these axes in fewer."""
+    values = window.height * window.width * window.channels
+    count = maps.shape[-1] if maps.ndim > 1 and not maps.size else maps.size // values
+    return (window.height, window.width, window.channels, count)
+
+
+def _padded(maps: np.ndarray, window: Window | Convolution, outside: float) -> np.ndarray:
+    top, left, bottom, right = window.padding
+    if not any(window.padding):
+        return maps
+    sides = ((top, bottom), (left, right), (0, 0), (0, 0))
+    return np.pad(maps, sides, constant_values=outside)
+
+
+def _places(window: Window | Convolution, y: int, x: int) -> tuple[slice, slice]:
+    """The rows and columns of a padded map that an element of the window meets."""
+    (height, width), (down, right) = window.map, window.stride
+    return (
+        slice(y, y + down * (height - 1) + 1, down),
+        slice(x, x + right * (width - 1) + 1, right),
+    )

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from pleach.arrays import as_array
 from pleach.errors import ModelError
-from pleach.model import CompressedLayer, CompressedModel, Node
+from pleach.model import CompressedLayer, CompressedModel, Node, Shape
 from pleach.reference import maps
 from pleach.reference.requantizer import Requantizer
 
@@ -25,13 +25,15 @@ MOST_VALUES, MOST_PATCHES = 1 << 26, 1 << 28
 class LayerTrace:
     """What went into and came out of one layer for a batch of ``n`` inputs.
 
-    ``inputs`` is ``[n, values_in]``; ``accumulators``, int64, is ``[n, outputs]``, of a convolution
-    ``[n, outputs · height · width]``, the map before pooling; ``outputs``, int16, is
+    ``inputs`` is ``[n, values_in]``; ``skips`` what its skip takes, ``[n, values]``, without a skip
+    ``[n, 0]``; ``accumulators``, int64, is ``[n, outputs]``, of a convolution
+    ``[n, height · width · outputs]``, the map before pooling; ``outputs``, int16, is
     ``[n, values_out]``; ``macs``, int64 ``[n]``, counts products of a kept weight and a non-zero
-    activation, bias included. Maps are channel by channel, then row by row.
+    activation, bias included. Maps are pixel by pixel, channels innermost.
     """
 
     inputs: np.ndarray
+    skips: np.ndarray
     accumulators: np.ndarray
     outputs: np.ndarray
     macs: np.ndarray
@@ -60,22 +62,20 @@ class Reference:
     def __init__(self, model: CompressedModel):
         self.model = model
 
+        shapes = model.graph.shapes()
+
         def ready(node: Node) -> Any:
-            return _Layer(node.op) if isinstance(node.op, CompressedLayer) else node.op
+            if isinstance(node.op, CompressedLayer):
+                return _Layer(node.op, [shapes[source] for source in node.sources])
+            return _Pool(node)
 
         self._graph = model.graph.with_ops(ready)
-        largest = 1
-        for node, shape in zip(self._graph.nodes, model.graph.shapes()[1:], strict=True):
-            values = math.prod(shape)
-            if isinstance(node.op, _Layer):
-                values = node.op.values
-            else:
-                _check_size(node, values)
-            largest = max(largest, values)
+        largest = max(node.op.values for node in self._graph.nodes)
         self._batch = max(1, min(self.BATCH, maps.VALUES // largest))
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
-        """Outputs, int16 ``[n, outputs]``, for inputs of the model's type, ``[n, inputs]``.
+        """Outputs, int16 ``[n, outputs]``, for inputs of the model's type, ``[n, inputs]``, both
+        in the order of maps: as `CompressedModel.quantise` gives and `dequantise` takes them.
 
         Raises:
             ModelError: the wrong shape or type of inputs.
@@ -112,11 +112,11 @@ class Reference:
                 layer = node.op
                 if not isinstance(layer, _Layer):
                     return _run(node, *values)
-                (value,) = values
-                sums = layer.sums(value)
+                sums = layer.sums(*values)
                 accumulators, outputs = layer.every_row(sums), layer.outputs(sums)
-                macs = layer.macs(value)
-                batches[-1].append(LayerTrace(value.T, accumulators.T, outputs.T, macs))
+                skips = values[1] if values[1:] else values[0][:0]
+                found = (values[0].T, skips.T, accumulators.T, outputs.T, layer.macs(*values))
+                batches[-1].append(LayerTrace(*found))
                 return outputs
 
             for _ in self._graph.walk(activations, apply):
@@ -142,16 +142,31 @@ def _run(node: Node, *values: np.ndarray) -> np.ndarray:
     return node.op.run(*values)
 
 
-def _check_size(node: Node, values: int) -> None:
-    """Refuse an operator that a few bytes of a file make large."""
-    window = getattr(node.op, "window", None)
-    met = values * window.size if window else 0
-    if values > MOST_VALUES or met > MOST_PATCHES:
-        raise ModelError(
-            f"node {node.name!r} has {values:,} outputs and windows that meet {met:,} values for "
-            f"each input: the reference evaluates {MOST_VALUES:,} of the first and "
-            f"{MOST_PATCHES:,} of the last at most"
-        )
+class _Pool:
+    """A pooling made ready to run; activations are ``[values, n]``.
+
+    Raises:
+        ModelError: one that a few bytes of a file make large.
+    """
+
+    def __init__(self, node: Node):
+        self._window, self._shift = node.op.window, node.op.shift
+        values = self._given = math.prod(self._window.out_shape(self._window.shape))
+        met = values * self._window.size
+        if values > MOST_VALUES or met > MOST_PATCHES:
+            raise ModelError(
+                f"node {node.name!r} has {values:,} outputs and windows that meet {met:,} values "
+                f"for each input: the reference evaluates {MOST_VALUES:,} of the first and "
+                f"{MOST_PATCHES:,} of the last at most"
+            )
+        self.values = max(values, math.prod(self._window.shape))
+
+    def run(self, values: np.ndarray) -> np.ndarray:
+        """int16 ``[values_out, n]``."""
+        found = maps.pooled(values, self._window, largest=self._shift is None)
+        if self._shift is not None:
+            found = Requantizer(shift=self._shift)(found)
+        return found.astype(np.int16).reshape(self._given, values.shape[1])
 
 
 class _Layer:
@@ -162,29 +177,22 @@ class _Layer:
     that no partial sum, in whatever order, passes 2^46 of float64's 2^53.
     """
 
-    def __init__(self, layer: CompressedLayer):
+    def __init__(self, layer: CompressedLayer, shapes: list[Shape]):
         conv = layer.convolution
-        self._layer = layer
+        self._layer, self._shapes = layer, shapes
         self._pixels = math.prod(conv.map) if conv else 1
         column, values = layer.column_of, layer.values.astype(np.float64)
         self._rows, row = _present(layer.row_of, layer.outputs)
-        bias = column == layer.inputs
+        bias = column == (layer.columns - 1 if layer.bias else -1)
         self._bias = np.zeros(len(self._rows))
         self._bias[row[bias]] = values[bias] * 2.0**layer.bias_exponent
         self._bias_macs = self._pixels * int(bias.sum())
-        row, column, values = row[~bias], column[~bias], values[~bias]
-        groups = conv.groups if conv else 1
-        if groups > 1:
-            column += self._rows[row] * groups // layer.outputs * layer.inputs
-        # Columns are numbered across groups: together they make one matrix.
-        self._columns, column = _present(column, groups * layer.inputs)
-        self._counts = np.bincount(column, minlength=len(self._columns))
-        shape = (len(self._rows), len(self._columns))
-        self._weights = sparse.csr_array((values, (row, column)), shape=shape)
-        if len(values) >= SPARSE * math.prod(shape):
-            self._weights = self._weights.toarray()
+        kernel, skip = column < layer.inputs, (column >= layer.inputs) & ~bias
+        self._kernel = _Part(row[kernel], column[kernel], values[kernel], len(self._rows))
+        self._skip = _Part(row[skip], column[skip] - layer.inputs, values[skip], len(self._rows))
         self._requantize = Requantizer(shift=layer.shift, activation=layer.activation)
-        sums, met = (size * self._pixels for size in shape)
+        columns = max(len(self._kernel.columns), len(self._skip.columns))
+        sums, met = (size * self._pixels for size in (len(self._rows), columns))
         if max(sums, layer.values_out) > MOST_VALUES or met > MOST_PATCHES:
             raise ModelError(
                 f"layer {layer.name!r} has {layer.values_out:,} outputs, {sums:,} sums and kernels "
@@ -192,52 +200,92 @@ class _Layer:
                 f"{MOST_VALUES:,} of the first two and {MOST_PATCHES:,} of the last at most"
             )
         #: the most values that it handles of an input
-        self.values = max(1, sums, met, layer.values_in, layer.values_out)
+        self.values = max(1, sums, met, *map(math.prod, shapes), layer.values_out)
 
-    def run(self, activations: np.ndarray) -> np.ndarray:
+    def run(self, *activations: np.ndarray) -> np.ndarray:
         """int16 ``[values_out, n]``."""
-        return self.outputs(self.sums(activations))
+        return self.outputs(self.sums(*activations))
 
-    def sums(self, activations: np.ndarray) -> np.ndarray:
-        """The accumulators of the rows with weights, int64 ``[rows, height · width, n]``."""
-        conv, count = self._layer.convolution, activations.shape[1]
+    def sums(self, *activations: np.ndarray) -> np.ndarray:
+        """The accumulators of the rows with weights, int64 ``[height · width, rows, n]``."""
+        layer, conv, values = self._layer, self._layer.convolution, activations[0]
         if conv is not None:
-            activations = maps.patches(activations, conv, np.float64, self._columns)
-        elif len(self._columns) < len(activations):
-            activations = activations[self._columns]
-        sums = self._weights @ activations
+            met = maps.patches(values, conv, np.float64, self._kernel.columns)
+        else:
+            met = self._kernel.of(values)
+        sums = self._kernel.weights @ met
         sums += self._bias[:, None]
-        return sums.astype(np.int64).reshape(len(self._rows), self._pixels, count)
+        if layer.skip is not None:
+            taken = maps.skipped(activations[1], self._shapes[1], layer.skip, conv)
+            sums += self._skip.weights @ self._skip.of(taken)
+        sums = sums.astype(np.int64).reshape(len(self._rows), self._pixels, values.shape[1])
+        return sums.swapaxes(0, 1)
 
     def every_row(self, rows: np.ndarray) -> np.ndarray:
-        """``[rows, pixels, n]`` of the rows with weights as ``[outputs · pixels, n]``: the others
-        are 0, and stay it."""
-        if len(self._rows) < self._layer.outputs:
-            some, rows = rows, np.zeros((self._layer.outputs, *rows.shape[1:]), rows.dtype)
-            rows[self._rows] = some
-        return rows.reshape(rows.shape[0] * rows.shape[1], rows.shape[2])
+        """``[pixels, rows, n]`` of the rows with weights as ``[pixels · outputs, n]``; the others
+        sum nothing."""
+        return _flat(self._spread(rows, 0))
+
+    def _spread(self, rows: np.ndarray, other: int) -> np.ndarray:
+        """``[pixels, rows, n]`` of every row, those without weights being `other`."""
+        if len(self._rows) == self._layer.outputs:
+            return rows
+        every = np.full((len(rows), self._layer.outputs, rows.shape[2]), other, rows.dtype)
+        every[:, self._rows] = rows
+        return every
 
     def outputs(self, sums: np.ndarray) -> np.ndarray:
         """int16 ``[values_out, n]``, of what `sums` gives."""
-        values, conv = self._requantize(sums), self._layer.convolution
-        if conv is not None and (conv.pool, conv.pool_stride) != (1, 1):
-            rows, _, count = values.shape
-            pooled = maps.max_pool(values.reshape(rows, *conv.map, count), conv)
-            values = pooled.reshape(rows, math.prod(conv.pooled), count)
-        return self.every_row(values)
+        conv, scales, count = self._layer.convolution, self._layer.scales, sums.shape[2]
+        scales = None if scales is None else scales[self._rows, None]
+        values = self._requantize(sums, scales)
+        if conv is not None and conv.pool > 1:
+            found = maps.max_pool(values.reshape(*conv.map, len(self._rows), count), conv)
+            values = found.reshape(math.prod(conv.pooled), len(self._rows), count)
+        nothing = int(self._requantize(np.zeros(1, np.int64))[0])
+        return _flat(self._spread(values, nothing))
 
-    def macs(self, activations: np.ndarray) -> np.ndarray:
+    def macs(self, *activations: np.ndarray) -> np.ndarray:
         """int64 ``[n]``."""
-        conv = self._layer.convolution
+        layer, conv, values = self._layer, self._layer.convolution, activations[0]
+        kernel, count = self._kernel, values.shape[1]
         if conv is None:
-            active = self._counts @ (activations[self._columns] != 0)
+            active = kernel.counts @ (kernel.of(values) != 0)
         else:
-            channels = maps.touched(conv, self._columns)[0]
-            each = maps.reach(conv, self._columns, self._counts)
-            shape = (conv.channels, conv.height * conv.width, activations.shape[1])
-            met = activations.reshape(shape)[channels] != 0
-            active = each.ravel() @ met.reshape(each.size, shape[2])
+            channels = maps.touched(conv, kernel.columns)[0]
+            each = maps.reach(conv, kernel.columns, kernel.counts)
+            shape = (conv.height * conv.width, conv.channels, count)
+            met = values.reshape(shape)[:, channels] != 0
+            active = each.ravel() @ met.reshape(each.size, count)
+        if layer.skip is not None:
+            taken = maps.skipped(activations[1], self._shapes[1], layer.skip, conv)
+            met = self._skip.of(taken) != 0
+            met = met.reshape(len(met), self._pixels, count)
+            active = active + self._skip.counts @ met.sum(axis=1)
         return active + self._bias_macs
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """``[pixels, rows, n]`` as ``[pixels · rows, n]``."""
+    return values.reshape(values.shape[0] * values.shape[1], values.shape[2])
+
+
+class _Part:
+    """The weights of a layer over one of its sources: only rows and columns that have some."""
+
+    def __init__(self, row: np.ndarray, column: np.ndarray, values: np.ndarray, rows: int):
+        self.columns, place = _present(column, int(column.max(initial=-1)) + 1)
+        self.counts = np.bincount(place, minlength=len(self.columns))
+        shape = (rows, len(self.columns))
+        self.weights = sparse.csr_array((values, (row, place)), shape=shape)
+        if len(values) >= SPARSE * math.prod(shape):
+            self.weights = self.weights.toarray()
+
+    def of(self, activations: np.ndarray) -> np.ndarray:
+        """Those of the columns."""
+        if len(self.columns) < len(activations):
+            return activations[self.columns]
+        return activations
 
 
 def _present(numbers: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
