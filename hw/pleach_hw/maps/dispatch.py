@@ -1,0 +1,492 @@
+"""Windows in their order, and the reads of each team's windows."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import and_
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from pleach.engine import EngineConfig
+from pleach.engine.maps import widths
+from pleach_hw.buses import OutUnitBus, PixelsBus
+from pleach_hw.layouts import map_pass_layout, out_unit_layout
+from pleach_hw.primitives import LutRam
+
+
+def reading_layout(config: EngineConfig) -> data.StructLayout:
+    """How far a team is with the reads of its window: what is left of a run of values, and of runs.
+
+    Places are those behind the run, so that `left` alone says where in it the next read is.
+
+    Fields:
+        end, place_end, column_end: behind the run: in the map memory, in the row of the patch, and
+            the column there of pixel (0, 0).
+        left: values of the run.
+        run: values of a run of the patch.
+        rows_left, rows_end: runs of the patch left, the one that is read included; the row of the
+            patch behind its last run.
+        skipping: the run is of the skip source, ...
+        a, b: ... for this pixel of the window.
+        skip_end: behind the skip source's run for pixel (a, 0).
+        edge_x, edge_y: the last pixels of the window that are inside.
+    """
+    bits = widths(config)
+    address, values, rows = bits["source"].bits, bits["patch_row"].bits, bits["patch_rows"].bits
+    return data.StructLayout(
+        {
+            "end": address,
+            "place_end": values,
+            "column_end": range(config.columns),
+            "left": values,
+            "run": values,
+            "rows_left": rows,
+            "rows_end": rows,
+            "skip_end": address,
+            "edge_x": 2,
+            "edge_y": 2,
+            "skipping": 1,
+            "a": 2,
+            "b": 2,
+        }
+    )
+
+
+def read_layout(config: EngineConfig) -> data.StructLayout:
+    """A read of neighbours, and what of a window they are.
+
+    Fields:
+        team: that reads.
+        start: bank of the first value.
+        count: how many values.
+        place, row: the first value's place in its row of the patch, and which that is.
+        column: the first value's, for pixel (0, 0).
+        skip, a, b: the values are of the skip source, for this pixel of the window.
+        edge_x, edge_y: the last pixels of the window that are inside.
+        last: the window's last read.
+    """
+    reading = reading_layout(config).members
+    return data.StructLayout(
+        {
+            "team": range(max(2, config.groups)),
+            "start": range(config.neighbours),
+            "count": range(config.neighbours + 1),
+            "place": reading["place_end"],
+            "row": reading["rows_end"],
+            "column": range(config.columns),
+            "skip": 1,
+            "a": 2,
+            "b": 2,
+            "edge_x": 2,
+            "edge_y": 2,
+            "last": 1,
+        }
+    )
+
+
+class Dispatcher(wiring.Component):
+    """Walks the windows of a pass, row by row, and clips each one's patch to the map: a window a
+    cycle, the first one three cycles after `start`. Everything in it is a sum or the less of two.
+    Reset ends the walk.
+
+    Ports:
+        start: a pass begins.
+        pass_: its record, which stands from then on.
+        valid: there is a window.
+        reading: its reads, none done.
+        unit: where its outputs go.
+        take: on to the next one.
+        more: there is a window, or one will come.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "pass_": In(map_pass_layout(config)),
+                "valid": Out(1),
+                "reading": Out(reading_layout(config)),
+                "unit": Out(out_unit_layout(config)),
+                "take": In(1),
+                "more": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        pass_ = self.pass_
+        bits = widths(self._config)
+        address = bits["source"].bits
+        column = Signal(range(self._config.columns)).shape()
+        # Sums of a place left of the map and a patch, and of a row above it and its rows.
+        x_shape, y_shape = signed(address + 3), signed(max(bits["map_rows"].bits, 9) + 2)
+
+        # Where the window is.
+        there = Signal()
+        x, y = Signal(x_shape, reset_less=True), Signal(y_shape, reset_less=True)
+        row = Signal(signed(address + 2), reset_less=True)
+        above = Signal(column, reset_less=True)  # column of the first row of the map
+        across, down = Signal(16, reset_less=True), Signal(16, reset_less=True)  # windows left
+        outputs, output = Signal(address, reset_less=True), Signal(address, reset_less=True)
+        skips, skip = Signal(address, reset_less=True), Signal(address, reset_less=True)
+        go = Signal()
+        last_across, last_down = Signal(), Signal()
+        m.d.comb += [
+            go.eq(self.take | ~self.valid),
+            last_across.eq(across == 0),
+            last_down.eq(down == 0),
+        ]
+        next_outputs, next_skips = Signal(address), Signal(address)
+        m.d.comb += [
+            next_outputs.eq(outputs + pass_.unit_y),
+            next_skips.eq(skips + pass_.skip_unit_y),
+        ]
+        with m.If(self.start):
+            skip_end = pass_.skip_source + pass_.skip
+            m.d.sync += [
+                there.eq(1),
+                x.eq(pass_.x_first),
+                y.eq(pass_.y_first),
+                row.eq(pass_.row_first),
+                above.eq(pass_.column_base + pass_.column_first),
+                across.eq(pass_.units_x - 1),
+                down.eq(pass_.units_y - 1),
+                outputs.eq(pass_.sink),
+                output.eq(pass_.sink),
+                skips.eq(skip_end),
+                skip.eq(skip_end),
+            ]
+        with m.Elif(go & last_across):
+            m.d.sync += [
+                there.eq(there & ~last_down),
+                x.eq(pass_.x_first),
+                y.eq(y + pass_.y_step),
+                row.eq(row + pass_.row_step),
+                above.eq(above - pass_.column_step),
+                across.eq(pass_.units_x - 1),
+                down.eq(down - 1),
+                outputs.eq(next_outputs),
+                output.eq(next_outputs),
+                skips.eq(next_skips),
+                skip.eq(next_skips),
+            ]
+        with m.Elif(go):
+            m.d.sync += [
+                x.eq(x + pass_.x_step),
+                across.eq(across - 1),
+                output.eq(output + pass_.unit_x),
+                skip.eq(skip + pass_.skip_unit_x),
+            ]
+
+        # Where its patch ends, clipped to the map: in values of a row of the map, and in rows of
+        # the patch.
+        clipped = Signal()
+        end = Signal(x_shape, reset_less=True)
+        begin = Signal(address + 1, reset_less=True)
+        from_left, column_from = Signal(x_shape, reset_less=True), Signal(column, reset_less=True)
+        map_row = Signal(address, reset_less=True)
+        rows_end = Signal(y_shape, reset_less=True)
+        rows_begin = Signal(bits["patch_rows"].bits, reset_less=True)
+        about = Signal(
+            data.StructLayout({"unit": out_unit_layout(self._config), "skip_end": address}),
+            reset_less=True,
+        )
+        right, bottom = Signal(x_shape), Signal(y_shape)
+        m.d.comb += [right.eq(x + pass_.patch_row), bottom.eq(pass_.map_rows - y)]
+        with m.If(go):
+            m.d.sync += [
+                clipped.eq(there),
+                end.eq(Mux(right < pass_.map_row, right, pass_.map_row)),
+                begin.eq(Mux(x < 0, 0, x)),
+                from_left.eq(x),
+                column_from.eq(Mux(y < 0, above, pass_.column_base) - x),
+                map_row.eq(pass_.source + Mux(row < 0, 0, row)),
+                rows_end.eq(Mux(bottom < pass_.patch_rows, bottom, pass_.patch_rows)),
+                rows_begin.eq(Mux(y < 0, -y, 0)),
+                about.unit.address.eq(output),
+                about.unit.edge_x.eq(Mux(last_across, pass_.edge_x, pass_.side)),
+                about.unit.edge_y.eq(Mux(last_down, pass_.edge_y, pass_.side)),
+                about.skip_end.eq(skip),
+            ]
+
+        # Its runs; a window outside of the map has one of no values.
+        run, rows = Signal(x_shape), Signal(y_shape)
+        some = Signal()
+        m.d.comb += [
+            run.eq(end - begin),
+            rows.eq(rows_end - rows_begin),
+            some.eq((run > 0) & (rows > 0)),
+            self.more.eq(there | clipped | self.valid),
+        ]
+        reading = self.reading
+        with m.If(go):
+            m.d.sync += [
+                self.valid.eq(clipped),
+                self.unit.eq(about.unit),
+                reading.end.eq(map_row + end),
+                reading.place_end.eq(end - from_left),
+                reading.column_end.eq(column_from + end),
+                reading.left.eq(Mux(some, run, 0)),
+                reading.run.eq(run),
+                reading.rows_left.eq(Mux(some, rows, 1)),
+                reading.rows_end.eq(rows_end),
+                reading.skip_end.eq(about.skip_end),
+                reading.edge_x.eq(about.unit.edge_x),
+                reading.edge_y.eq(about.unit.edge_y),
+            ]
+        with m.If(self.start):  # what is left of nothing
+            m.d.sync += [clipped.eq(0), self.valid.eq(0)]
+        return m
+
+
+class AddressGenerator(wiring.Component):
+    """Gives windows to teams, and reads for them: in each cycle it serves one team, one after the
+    other (two where there is one). A team without a window takes the next one, if all of its groups
+    have a slot of their rings free; one with a window, that it has just taken, too, reads the next
+    neighbours of its patch, if all of its groups have room for a vector. A run of `n` values is
+    read in ``⌈n / neighbours⌉`` reads; after the patch's rows come those of the skip source, pixel
+    by pixel. Reset ends the pass.
+
+    Ports:
+        start: a pass begins, for which nothing is under way.
+        pass_: its record, which stands from then on.
+        done: all windows were given and written, the cycle before.
+        address: of a read, three cycles after its team was served; 0 where there is none.
+        read: what the read is of, with `valid`.
+        units: to the drain of each group, its next window; two cycles after its team was served.
+        pixels: to the fronts.
+        back: groups that give back a vector's place.
+        freed, written: groups whose oldest window has left its ring, or is in the map memory.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        groups = config.groups
+        super().__init__(
+            {
+                "start": In(1),
+                "pass_": In(map_pass_layout(config)),
+                "done": Out(1),
+                "address": Out(range(config.maps)),
+                "valid": Out(1),
+                "read": Out(read_layout(config)),
+                "units": Out(OutUnitBus(config)).array(groups),
+                "pixels": Out(PixelsBus(config)),
+                "back": In(data.ArrayLayout(2, groups)),
+                "freed": In(groups),
+                "written": In(groups),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dispatcher = dispatcher = Dispatcher(self._config)
+        m.d.comb += [dispatcher.start.eq(self.start), dispatcher.pass_.eq(self.pass_)]
+        filling = self._pixels(m)
+        team, serves, takes = self._turns(m, dispatcher, filling)
+        self._reads(m, dispatcher, team, serves, takes)
+        self._done(m, dispatcher, takes)
+        return m
+
+    def _of_levels(self, values: list[Value]) -> Value:
+        """One of `values`, which are for one team, two, four, ..., by the pass."""
+        return Array(values)[self.pass_.teams] if len(values) > 1 else values[0]
+
+    def _turns(self, m, dispatcher, filling):
+        """Whose turn it is, whether it reads, and whether it takes a window for that."""
+        groups = self._config.groups
+        levels = (groups - 1).bit_length() + 1
+        team = Signal(range(max(2, groups)))
+        last = Signal.like(team)
+        m.d.comb += last.eq(self._of_levels([max(2, 1 << level) - 1 for level in range(levels)]))
+        with m.If(self.start | (team == last)):
+            m.d.sync += team.eq(0)
+        with m.Else():
+            m.d.sync += team.eq(team + 1)
+
+        # What stands in the counters of a team's groups, a cycle late: it is served every other
+        # cycle at most.
+        members = []  # of the team whose turn it is
+        for group in range(groups):
+            teams = [group * (1 << level) // groups for level in range(levels)]
+            members.append(team == self._of_levels([Const(t, len(team)) for t in teams]))
+        serves, takes = Signal(), Signal()
+        room, free = Signal(groups), Signal(groups)
+        for group in range(groups):
+            taken = Signal(range(self._config.vectors + 1), name=f"taken_{group}")
+            given = Signal(self.pass_.slots.shape(), name=f"given_{group}")
+            m.d.sync += [
+                taken.eq(taken + (serves & members[group]) - self.back[group]),
+                given.eq(given + (takes & members[group]) - self.freed[group]),
+            ]
+            m.d.comb += [
+                room[group].eq(~taken[-1]),
+                free[group].eq(given != self.pass_.slots),
+            ]
+        may = []
+        for name, flags in (("may_read", room), ("may_take", free)):
+            each = Signal(groups, name=name)
+            for number in range(groups):
+                gangs = [
+                    reduce(and_, flags[(number * size) : (number + 1) * size])
+                    for size in (groups >> level for level in range(levels))
+                    if (number + 1) * size <= groups
+                ]
+                # A team that is none at the first levels is there at the later ones alone.
+                gangs = [Const(0)] * (levels - len(gangs)) + gangs
+                m.d.sync += each[number].eq(self._of_levels(gangs))
+            may.append(each)
+        busy = Signal(groups)
+        self._busy = busy
+        may_read, may_take = may
+        has, can_read, can_take = (
+            Array(list(flags) + [0] * (groups == 1))[team] for flags in (busy, may_read, may_take)
+        )
+        m.d.comb += [
+            takes.eq(~has & can_take & can_read & dispatcher.valid & ~filling),
+            serves.eq(takes | (has & can_read)),
+            dispatcher.take.eq(takes),
+        ]
+        m.d.sync += self.units[0].unit.eq(dispatcher.unit)
+        for group, unit in enumerate(self.units):
+            m.d.sync += unit.valid.eq(takes & members[group])
+            if group:
+                m.d.comb += unit.unit.eq(self.units[0].unit)
+        return team, serves, takes
+
+    def _reads(self, m, dispatcher, team, serves, takes):
+        """The read of the team whose turn it is, and what it leaves."""
+        config, pass_ = self._config, self.pass_
+        layout = reading_layout(config)
+        m.submodules.state = state = LutRam(shape=layout, depth=max(2, config.groups))
+        reading, valid = Signal(layout, reset_less=True), Signal()
+        turn = Signal.like(team)
+        m.d.comb += state.read_addr.eq(team)
+        m.d.sync += [
+            reading.eq(Mux(takes, dispatcher.reading, state.read_data)),
+            valid.eq(serves),
+            turn.eq(team),
+        ]
+        with m.If(takes):
+            m.d.sync += [reading.skipping.eq(0), reading.a.eq(0), reading.b.eq(0)]
+
+        neighbours = config.neighbours
+        ends = Signal()  # the run does
+        over = Signal()  # the window does
+        bias_column = Signal(range(config.columns), reset_less=True)
+        m.d.sync += bias_column.eq(pass_.column_base + pass_.bias_column)
+        m.d.comb += ends.eq(reading.left <= neighbours)
+        after = state.write_data
+        m.d.comb += [
+            after.eq(reading),
+            state.write_addr.eq(turn),
+            state.write_en.eq(valid),
+        ]
+        with m.If(~ends):
+            m.d.comb += after.left.eq(reading.left - neighbours)
+        with m.Elif(~reading.skipping & (reading.rows_left != 1)):
+            m.d.comb += [
+                after.left.eq(reading.run),
+                after.end.eq(reading.end + pass_.map_row),
+                after.column_end.eq(reading.column_end + pass_.kernel_row),
+                after.rows_left.eq(reading.rows_left - 1),
+            ]
+        with m.Else():
+            m.d.comb += [
+                after.left.eq(pass_.skip),
+                after.column_end.eq(bias_column),
+                after.skipping.eq(1),
+            ]
+            with m.If(~reading.skipping):
+                m.d.comb += [after.end.eq(reading.skip_end), over.eq(pass_.skip == 0)]
+            with m.Elif(reading.b != reading.edge_x):
+                m.d.comb += [after.end.eq(reading.end + pass_.skip_x), after.b.eq(reading.b + 1)]
+            with m.Else():
+                below = reading.skip_end + pass_.skip_y
+                m.d.comb += [
+                    after.end.eq(below),
+                    after.skip_end.eq(below),
+                    after.a.eq(reading.a + 1),
+                    after.b.eq(0),
+                    over.eq(reading.a == reading.edge_y),
+                ]
+        for number in range(config.groups):
+            with m.If(valid & (turn == number)):
+                m.d.sync += self._busy[number].eq(~over)
+
+        read = self.read
+        address = Signal.like(self.address)
+        m.d.comb += address.eq(reading.end - reading.left)
+        m.d.sync += [
+            self.valid.eq(valid),
+            self.address.eq(Mux(valid, address, 0)),
+            read.team.eq(turn),
+            read.start.eq(address),
+            read.count.eq(Mux(ends, reading.left, neighbours)),
+            read.place.eq(reading.place_end - reading.left),
+            read.column.eq(reading.column_end - reading.left),
+            read.row.eq(reading.rows_end - reading.rows_left),
+            read.skip.eq(reading.skipping),
+            read.a.eq(reading.a),
+            read.b.eq(reading.b),
+            read.edge_x.eq(reading.edge_x),
+            read.edge_y.eq(reading.edge_y),
+            read.last.eq(over),
+        ]
+
+    def _pixels(self, m):
+        """What the pixels of a window differ by, a pixel a cycle; returns whether the first window
+        has to wait for it."""
+        pass_, out = self.pass_, self.pixels
+        filling = Signal()
+        a, b = Signal(2), Signal(2)
+        column, below, base = (
+            Signal.like(out.column),
+            Signal.like(out.column),
+            Signal.like(out.base),
+        )
+        with m.If(self.start):
+            m.d.sync += [filling.eq(1), a.eq(0), b.eq(0), column.eq(0), below.eq(0), base.eq(0)]
+        with m.Elif(filling):
+            m.d.sync += [b.eq(b + 1), column.eq(column + pass_.pixel_x)]
+            m.d.sync += base.eq(base + pass_.local_rows)
+            with m.If(b == pass_.side):
+                next_below = below + pass_.pixel_y_columns
+                m.d.sync += [
+                    a.eq(a + 1),
+                    b.eq(0),
+                    column.eq(next_below),
+                    below.eq(next_below),
+                    filling.eq(a != pass_.side),
+                ]
+        m.d.sync += [
+            out.write.eq(filling),
+            out.index.eq(Cat(b, a)),
+            out.column.eq(column),
+            out.base.eq(base),
+        ]
+        # A window's first vector needs its first pixel twelve cycles after its team is served; the
+        # sixteenth is in the table that long after the eighth.
+        return filling & (pass_.side == 3) & (a < 2)
+
+    def _done(self, m, dispatcher, takes):
+        """All windows are given, and of each group written."""
+        groups = self._config.groups
+        levels = (groups - 1).bit_length() + 1
+        gang = self._of_levels([Const(groups >> level, levels) for level in range(levels)])
+        # A group has its ring's windows, and those that its drain has on their way: a few more.
+        under_way = Signal(range(32 * groups))
+        written = Signal(range(groups + 1))
+        running = Signal()
+        m.d.sync += [
+            written.eq(sum(self.written)),
+            under_way.eq(under_way + Mux(takes, gang, 0) - written),
+            self.done.eq(running & ~self.done & ~dispatcher.more & (under_way == 0)),
+        ]
+        with m.If(self.start):
+            m.d.sync += running.eq(1)
+        with m.Elif(self.done):
+            m.d.sync += running.eq(0)
