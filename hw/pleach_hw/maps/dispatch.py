@@ -117,29 +117,64 @@ class Dispatcher(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        pass_ = self.pass_
         bits = widths(self._config)
-        address = bits["source"].bits
-        column = Signal(range(self._config.columns)).shape()
+        address, columns = bits["source"].bits, range(self._config.columns)
         # Sums of a place left of the map and a patch, and of a row above it and its rows.
         x_shape, y_shape = signed(address + 3), signed(max(bits["map_rows"].bits, 9) + 2)
-
-        # Where the window is.
-        there = Signal()
-        x, y = Signal(x_shape, reset_less=True), Signal(y_shape, reset_less=True)
-        row = Signal(signed(address + 2), reset_less=True)
-        above = Signal(column, reset_less=True)  # column of the first row of the map
-        across, down = Signal(16, reset_less=True), Signal(16, reset_less=True)  # windows left
-        outputs, output = Signal(address, reset_less=True), Signal(address, reset_less=True)
-        skips, skip = Signal(address, reset_less=True), Signal(address, reset_less=True)
+        unit = out_unit_layout(self._config)
         go = Signal()
+        m.d.comb += go.eq(self.take | ~self.valid)
+        place = data.StructLayout(
+            {
+                "x": x_shape,
+                "y": y_shape,
+                "row": signed(address + 2),
+                "above": columns,  # column of the map's first row
+                "unit": unit,
+                "skip": address,
+            }
+        )
+        clip = data.StructLayout(
+            {
+                "begin": address + 1,
+                "end": x_shape,
+                "left": x_shape,
+                "column": columns,
+                "map_row": address,
+                "rows_begin": bits["patch_rows"].bits,
+                "rows_end": y_shape,
+                "unit": unit,
+                "skip": address,
+            }
+        )
+        placed, there = Signal(place, reset_less=True), Signal()
+        clipped, clipped_valid = Signal(clip, reset_less=True), Signal()
+        self._walk(m, placed, there, go)
+        with m.If(go):
+            m.d.sync += clipped_valid.eq(there)
+            m.d.sync += self.valid.eq(clipped_valid)
+        with m.If(self.start):  # what is left of nothing
+            m.d.sync += [clipped_valid.eq(0), self.valid.eq(0)]
+        m.d.comb += self.more.eq(there | clipped_valid | self.valid)
+        self._clip(m, placed, clipped, go)
+        self._runs(m, clipped, go)
+        return m
+
+    def _walk(self, m, placed, there, go):
+        """Where the window is, and its outputs and skips."""
+        pass_ = self.pass_
+        across, down = Signal(16, reset_less=True), Signal(16, reset_less=True)  # windows left
+        outputs, skips = (Signal.like(placed.skip, reset_less=True) for _ in range(2))  # of the row
+        output = Signal.like(outputs, reset_less=True)
         last_across, last_down = Signal(), Signal()
         m.d.comb += [
-            go.eq(self.take | ~self.valid),
             last_across.eq(across == 0),
             last_down.eq(down == 0),
+            placed.unit.address.eq(output),
+            placed.unit.edge_x.eq(Mux(last_across, pass_.edge_x, pass_.side)),
+            placed.unit.edge_y.eq(Mux(last_down, pass_.edge_y, pass_.side)),
         ]
-        next_outputs, next_skips = Signal(address), Signal(address)
+        next_outputs, next_skips = Signal.like(outputs), Signal.like(skips)
         m.d.comb += [
             next_outputs.eq(outputs + pass_.unit_y),
             next_skips.eq(skips + pass_.skip_unit_y),
@@ -148,98 +183,83 @@ class Dispatcher(wiring.Component):
             skip_end = pass_.skip_source + pass_.skip
             m.d.sync += [
                 there.eq(1),
-                x.eq(pass_.x_first),
-                y.eq(pass_.y_first),
-                row.eq(pass_.row_first),
-                above.eq(pass_.column_base + pass_.column_first),
+                placed.x.eq(pass_.x_first),
+                placed.y.eq(pass_.y_first),
+                placed.row.eq(pass_.row_first),
+                placed.above.eq(pass_.column_base + pass_.column_first),
                 across.eq(pass_.units_x - 1),
                 down.eq(pass_.units_y - 1),
                 outputs.eq(pass_.sink),
                 output.eq(pass_.sink),
                 skips.eq(skip_end),
-                skip.eq(skip_end),
+                placed.skip.eq(skip_end),
             ]
         with m.Elif(go & last_across):
             m.d.sync += [
                 there.eq(there & ~last_down),
-                x.eq(pass_.x_first),
-                y.eq(y + pass_.y_step),
-                row.eq(row + pass_.row_step),
-                above.eq(above - pass_.column_step),
+                placed.x.eq(pass_.x_first),
+                placed.y.eq(placed.y + pass_.y_step),
+                placed.row.eq(placed.row + pass_.row_step),
+                placed.above.eq(placed.above - pass_.column_step),
                 across.eq(pass_.units_x - 1),
                 down.eq(down - 1),
                 outputs.eq(next_outputs),
                 output.eq(next_outputs),
                 skips.eq(next_skips),
-                skip.eq(next_skips),
+                placed.skip.eq(next_skips),
             ]
         with m.Elif(go):
             m.d.sync += [
-                x.eq(x + pass_.x_step),
+                placed.x.eq(placed.x + pass_.x_step),
                 across.eq(across - 1),
                 output.eq(output + pass_.unit_x),
-                skip.eq(skip + pass_.skip_unit_x),
+                placed.skip.eq(placed.skip + pass_.skip_unit_x),
             ]
 
-        # Where its patch ends, clipped to the map: in values of a row of the map, and in rows of
-        # the patch.
-        clipped = Signal()
-        end = Signal(x_shape, reset_less=True)
-        begin = Signal(address + 1, reset_less=True)
-        from_left, column_from = Signal(x_shape, reset_less=True), Signal(column, reset_less=True)
-        map_row = Signal(address, reset_less=True)
-        rows_end = Signal(y_shape, reset_less=True)
-        rows_begin = Signal(bits["patch_rows"].bits, reset_less=True)
-        about = Signal(
-            data.StructLayout({"unit": out_unit_layout(self._config), "skip_end": address}),
-            reset_less=True,
-        )
-        right, bottom = Signal(x_shape), Signal(y_shape)
+    def _clip(self, m, placed, clipped, go):
+        """Where its patch begins and ends, clipped to the map: in values of a row of the map, and
+        in rows of the patch."""
+        pass_ = self.pass_
+        x, y, row = placed.x, placed.y, placed.row
+        right, bottom = Signal.like(x), Signal.like(y)
         m.d.comb += [right.eq(x + pass_.patch_row), bottom.eq(pass_.map_rows - y)]
         with m.If(go):
             m.d.sync += [
-                clipped.eq(there),
-                end.eq(Mux(right < pass_.map_row, right, pass_.map_row)),
-                begin.eq(Mux(x < 0, 0, x)),
-                from_left.eq(x),
-                column_from.eq(Mux(y < 0, above, pass_.column_base) - x),
-                map_row.eq(pass_.source + Mux(row < 0, 0, row)),
-                rows_end.eq(Mux(bottom < pass_.patch_rows, bottom, pass_.patch_rows)),
-                rows_begin.eq(Mux(y < 0, -y, 0)),
-                about.unit.address.eq(output),
-                about.unit.edge_x.eq(Mux(last_across, pass_.edge_x, pass_.side)),
-                about.unit.edge_y.eq(Mux(last_down, pass_.edge_y, pass_.side)),
-                about.skip_end.eq(skip),
+                clipped.begin.eq(Mux(x < 0, 0, x)),
+                clipped.end.eq(Mux(right < pass_.map_row, right, pass_.map_row)),
+                clipped.left.eq(x),
+                clipped.column.eq(Mux(y < 0, placed.above, pass_.column_base) - x),
+                clipped.map_row.eq(pass_.source + Mux(row < 0, 0, row)),
+                clipped.rows_begin.eq(Mux(y < 0, -y, 0)),
+                clipped.rows_end.eq(Mux(bottom < pass_.patch_rows, bottom, pass_.patch_rows)),
+                clipped.unit.eq(placed.unit),
+                clipped.skip.eq(placed.skip),
             ]
 
-        # Its runs; a window outside of the map has one of no values.
-        run, rows = Signal(x_shape), Signal(y_shape)
+    def _runs(self, m, clipped, go):
+        """Its runs; a window outside of the map has one of no values."""
+        run, rows = Signal.like(clipped.end), Signal.like(clipped.rows_end)
         some = Signal()
         m.d.comb += [
-            run.eq(end - begin),
-            rows.eq(rows_end - rows_begin),
+            run.eq(clipped.end - clipped.begin),
+            rows.eq(clipped.rows_end - clipped.rows_begin),
             some.eq((run > 0) & (rows > 0)),
-            self.more.eq(there | clipped | self.valid),
         ]
         reading = self.reading
         with m.If(go):
             m.d.sync += [
-                self.valid.eq(clipped),
-                self.unit.eq(about.unit),
-                reading.end.eq(map_row + end),
-                reading.place_end.eq(end - from_left),
-                reading.column_end.eq(column_from + end),
+                self.unit.eq(clipped.unit),
+                reading.end.eq(clipped.map_row + clipped.end),
+                reading.place_end.eq(clipped.end - clipped.left),
+                reading.column_end.eq(clipped.column + clipped.end),
                 reading.left.eq(Mux(some, run, 0)),
                 reading.run.eq(run),
                 reading.rows_left.eq(Mux(some, rows, 1)),
-                reading.rows_end.eq(rows_end),
-                reading.skip_end.eq(about.skip_end),
-                reading.edge_x.eq(about.unit.edge_x),
-                reading.edge_y.eq(about.unit.edge_y),
+                reading.rows_end.eq(clipped.rows_end),
+                reading.skip_end.eq(clipped.skip),
+                reading.edge_x.eq(clipped.unit.edge_x),
+                reading.edge_y.eq(clipped.unit.edge_y),
             ]
-        with m.If(self.start):  # what is left of nothing
-            m.d.sync += [clipped.eq(0), self.valid.eq(0)]
-        return m
 
 
 class AddressGenerator(wiring.Component):

@@ -10,6 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
+from pleach.engine.pipeline import MAP_READ
 from pleach_hw.buses import MapWriteBus
 from pleach_hw.primitives import BlockRam
 
@@ -29,7 +30,7 @@ class MapMemory(wiring.Component):
 
     Ports:
         reads: the address of a first neighbour; 0 where its reader does not read.
-        values: the neighbours, each in the place of its bank, three cycles after their address.
+        values: the neighbours, each in the place of its bank, `MAP_READ` cycles after the address.
         writes: a row's values.
     """
 
@@ -62,7 +63,7 @@ class MapMemory(wiring.Component):
         read = []
         for bank in range(banks):
             m.submodules[f"bank_{bank}"] = ram = BlockRam(
-                shape=signed(16), depth=self._config.maps // banks
+                shape=signed(16), depth=self._config.maps // banks, latency=MAP_READ - 1
             )
             own = Signal(len(row), name=f"row_{bank}", reset_less=True)
             m.d.sync += own.eq(Mux(place > bank, after, row))
