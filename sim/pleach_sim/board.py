@@ -78,11 +78,12 @@ class SimulatedBoard:
     Args:
         config: the engine.
         cable: the serial cable's other end, both ways; stays the caller's.
+        cycles: of a bit on the wire; another number than `CYCLES` is a wrong baud rate.
     """
 
-    def __init__(self, config: EngineConfig, cable: int):
+    def __init__(self, config: EngineConfig, cable: int, *, cycles: int = CYCLES):
         self._process = subprocess.Popen(
-            [board_program(config), str(cable), str(CYCLES)],
+            [board_program(config), str(cable), str(cycles)],
             stdin=subprocess.PIPE,
             pass_fds=[cable],
         )
