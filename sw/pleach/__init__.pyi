@@ -32,6 +32,7 @@ from pleach.errors import PleachWarning as PleachWarning
 from pleach.errors import TrainingError as TrainingError
 from pleach.format import load as load
 from pleach.format import save as save
+from pleach.host import Engine as Engine
 from pleach.model import Activation as Activation
 from pleach.model import CompressedLayer as CompressedLayer
 from pleach.model import CompressedModel as CompressedModel

@@ -1,6 +1,7 @@
 """The host's side of the engine's link: packets, and a `Driver` over whatever carries them."""
 
-from pleach.host.driver import Driver, Link
+from pleach.host.driver import Driver, Link, PipelinedLink
+from pleach.host.engine import Engine, Port, ports
 from pleach.host.packets import (
     Answer,
     answer_words,
@@ -11,15 +12,21 @@ from pleach.host.packets import (
     status_packet,
     write_vectors,
 )
+from pleach.host.serial import SerialLink
 
 __all__ = [
     "Answer",
     "Driver",
+    "Engine",
     "Link",
+    "PipelinedLink",
+    "Port",
+    "SerialLink",
     "answer_words",
     "hex_lines",
     "load_packet",
     "plan_packet",
+    "ports",
     "run_packet",
     "status_packet",
     "write_vectors",

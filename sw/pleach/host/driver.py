@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, overload, runtime_checkable
 
 import numpy as np
 
 from pleach.arrays import as_array
 from pleach.engine.protocol import STATUS_WORDS, Command, EngineError, Resource, Status
 from pleach.errors import EngineRefused, LinkError, ModelError
-from pleach.format import Interface, dumps, interface, naming
+from pleach.format import Interface, dumps, interface, loads, naming
 from pleach.host.packets import Answer, load_packet, run_packet, status_packet
 from pleach.model import CompressedModel
 
@@ -32,6 +33,23 @@ class Link(Protocol):
         ...
 
 
+@runtime_checkable
+class PipelinedLink(Link, Protocol):
+    """A link that sends packets before those ahead of them are answered."""
+
+    def stream(self, packets: Iterable[Sequence[int]], timeout: float) -> Iterator[list[int]]:
+        """The answers to packets, in their order.
+
+        Args:
+            packets: taken as there is room for them.
+            timeout: seconds for each answer, as of `exchange`.
+
+        Raises:
+            LinkError: there was no answer in time, or the link failed.
+        """
+        ...
+
+
 class Driver:
     """Drives the engine at the other end of a link: a simulated one and one on a board alike.
 
@@ -44,6 +62,8 @@ class Driver:
         self._link = link
         self._timeout = timeout
         self._network: Interface | None = None
+        self._data = b""
+        self._model: CompressedModel | None = None
 
     def load(
         self, network: CompressedModel | bytes | str | Path, *, timeout: float | None = None
@@ -73,46 +93,106 @@ class Driver:
                 found = interface(data)
         self._network = None
         self._request(Command.LOAD, load_packet(data), timeout)
-        self._network = found
+        self._network, self._data, self._model = found, data, None
         return found
 
-    def run(self, inputs: np.ndarray, *, timeout: float | None = None) -> np.ndarray:
+    @property
+    def network(self) -> CompressedModel:
+        """The network that was loaded, decoded: it knows what inputs and outputs stand for.
+
+        Raises:
+            ModelError: none is loaded.
+        """
+        self._loaded()
+        if self._model is None:
+            self._model = loads(self._data)
+        return self._model
+
+    @overload
+    def run(
+        self, inputs: np.ndarray, *, floats: bool = False, timeout: float | None = None
+    ) -> np.ndarray: ...
+    @overload
+    def run(
+        self, inputs: Iterator[np.ndarray], *, floats: bool = False, timeout: float | None = None
+    ) -> Iterator[np.ndarray]: ...
+    def run(self, inputs, *, floats=False, timeout=None):
         """The outputs for one or many inputs.
 
+        A link that can has several of them under way at once.
+
         Args:
-            inputs: ``[inputs]`` or ``[n, inputs]``, uint8 or int16 as the network has it
-                (`CompressedModel.quantise`).
+            inputs: ``[inputs]`` or ``[n, inputs]``, uint8 or int16 as the network has it; where it
+                has int16, floats are quantised as `CompressedModel.quantise` does. Or an iterator
+                of such arrays, which is asked for the next when there is room for it.
+            floats: give outputs as the real numbers that they stand for, float64.
             timeout: seconds for the answer to each.
 
         Returns:
-            int16, ``[outputs]`` or ``[n, outputs]``; `CompressedModel.dequantise` has the numbers
-            that they stand for.
+            int16, ``[outputs]`` or ``[n, outputs]``; of an iterator, an iterator of such arrays.
 
         Raises:
             ModelError: no network is loaded, or the inputs are not what it takes.
             EngineRefused: the engine refused one; its reason says why.
-            LinkError: there was no answer, or none to a RUN.
+            LinkError: there was no answer, or none to a RUN. The network has to be loaded anew.
         """
-        network, inputs = self._network, as_array(inputs)
-        if network is None:
+        network = self._loaded()
+        if isinstance(inputs, Iterator):
+            return self._run(inputs, floats, timeout)
+        (outputs,) = self._run(iter([self._as_taken(network, inputs)]), floats, timeout)
+        return outputs
+
+    def _run(
+        self, batches: Iterator[np.ndarray], floats: bool, timeout: float | None
+    ) -> Iterator[np.ndarray]:
+        network, shapes = self._loaded(), deque()
+
+        def packets() -> Iterator[Sequence[int]]:
+            for batch in batches:
+                inputs = self._as_taken(network, batch)
+                shapes.append(inputs.shape)
+                for values in np.atleast_2d(inputs):
+                    yield run_packet(values, network.input_type)
+
+        def outputs(shape: tuple[int, ...], rows: list[np.ndarray]) -> np.ndarray:
+            found = np.array(rows, np.int16).reshape(-1, network.outputs)
+            real = self.network.dequantise(found) if floats else found
+            return real.reshape(*shape[:-1], network.outputs)
+
+        rows: list[np.ndarray] = []
+        for answer in self._answers(Command.RUN, packets(), timeout):
+            if 2 * len(answer.words) != network.outputs + network.outputs % 2:
+                self._network = None
+                raise LinkError(
+                    f"the answer to a RUN has {len(answer.words)} words, not those of "
+                    f"{network.outputs} outputs: has someone else loaded another network?"
+                )
+            while not _inputs(shapes[0]):  # of a batch of none
+                yield outputs(shapes.popleft(), [])
+            rows.append(answer.outputs(network.outputs))
+            if len(rows) == _inputs(shapes[0]):
+                yield outputs(shapes.popleft(), rows)
+                rows = []
+        while shapes:
+            yield outputs(shapes.popleft(), [])
+
+    def _loaded(self) -> Interface:
+        if self._network is None:
             raise ModelError("no network is loaded on this link: call load first")
+        return self._network
+
+    def _as_taken(self, network: Interface, given: np.ndarray) -> np.ndarray:
+        """Inputs as the network has them."""
+        inputs = as_array(given)
         dtype, shape = network.input_type.dtype, inputs.shape
+        if inputs.dtype.kind == "f" and dtype == np.int16 and shape[-1:] == (network.inputs,):
+            inputs = self.network.quantise(np.atleast_2d(inputs)).reshape(shape)
         if inputs.dtype != dtype or inputs.ndim not in (1, 2) or shape[-1] != network.inputs:
             raise ModelError(
                 f"inputs are {inputs.dtype} of shape {shape}; the network takes {dtype} of shape "
                 f"({network.inputs},) or (n, {network.inputs})"
             )
-        outputs = np.zeros((*shape[:-1], network.outputs), np.int16)
-        rows = np.atleast_2d(outputs)
-        for row, values in zip(rows, np.atleast_2d(inputs), strict=True):
-            answer = self._request(Command.RUN, run_packet(values, network.input_type), timeout)
-            if 2 * len(answer.words) != network.outputs + network.outputs % 2:
-                raise LinkError(
-                    f"the answer to a RUN has {len(answer.words)} words, not those of "
-                    f"{network.outputs} outputs: has someone else loaded another network?"
-                )
-            row[:] = answer.outputs(network.outputs)
-        return outputs
+        return inputs
 
     def status(self, *, timeout: float | None = None) -> Status:
         """The status words.
@@ -129,21 +209,48 @@ class Driver:
         return answer.status()
 
     def _request(self, command: Command, packet: Sequence[int], timeout: float | None) -> Answer:
-        words = self._link.exchange(packet, self._timeout if timeout is None else timeout)
-        try:
-            answer = Answer.unpack(words)
-        except (IndexError, ValueError) as error:
-            raise LinkError(f"what came back to {command.name} is no answer: {error}") from error
-        if answer.error != EngineError.OK:
-            raise EngineRefused(
-                f"the engine refused {command.name}: {_reason(answer)}", answer.error, answer.detail
-            )
-        if answer.command != command:
-            raise LinkError(
-                f"the answer to {command.name} is one to command {answer.command}: reset the "
-                "engine, its answers are out of step"
-            )
+        (answer,) = self._answers(command, iter([packet]), timeout)
         return answer
+
+    def _answers(
+        self, command: Command, packets: Iterator[Sequence[int]], timeout: float | None
+    ) -> Iterator[Answer]:
+        """The answers to packets of a command, which the engine did not refuse."""
+        seconds, link = self._timeout if timeout is None else timeout, self._link
+        if isinstance(link, PipelinedLink):
+            found = link.stream(packets, seconds)
+        else:
+            found = (link.exchange(packet, seconds) for packet in packets)
+        try:
+            for words in found:
+                yield _answer(command, words)
+        except LinkError:
+            # Who knows what the engine holds, or whether it is the same.
+            self._network = None
+            raise
+
+
+def _answer(command: Command, words: Sequence[int]) -> Answer:
+    """An answer to a command; raises what is said in `Driver`."""
+    try:
+        answer = Answer.unpack(words)
+    except (IndexError, ValueError) as error:
+        raise LinkError(f"what came back to {command.name} is no answer: {error}") from error
+    if answer.error != EngineError.OK:
+        raise EngineRefused(
+            f"the engine refused {command.name}: {_reason(answer)}", answer.error, answer.detail
+        )
+    if answer.command != command:
+        raise LinkError(
+            f"the answer to {command.name} is one to command {answer.command}: reset the "
+            "engine, its answers are out of step"
+        )
+    return answer
+
+
+def _inputs(shape: tuple[int, ...]) -> int:
+    """How many inputs an array of that shape has."""
+    return shape[0] if len(shape) == 2 else 1
 
 
 def _reason(answer: Answer) -> str:
