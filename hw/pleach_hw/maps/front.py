@@ -112,7 +112,7 @@ class Front(wiring.Component):
         tail = Signal(range(2 * len(index)))
         for ram, layout in ((held, values), (waiting, about)):
             m.d.comb += [
-                ram.write_en.eq(1),  # the place at the tail is free
+                ram.write_en.eq(self.vectors.valid),
                 ram.write_addr.eq(tail),
             ]
             m.d.comb += [ram.write_data[name].eq(vector[name]) for name in layout.members]

@@ -1,0 +1,211 @@
+"""From the map memory to the columns that PEs are told, against windows cut out with numpy."""
+
+from collections import Counter
+from random import Random
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from pleach.engine import EngineConfig
+from pleach_hw.buses import BroadcastBus, MapWriteBus, OutUnitBus
+from pleach_hw.layouts import map_pass_layout
+from pleach_hw.maps.front import Front
+from pleach_hw.maps.memory import MapMemory
+from pleach_hw.maps.vectors import Feeder
+from tests.gateware.streams import simulate
+from tests.gateware.windows import NASTY, random_convolution
+
+
+class Fronts(wiring.Component):
+    """A map memory, what reads it, and the fronts of all groups."""
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "pass_": In(map_pass_layout(config)),
+                "done": Out(1),
+                "write": In(MapWriteBus(config)),
+                "freed": In(config.groups),
+                "written": In(config.groups),
+                "units": Out(OutUnitBus(config)).array(config.groups),
+                "broadcast": Out(BroadcastBus(config)).array(config.groups),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = MapMemory(self.config, readers=1, writers=1)
+        m.submodules.feeder = self.feeder = feeder = Feeder(self.config)
+        wiring.connect(m, wiring.flipped(self.write), memory.writes[0])
+        for name in ("start", "pass_", "freed", "written"):
+            m.d.comb += getattr(feeder, name).eq(getattr(self, name))
+        m.d.comb += [
+            self.done.eq(feeder.done),
+            memory.reads[0].eq(feeder.address),
+            feeder.values.eq(memory.values),
+        ]
+        for number in range(self.config.groups):
+            m.submodules[f"front_{number}"] = front = Front(self.config)
+            wiring.connect(m, wiring.flipped(self.units[number]), feeder.units[number])
+            wiring.connect(m, wiring.flipped(self.broadcast[number]), front.broadcast)
+            m.d.comb += [
+                front.start.eq(self.start),
+                front.pass_.eq(self.pass_),
+                front.pixels.write.eq(feeder.pixels.write),
+                front.pixels.index.eq(feeder.pixels.index),
+                front.pixels.column.eq(feeder.pixels.column),
+                front.pixels.base.eq(feeder.pixels.base),
+                front.vectors.vector.eq(feeder.vectors.vector),
+                front.vectors.valid.eq(feeder.vectors.valid[number]),
+                feeder.back[number].eq(front.back),
+            ]
+        return m
+
+
+async def fill(ctx, bus, values, rubbish):
+    """Write a whole map memory."""
+    lanes = len(bus.enables)
+    for row, at in enumerate(range(0, len(values), lanes)):
+        ctx.set(bus.row, row)
+        ctx.set(bus.values, [int(value) for value in values[at : at + lanes]])
+        ctx.set(bus.enables, 2**lanes - 1)
+        await ctx.tick()
+    ctx.set(bus.enables, 0)
+    ctx.set(bus.values, [rubbish] * lanes)
+
+
+class Drains:
+    """Frees each window of a group some cycles after its mark, and has it written some later."""
+
+    def __init__(self, random, slow):
+        self.random, self.slow = random, slow
+        self.freed, self.written = [], []
+
+    def mark(self):
+        wait = self.random.randint(0, 40) if self.slow else 0
+        self.freed.append(max([wait, *self.freed]) + (wait == 0))
+        self.written.append(max(self.freed[-1] + 1, *self.written, 0) + 1)
+
+    def step(self):
+        out = []
+        for waits in (self.freed, self.written):
+            waits[:] = [wait - 1 for wait in waits]
+            out.append(bool(waits) and waits[0] <= 0)
+            if out[-1]:
+                waits.pop(0)
+                waits[:] = [max(wait, 1) for wait in waits]
+        return out
+
+
+async def run(ctx, dut, record, random, *, stall, slow):
+    """A pass; returns of each group its windows: where each goes, and what was told of it."""
+    groups, buses = dut.config.groups, dut.broadcast
+    drains = [Drains(random, slow) for _ in range(groups)]
+    units, told = [[] for _ in range(groups)], [[[]] for _ in range(groups)]
+    waiting = [0] * groups
+    ready = [[True] * 2 for _ in range(groups)]
+    ctx.set(dut.pass_, {name: int(value) for name, value in vars(record).items()})
+    ctx.set(dut.start, 1)
+    done, cycle = False, 0
+    while not done:
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        cycle += 1
+        freed = written = 0
+        for group, bus in enumerate(buses):
+            if ctx.get(bus.valid):
+                assert ready[group][0], "sent while not ready"
+                if ctx.get(bus.present):
+                    at = (int(ctx.get(bus.column)), int(ctx.get(bus.activation)))
+                    told[group][-1].append((*at, int(ctx.get(bus.base))))
+                if ctx.get(bus.last):
+                    told[group].append([])
+                    drains[group].mark()
+            if ctx.get(dut.units[group].valid):
+                unit = dut.units[group].unit
+                units[group].append(
+                    tuple(int(ctx.get(x)) for x in (unit.address, unit.edge_x, unit.edge_y))
+                )
+                waiting[group] += 1
+                assert waiting[group] <= record.slots
+            one, two = drains[group].step()
+            freed |= one << group
+            written |= two << group
+            waiting[group] -= one
+            now = random.random() >= stall
+            ready[group] = [ready[group][1], now]
+            ctx.set(bus.ready, now)
+        ctx.set(dut.freed, freed)
+        ctx.set(dut.written, written)
+        done = ctx.get(dut.done)
+        assert cycle < 20_000
+    assert not any(drain.written for drain in drains), "done before all was written"
+    assert all(windows.pop() == [] for windows in told), "more than marks end"
+    return units, told
+
+
+async def check(ctx, dut, case, rng, **rates):
+    """A pass, against numpy."""
+    config = dut.config
+    density = rng.choice([0.0, 0.2, 0.6, 1.0])
+
+    def values(*shape):
+        found = rng.integers(-(2**15), 2**15, shape)
+        return found * (rng.random(shape) < density)
+
+    the_map, skips = values(case.height, case.width, case.channels), values(*case.skip_shape)
+    memory = rng.integers(1, 2**15, config.maps)  # what is read beside the patch is not zero
+    skip_source = case.source + the_map.size + int(rng.integers(0, 9))
+    memory[case.source : case.source + the_map.size] = the_map.ravel()
+    memory[skip_source : skip_source + skips.size] = skips.ravel()
+    await fill(ctx, dut.write, memory, 0)
+    sink = int(rng.integers(0, 5))
+    record = case.pass_(config, skip_source=skip_source, sink=sink)
+    units, told = await run(ctx, dut, record, Random(int(rng.integers(99))), **rates)
+    expected = case.told(the_map, skips, record)
+    down, across = case.windows
+    seen = []
+    gang = config.groups >> case.team_bits
+    for group, windows in enumerate(told):
+        assert units[group] == units[group - group % gang], "groups of a team differ"
+        assert len(windows) == len(units[group])
+        order = []
+        for number, ((address, edge_x, edge_y), columns) in enumerate(
+            zip(units[group], windows, strict=True)
+        ):
+            y, x = divmod(address - sink, record.unit_y)
+            place = y * across + x // record.unit_x
+            assert edge_x == (record.edge_x if x // record.unit_x == across - 1 else record.side)
+            assert edge_y == (record.edge_y if y == down - 1 else record.side)
+            slot = number % record.slots * record.slot
+            assert Counter(columns) == Counter(
+                {(c, v, slot + base): n for (c, v, base), n in expected[place].items()}
+            )
+            order.append(place)
+        assert order == sorted(order)
+        seen += order if group % gang == 0 else []
+    assert sorted(seen) == list(range(down * across))
+
+
+CONFIG = EngineConfig(
+    pes=8, groups=4, lanes=2, maps=4096, columns=1024, accumulators=512, vectors=4
+)
+
+
+@pytest.mark.parametrize(("stall", "slow"), [(0.0, False), (0.4, True)])
+def test_every_window_gets_its_patch(stall, slow):
+    """One engine, pass after pass: all nasty cases, then random ones."""
+    dut = Fronts(CONFIG)
+    rng = np.random.default_rng(int(slow))
+    cases = [*NASTY.values(), *(random_convolution(rng, 4) for _ in range(12))]
+
+    async def bench(ctx):
+        for case in cases:
+            await check(ctx, dut, case, rng, stall=stall, slow=slow)
+
+    simulate(dut, bench, limit=200_000)
