@@ -59,6 +59,35 @@ def drain_ages(config: EngineConfig) -> DrainAges:
     return DrainAges(drained, summed, summed + REQUANTIZE)
 
 
+class MapDrainAges(NamedTuple):
+    """Cycles since a step of a window's drain was decided, when …"""
+
+    #: its accumulators are at the drain's inputs: registers on the way to the PEs and in them
+    drained: int
+    #: they are requantised, behind a register for the choice of PEs
+    requantized: int
+    #: they are pooled and clipped, at the packer's inputs
+    given: int
+
+
+#: values of a window, as many as are drained in a cycle, that have a place on their way to the map
+#: memory, a power of two
+PLACES = 16
+#: cycles from the decision to take a window until what its PEs say no longer speaks of it
+WINDOW_TAKEN = 5
+
+
+def map_drain_ages(config: EngineConfig) -> MapDrainAges:
+    """When values are where on their way through the drain of an engine with a map memory.
+
+    >>> map_drain_ages(EngineConfig(maps=64))
+    MapDrainAges(drained=12, requantized=16, given=18)
+    """
+    drained = 3 + accumulator_latency(config)
+    requantized = drained + 1 + REQUANTIZE
+    return MapDrainAges(drained, requantized, requantized + 2)
+
+
 def drain_latency(config: EngineConfig) -> int:
     """From the start of a drain to the first vector of activations.
 
