@@ -89,6 +89,7 @@ def _plan(model: CompressedModel) -> MapProgram:
                 skip=layer.skip.channels if layer.skip else 0,
                 skip_column=layer.inputs,
                 columns=layer.columns,
+                bias_column=layer.columns - layer.bias,
                 local_rows=layer.outputs,
                 rows=layer.outputs,
                 group_rows=layer.outputs // layer.groups,

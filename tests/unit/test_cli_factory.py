@@ -87,12 +87,12 @@ def test_a_module_with_a_forward_of_its_own(own, pleach):
     """It is told on one line, runs in the reference, and what the engine lacks has a name."""
     call = ("compress", f"{own}:Residual", "--dataset", "digits", "--as-is", "--clusters", 64)
     made = json.loads(pleach(*call, "--anyway", "-o", "own.pleach", "--json")[0])
-    assert "Add (" in made["network"]
+    assert "first 64 ReLU (input, input)" in made["network"]
     assert [layer["name"] for layer in made["layers"]] == ["first", "last"]
     found = json.loads(pleach("evaluate", "own.pleach", "--dataset", "digits", "--json")[0])
     assert found["error_pct"] == made["stages"][-1]["error"]
     info = json.loads(pleach("info", "own.pleach", "--json")[0])
-    assert info["engines"] == info["boards"] == [] and "Add (" in info["network"]
+    assert info["engines"] == info["boards"] == [] and "ReLU (input, input)" in info["network"]
     text, said = pleach("info", "own.pleach")[0], pleach("simulate", "own.pleach", code=1)[1]
     reason = said.removeprefix("pleach: ").strip()
     assert "Add" in reason and f"No engine runs it: {reason}" in text
