@@ -1,12 +1,16 @@
 """cocotb: an engine in a system, by its registers, its streams and its flash. Run by
 test_system.py; the parameters name a ``.pleach`` file, images and their outputs."""
 
+import sys
 import zlib
 from pathlib import Path
 from random import Random
+from types import ModuleType
 
 import cocotb
 import numpy as np
+import pytest
+from cocotb.task import bridge, resume
 from cocotb.triggers import ClockCycles, RisingEdge, Timer, with_timeout
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
@@ -14,6 +18,7 @@ from pleach.engine.flash import READ, WAKE, flash_image
 from pleach.engine.protocol import (
     GATEWARE_VERSION,
     RESPONSE_WORD,
+    STATUS_WORDS,
     Boot,
     Command,
     EngineError,
@@ -21,7 +26,7 @@ from pleach.engine.protocol import (
     command_word,
 )
 from pleach.engine.registers import ADDRESS_BITS, BANK_VERSION, BY_NAME, IDENTITY, REGISTERS, Access
-from pleach.host import Answer, load_packet, run_packet, status_packet
+from pleach.host import Answer, Driver, load_packet, run_packet, status_packet
 from pleach.model import InputType
 from pleach_sim.bench import EngineBench
 from pleach_sim.patterns import pauses
@@ -207,7 +212,8 @@ async def a_network_by_the_registers(dut):
             await with_timeout(RisingEdge(dut.irq), NEVER, "ns")
         assert (await bus.fields("state"))["answer_valid"]
         assert network.right(await bus.get(), image)
-    status = Status.unpack([await bus.read(f"status_{n}") for n in range(8)] + [0])
+    words = [await bus.read(f"status_{number}") for number in range(len(STATUS_WORDS))]
+    status = Status.unpack(words)
     assert status.model_held and status.boot == Boot.EMPTY
     assert await bus.read("compute_cycles", 1) > 0
     assert await bus.read("answers") == 5 and await bus.read("errors") == 1
@@ -385,3 +391,46 @@ async def damaged_flash(dut):
     assert (await bench.request(load_packet(network.file), "LOAD", LIMIT)).error == EngineError.OK
     assert network.right(await bench.request(network.run(0), "RUN", LIMIT), 0)
     assert (await bus.fields("status_0"))["boot"] == Boot.REFUSED
+
+
+@cocotb.test()
+async def by_the_class_for_pynq(dut):
+    """As it is exported, with PYNQ's part of it on the simulated bus."""
+    network = Network()
+    _, bus, _ = await start(dut)
+
+    class DefaultIP:
+        def __init__(self, description):
+            self.description = description
+
+        def read(self, offset):
+            return resume(bus.raw_read)(offset)[0]
+
+        def write(self, offset, value):
+            assert resume(bus.raw_write)(offset, value) == AxiResp.OKAY
+
+    sys.modules["pynq"] = module = ModuleType("pynq")
+    module.DefaultIP = DefaultIP
+    exec(parameters()["pynq"], exported := {"__name__": "pleach_pynq"})
+
+    def host():
+        engine = exported["PleachSystem"]({})
+        error = exported["PleachError"]
+        with pytest.raises(error, match="NO_MODEL, RUN: no model is loaded"):
+            engine.run(bytes(64))
+        engine.load(network.file)
+        for values, outputs in zip(network.inputs, network.outputs, strict=True):
+            assert engine.run(values.tobytes()) == outputs.tolist()
+        assert engine.status()[0] == engine.register("status_0")
+        assert engine.register("compute_cycles", 1) > 0
+        # It is the link of a driver, too.
+        driver = Driver(engine)
+        driver.load(network.file)
+        assert np.array_equal(driver.run(network.inputs), network.outputs)
+        with pytest.raises(error, match="did not answer in time"):
+            engine.exchange([command_word(Command.LOAD)] * 200, timeout=0)
+        engine.reset()
+        with pytest.raises(error, match="NO_MODEL"):
+            engine.run(bytes(64))
+
+    await bridge(host)()

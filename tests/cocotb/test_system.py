@@ -9,6 +9,7 @@ from pleach.data import load as dataset
 from pleach.format import load
 from pleach.reference import Reference
 from pleach_hw.build.export import to_verilog
+from pleach_hw.build.system import pynq_class
 from pleach_hw.system import System
 from pleach_sim.runner import run_cocotb
 from tests.cocotb.system import DIGITS, ENGINE, FLASH_AT
@@ -31,6 +32,7 @@ def test_system(tmp_path):
             "model": str(DIGITS),
             "data": str(tmp_path / "data.npz"),
             "layers": ENGINE.layers,
+            "pynq": pynq_class(),
         },
         python_path=HERE,
         ports=PORTS,

@@ -141,24 +141,37 @@ def write_engine(config: EngineConfig, path: str | Path, *, notes: Sequence[str]
     Raises as `to_verilog`.
     """
     verilog = engine_verilog(config)
-    return write_whole(path, _header(config, verilog, notes) + verilog + _LINT_AGAIN)
+    return write_whole(path, commented(_header(config, verilog, notes), verilog))
 
 
-def _header(config: EngineConfig, verilog: str, notes: Sequence[str]) -> str:
+def commented(lines: Sequence[str], verilog: str) -> str:
+    """Verilog of `to_verilog` for people: behind comments, and without warnings of lint."""
+    lint = [*_LINT.splitlines(), *(f"  {kind:13} {why}" for kind, why in _LINT_OFF.items())]
+    comment = "".join(f"// {_printable(line)}".rstrip() + "\n" for line in [*lines, "", *lint])
+    off = "".join(f"/* verilator lint_off {kind} */\n" for kind in _LINT_OFF)
+    return f"{comment}\n/* verilator lint_save */\n{off}\n{verilog}{_LINT_AGAIN}"
+
+
+def ports_of(verilog: str, module: str) -> dict[str, tuple[str, int]]:
+    """Direction, ``in`` or ``out``, and width of each port of a module that Yosys wrote.
+
+    >>> ports_of("module m(a, b);\\n  input a;\\n  output [7:0] b;\\nendmodule", "m")
+    {'a': ('in', 1), 'b': ('out', 8)}
+    """
+    found = re.search(rf"^module {module}\(.*?^endmodule$", verilog, re.M | re.S)
+    assert found is not None
+    ports = re.findall(r"^  (in|out)put (?:\[(\d+):0\] )?(\w+);$", found[0], re.M)
+    return {name: (flow, int(high or 0) + 1) for flow, high, name in ports}
+
+
+def _header(config: EngineConfig, verilog: str, notes: Sequence[str]) -> list[str]:
     values = asdict(config)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     width = max(map(len, values))
-    module = re.search(r"^module engine\(.*?^endmodule$", verilog, re.M | re.S)
-    assert module is not None
     ports = {
-        name: f"{flow:3}  {int(high or 0) + 1:2}"
-        for flow, high, name in re.findall(
-            r"^  (in|out)put (?:\[(\d+):0\] )?(\w+);$",
-            module[0],
-            re.M,
-        )
+        name: f"{flow:3}  {bits:2}" for name, (flow, bits) in ports_of(verilog, "engine").items()
     }
-    lines = [
+    return [
         f"Pleach engine with {config.pes} PEs: runs networks compressed into one file each.",
         "",
         f"Pleach {pleach.__version__}, gateware version {GATEWARE_VERSION}; for any chip.",
@@ -166,20 +179,14 @@ def _header(config: EngineConfig, verilog: str, notes: Sequence[str]) -> str:
         "",
         *(f"  {name:{width}}  {str(value).lower()}" for name, value in values.items()),
         "",
-        *(f"  - {_printable(note)}" for note in notes),
+        *(f"  - {note}" for note in notes),
         *([""] if notes else []),
         "Ports of module engine:",
         "",
         *(f"  {name:13}  {ports[name]}  {what}" for name, what in _PORTS.items()),
         "",
         *_INTERFACE.splitlines(),
-        "",
-        *_LINT.splitlines(),
-        *(f"  {kind:13} {reason}" for kind, reason in _LINT_OFF.items()),
     ]
-    comment = "".join(f"// {line}".rstrip() + "\n" for line in lines)
-    off = "".join(f"/* verilator lint_off {kind} */\n" for kind in _LINT_OFF)
-    return f"{comment}\n/* verilator lint_save */\n{off}\n"
 
 
 def _printable(text: str) -> str:
