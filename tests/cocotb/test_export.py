@@ -110,7 +110,7 @@ def test_a_host_in_verilog(tmp_path):
 
     golden = run(make.HERE / "sent.hex", make.HERE / "answers.hex")
     assert golden.returncode == 0
-    assert "PASS: 124 words sent, 20 words of answers as expected" in golden.stdout
+    assert "PASS: 123 words sent, 20 words of answers as expected" in golden.stdout
     file = make.HERE / "model.pleach"
     inputs = np.loadtxt(make.HERE / "inputs.txt", dtype=load(file).input_type.dtype, ndmin=2)
     sent, answers = write_vectors(file, inputs, tmp_path)
