@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -151,7 +152,7 @@ NASTY = {
     "one channel": Convolution(
         channels=1, height=8, width=9, kernel=(5, 5), side=2, pooled=True, team_bits=2, slots=3
     ),
-    "300 channels": Convolution(channels=300, height=2, width=2, kernel=(2, 1), column_base=9),
+    "300 channels": Convolution(channels=300, height=3, width=1, kernel=(2, 1), column_base=9),
     "few windows": Convolution(
         channels=4, height=3, width=3, kernel=(3, 3), team_bits=2, source=13
     ),
@@ -188,5 +189,7 @@ def random_convolution(rng: np.random.Generator, groups: int) -> Convolution:
             bias=bool(draw(0, 1)), team_bits=draw(0, (groups - 1).bit_length()),
             slots=draw(1, 3), column_base=draw(0, 40), source=draw(0, 30), rows=draw(1, 9),
         )  # fmt: skip
-        if min(found.windows) > 0 and found.windows[0] * found.windows[1] <= 40:
+        held = found.channels * found.height * found.width + math.prod(found.skip_shape)
+        windows = min(found.windows) and math.prod(found.windows)
+        if min(found.outputs) > 0 and 0 < windows <= 20 and held < 500:
             return found
