@@ -1,0 +1,187 @@
+"""The driver against a simulated board: link and engine in RTL, at the end of a pseudo-terminal
+that damages bytes, is pulled, or is used by two. All cases share one simulator."""
+
+import time
+
+import numpy as np
+import pytest
+
+import pleach
+from pleach.engine import EngineConfig
+from pleach.engine.protocol import GATEWARE_VERSION, EngineError
+from pleach.errors import EngineRefused, LinkError, ModelError
+from pleach.format import dumps, load
+from pleach.host import Driver, SerialLink, serial
+from pleach.host.frames import LINK_VERSION
+from pleach.reference import Reference
+from pleach_sim.cable import Cable, Noise
+from tests.golden.make import HERE
+from tests.strategies import random_inputs, random_model
+
+ENGINE = EngineConfig(
+    pes=1, lanes=1, layers=3, columns=64, entries=256, codebook=32, accumulators=32, ram_latency=1
+)
+MODEL = load(HERE / "model.pleach")
+OTHER = random_model(np.random.default_rng(5), [30, 6], density=0.4, codebook=7)
+INPUTS = np.loadtxt(HERE / "inputs.txt", np.int16)
+OUTPUTS = np.loadtxt(HERE / "outputs.txt", np.int16)
+
+
+@pytest.fixture
+def cable():
+    with Cable(ENGINE) as cable:
+        yield cable
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """What is gone is found gone sooner; each try is as patient as ever."""
+    monkeypatch.setattr(serial, "LONGEST_PATIENCE", 0.2)
+
+
+def right(driver: Driver) -> None:
+    """Both networks load and run as the reference has them."""
+    for model in (OTHER, MODEL):
+        inputs = random_inputs(np.random.default_rng(3), model, 3)
+        assert driver.load(model).outputs == model.outputs
+        assert np.array_equal(driver.run(inputs), Reference(model).run(inputs))
+
+
+def test_engine_of_python():
+    with pleach.Engine.simulated(ENGINE) as engine:
+        with pytest.raises(ModelError, match="call load first"):
+            engine.run(INPUTS)
+        engine.load(HERE / "model.pleach")
+        assert np.array_equal(engine.run(INPUTS), OUTPUTS)
+        real = engine.run(INPUTS[0], floats=True)
+        assert np.array_equal(real, MODEL.dequantise(OUTPUTS[:1])[0]) and real.dtype == float
+        floats = INPUTS / 2.0**MODEL.input_fraction
+        assert np.array_equal(engine.run(floats), OUTPUTS)
+        batches = engine.run(iter([INPUTS[:0], INPUTS[0], INPUTS[1:], INPUTS[:0]]))
+        shapes = [batch.shape for batch in batches]
+        assert shapes == [(0, 5), (5,), (3, 5), (0, 5)]
+        status = engine.status()
+        assert (status.version, status.pes, status.model_held) == (GATEWARE_VERSION, 1, 1)
+        wide = random_model(np.random.default_rng(5), [30, 40], density=0.4)
+        with pytest.raises(EngineRefused, match="EngineConfig.accumulators") as refused:
+            engine.load(wide)
+        assert refused.value.error is EngineError.CAPACITY
+        right(engine)
+    with pytest.raises(LinkError, match="cannot be opened: No such file"):
+        engine.status()
+
+
+def test_requests_are_pipelined(cable):
+    """More than one RUN is on its way before the first is answered, and no more than there is room
+    for; who stops in between gets right answers afterwards."""
+    asked = []
+
+    def inputs():
+        for number, values in enumerate(np.tile(INPUTS, (30, 1))):
+            asked.append(number)
+            yield values
+
+    driver = Driver(SerialLink(cable.name))
+    driver.load(MODEL)
+    answers = driver.run(inputs())
+    assert np.array_equal(next(answers), OUTPUTS[0])
+    assert 5 < len(asked) < 120
+    answers.close()
+    assert np.array_equal(driver.run(INPUTS), OUTPUTS)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_damaged_bytes(seed):
+    """Dropped, doubled and flipped, both ways: a silent recovery each."""
+    to, of = Noise(90, seed), Noise(90, seed + 10)
+    with Cable(ENGINE, to, of) as cable:
+        driver = Driver(SerialLink(cable.name))
+        right(driver)
+        assert np.array_equal(driver.run(np.tile(INPUTS, (4, 1))), np.tile(OUTPUTS, (4, 1)))
+        assert to.faults > 8 and of.faults > 8
+
+
+class Cut:
+    """Lets so many bytes through; at the next the cable is pulled, or they are lost."""
+
+    def __init__(self):
+        self.left: int | None = None
+        self.came = 0
+
+    def __call__(self, data: bytes) -> bytes:
+        if self.left is None:
+            return data
+        kept, self.left = data[: self.left], max(0, self.left - len(data))
+        self.came += len(kept)
+        return kept
+
+
+@pytest.mark.parametrize("command", ["load", "run"])
+def test_pulled_in_the_middle(command, impatient):
+    """The packet is cut short; the engine ends it when the next connection begins."""
+    cut = Cut()
+    with Cable(ENGINE, cut) as cable:
+        driver = Driver(SerialLink(cable.name))
+        right(driver)
+        cut.left = 100 if command == "load" else 30
+        with pytest.raises(LinkError, match="no answer any more"):
+            driver.load(dumps(OTHER)) if command == "load" else driver.run(INPUTS)
+        assert cut.came > 20
+        cut.left = None
+        cable.pull()
+        with pytest.raises(LinkError, match="cannot be opened: No such file.*pleach ports"):
+            driver.load(MODEL)
+        with pytest.raises(ModelError, match="call load first"):
+            driver.run(INPUTS)
+        cable.plug()
+        right(driver)
+
+
+def test_pulled_while_it_waits(cable):
+    driver = Driver(SerialLink(cable.name))
+    right(driver)
+    cable.pull()
+    with pytest.raises(LinkError, match="went away"):
+        driver.status()
+    cable.plug()
+    # The board kept its network; a host that just came cannot know which.
+    assert driver.status().model_held
+    right(driver)
+
+
+def test_two_drivers(cable):
+    first, second = Driver(SerialLink(cable.name)), Driver(SerialLink(cable.name))
+    first.load(MODEL)
+    with pytest.raises(LinkError, match=r"board is in use by another program"):
+        second.status()
+    assert np.array_equal(first.run(INPUTS), OUTPUTS)
+    first._link.close()
+    assert second.status().model_held
+    right(second)
+
+
+def test_the_wrong_baud_rate(impatient):
+    with Cable(ENGINE, cycles=5) as cable:
+        link = SerialLink(cable.name)
+        with pytest.raises(LinkError, match="no frame of Pleach's: is that the baud rate"):
+            link.connect()
+        assert not link.connected
+
+
+def test_nobody_there(impatient):
+    start = time.monotonic()
+    with Cable(ENGINE, lambda data: b"") as cable:
+        with pytest.raises(LinkError, match="no answer at 1000000 baud: is the board on"):
+            SerialLink(cable.name).connect()
+    assert time.monotonic() - start < 10
+
+
+def test_an_old_bitstream(cable, monkeypatch):
+    monkeypatch.setattr(serial, "GATEWARE_VERSION", GATEWARE_VERSION + 1)
+    message = rf"of version {GATEWARE_VERSION}, this Pleach speaks with version .* \(pleach build\)"
+    with pytest.raises(LinkError, match=message):
+        Driver(SerialLink(cable.name)).status()
+    monkeypatch.undo()
+    monkeypatch.setattr(serial, "LINK_VERSION", LINK_VERSION + 1)
+    with pytest.raises(LinkError, match=rf"speaks version {LINK_VERSION} of the link's protocol"):
+        Driver(SerialLink(cable.name)).status()
