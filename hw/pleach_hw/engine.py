@@ -5,8 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from pleach.engine import EngineConfig
+from pleach.engine.pipeline import MAP_READ
 from pleach.engine.protocol import Boot
-from pleach_hw.buses import StatusBus, deal
+from pleach_hw.buses import StatusBus, deal, share
 from pleach_hw.compute.control import ControlUnit
 from pleach_hw.compute.drain import DrainUnit
 from pleach_hw.compute.group import PeGroup
@@ -17,6 +18,14 @@ from pleach_hw.io.packing import InputUnpack, OutputPack
 from pleach_hw.io.status import StatusBank
 from pleach_hw.layouts import column_width
 from pleach_hw.load.loader import Loader
+from pleach_hw.maps.control import MapControl, MapInput, MapOutput
+from pleach_hw.maps.drain import GroupDrain
+from pleach_hw.maps.front import Front
+from pleach_hw.maps.memory import MapMemory
+from pleach_hw.maps.packer import Packer
+from pleach_hw.maps.pool import PoolUnit
+from pleach_hw.maps.records import Records
+from pleach_hw.maps.vectors import Feeder
 
 
 class Engine(wiring.Component):
@@ -59,15 +68,9 @@ class Engine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        columns = column_width(config)
         m.submodules.host = host = HostLink(config)
         m.submodules.status = status = StatusBank(config)
         m.submodules.loader = loader = Loader(config)
-        m.submodules.unpack = unpack = InputUnpack(lanes=config.vector, column_width=columns)
-        m.submodules.router = router = VectorRouter(config)
-        m.submodules.control = control = ControlUnit(config)
-        m.submodules.drain = drain = DrainUnit(config)
-        m.submodules.pack = pack = OutputPack(lanes=config.drained, column_width=columns)
         groups = [PeGroup(config, number=number) for number in range(config.groups)]
         for number, group in enumerate(groups):
             m.submodules[f"group_{number}"] = group
@@ -94,11 +97,9 @@ class Engine(wiring.Component):
             ]
         else:
             connect(m, host.status, status.read)
-        connect(m, status.cycles, control.cycles)
 
         # LOAD: the loader fills the PEs and the program.
         connect(m, host.load, loader.i)
-        connect(m, loader.program, control.program)
         connect(m, loader.codebook, *(group.codebook for group in groups))
         deal(m, loader.pes, [group.load for group in groups])
         m.d.sync += [
@@ -106,13 +107,26 @@ class Engine(wiring.Component):
             host.load_done.eq(loader.done),
             loader.pes.overflow.eq(Cat(group.load.overflow for group in groups).any()),
         ]
-        m.d.comb += [
-            host.load_error.eq(loader.error),
-            host.load_detail.eq(loader.detail),
-        ]
+        m.d.comb += [host.load_error.eq(loader.error), host.load_detail.eq(loader.detail)]
 
-        # RUN: inputs, or the rows of the pass before, to non-zero detection; its tokens to the
-        # control unit; broadcasts to the PEs; their rows to the drain unit.
+        run = self._maps if config.maps else self._vectors
+        run(m, host, status, loader, groups)
+        return m
+
+    def _vectors(
+        self, m: Module, host: HostLink, status: StatusBank, loader: Loader, groups: list[PeGroup]
+    ) -> None:
+        """RUN: inputs, or the rows of the pass before, to non-zero detection; its tokens to the
+        control unit; broadcasts to the PEs; their rows to the drain unit."""
+        config = self._config
+        columns = column_width(config)
+        m.submodules.unpack = unpack = InputUnpack(lanes=config.vector, column_width=columns)
+        m.submodules.router = router = VectorRouter(config)
+        m.submodules.control = control = ControlUnit(config)
+        m.submodules.drain = drain = DrainUnit(config)
+        m.submodules.pack = pack = OutputPack(lanes=config.drained, column_width=columns)
+        connect(m, loader.program, control.program)
+        connect(m, status.cycles, control.cycles)
         connect(m, host.inputs, unpack.i)
         connect(m, unpack.o, router.inputs)
         for number, group in enumerate(groups):
@@ -139,4 +153,107 @@ class Engine(wiring.Component):
             host.wrong_length.eq(unpack.wrong_length),
             host.busy.eq(control.busy),
         ]
-        return m
+
+    def _maps(
+        self, m: Module, host: HostLink, status: StatusBank, loader: Loader, groups: list[PeGroup]
+    ) -> None:
+        """RUN: inputs to the map memory; of each pass windows to the fronts, their tokens to the
+        PEs, drained and packed back into the memory; at the end the outputs from there."""
+        config = self._config
+        width = config.maps.bit_length()
+        m.submodules.records = records = Records(config)
+        m.submodules.control = control = MapControl(config)
+        m.submodules.unpack = unpack = InputUnpack(lanes=config.neighbours, column_width=width)
+        m.submodules.input = inputs = MapInput(config)
+        m.submodules.memory = memory = MapMemory(config, readers=3, writers=2 + config.groups)
+        m.submodules.feeder = feeder = Feeder(config)
+        m.submodules.pool = pool = PoolUnit(config, latency=MAP_READ)
+        m.submodules.output = output = MapOutput(config, latency=MAP_READ)
+        m.submodules.pack = pack = OutputPack(lanes=config.neighbours, column_width=width)
+
+        # PLAN, and LOAD by it: one of loader and control has a record shown.
+        connect(m, host.plan, records.i)
+        connect(m, loader.record, records.record)
+        pass_ = records.pass_
+        m.d.comb += [
+            records.start.eq(host.plan_start),
+            host.plan_done.eq(records.done),
+            host.plan_error.eq(records.error),
+            host.plan_detail.eq(records.detail),
+            records.fetch.eq(loader.fetch | control.fetch),
+            records.index.eq(Mux(control.fetch, control.index, loader.index)),
+            loader.pass_.eq(pass_),
+            loader.fetched.eq(records.fetched),
+            loader.planned.eq(records.planned),
+            loader.passes.eq(records.passes),
+        ]
+
+        connect(m, host.inputs, unpack.i)
+        connect(m, unpack.o, inputs.i)
+        connect(m, output.o, pack.i)
+        connect(m, pack.o, host.outputs)
+        connect(m, status.cycles, control.cycles)
+        connect(m, inputs.write, memory.writes[0])
+        connect(m, pool.write, memory.writes[1])
+        m.d.comb += [
+            unpack.start.eq(host.run_start),
+            unpack.inputs.eq(records.inputs),
+            unpack.wide.eq(loader.input_type),
+            host.inputs_done.eq(unpack.done),
+            host.wrong_length.eq(unpack.wrong_length),
+            host.busy.eq(control.busy),
+            inputs.at.eq(records.input_at),
+            output.at.eq(records.output_at),
+            output.number.eq(records.outputs),
+            output.start.eq(control.output_start),
+            control.output_done.eq(output.done),
+            control.start.eq(host.run_start),
+            control.passes.eq(records.passes),
+            control.inputs_done.eq(inputs.done),
+            control.fetched.eq(records.fetched),
+            control.kind.eq(pass_.kind),
+            control.array_done.eq(feeder.done),
+            feeder.start.eq(control.array_start),
+            feeder.pass_.eq(pass_),
+            memory.reads[0].eq(feeder.address),
+            memory.reads[1].eq(output.address),
+            memory.reads[2].eq(pool.address),
+            pool.start.eq(control.pool_start),
+            pool.pass_.eq(pass_),
+            pool.values.eq(memory.values),
+            control.pool_done.eq(pool.done),
+            feeder.values.eq(memory.values),
+            output.values.eq(memory.values),
+        ]
+        clearing = []
+        for number, group in enumerate(groups):
+            m.submodules[f"front_{number}"] = front = Front(config)
+            m.submodules[f"drain_{number}"] = drain = GroupDrain(config, number=number)
+            m.submodules[f"packer_{number}"] = packer = Packer(config, number=number)
+            share(m, feeder.pixels, front.pixels)
+            share(m, feeder.vectors, front.vectors, but={"valid"})
+            connect(m, front.broadcast, group.broadcast)
+            connect(m, feeder.units[number], drain.units)
+            connect(m, drain.windows, group.windows)
+            connect(m, drain.pes, group.drain)
+            connect(m, packer.write, memory.writes[2 + number])
+            clearing.append(drain.clear_busy)
+            m.d.comb += [
+                front.start.eq(control.array_start),
+                front.pass_.eq(pass_),
+                front.vectors.valid.eq(feeder.vectors.valid[number]),
+                feeder.back[number].eq(front.back),
+                feeder.freed[number].eq(drain.freed),
+                feeder.written[number].eq(packer.written),
+                drain.start.eq(control.array_start),
+                drain.pass_.eq(pass_),
+                drain.back.eq(packer.back),
+                drain.clear.eq(control.clear),
+                packer.start.eq(control.array_start),
+                packer.place_valid.eq(drain.place_valid),
+                packer.place.eq(drain.place),
+                packer.values_valid.eq(drain.values_valid),
+                packer.values.eq(drain.values),
+                group.standing.codebook_base.eq(pass_.codebook_base),
+            ]
+        m.d.comb += control.clear_busy.eq(Cat(clearing).any())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 import pleach.format
 from pleach.engine import EngineConfig
+from pleach.engine.plan import LayerPlan, check, fitted, geometry
 from pleach.errors import ConfigError, ModelError
 from pleach.model import CompressedModel
 from pleach.reference import Reference
@@ -105,7 +107,8 @@ class SimulationResult:
 class Job:
     """A model, its inputs ``[n, inputs]`` and when the host pauses (`pleach_sim.patterns`).
 
-    ``data`` is the file to LOAD; `None` writes one of the model.
+    ``data`` is the file to LOAD; `None` writes one of the model. ``plan`` says how its layers run
+    on an engine with a map memory.
     """
 
     name: str
@@ -114,6 +117,7 @@ class Job:
     idle: str = "none"
     stall: str = "none"
     data: bytes | None = None
+    plan: tuple[LayerPlan, ...] | None = None
 
 
 def simulate(
@@ -152,7 +156,7 @@ def simulate(
         beside, data = Path(model).with_suffix(""), Path(model).read_bytes()
         with pleach.format.naming(model):
             model = pleach.format.loads(data)
-    config = config or EngineConfig().grown(model)
+    config = config or fitted(model, EngineConfig())
     job = Job("model", model, images, *patterns, data)
     (found,) = simulate_jobs([job], config, simulator=simulator, seed=seed, wave=wave)
     mismatch = found.mismatch
@@ -189,8 +193,7 @@ def simulate_jobs(
     for job in jobs:
         if not len(job.inputs):
             raise ModelError(f"{job.name}: there are no images to simulate")
-        job.model.check_runs()
-        config.check(job.model)
+        check(job.model, job.plan, config)
     require(simulator)
     traces = [Reference(job.model).trace(job.inputs) for job in jobs]
     with tempfile.TemporaryDirectory(prefix="pleach-jobs-") as folder:
@@ -208,6 +211,8 @@ def simulate_jobs(
                     "idle": job.idle,
                     "stall": job.stall,
                     "seed": seed,
+                    "engine": asdict(config),
+                    "plan": job.plan and [astuple(each) for each in job.plan],
                 }
             )
         verilog = bulk_verilog(config) if bulk else engine_verilog(config)
@@ -240,7 +245,10 @@ def _file(job: Job, config: EngineConfig, bulk: Path | None) -> bytes:
 def _limit(jobs: Sequence[Job]) -> int:
     """Cycles that no RUN passes: as if one PE did everything, its host pausing mostly."""
     worst = max(
-        sum(layer.kept + layer.columns + layer.outputs for layer in job.model.layers)
+        sum(
+            math.prod(geometry(node.op).map) * (getattr(node.op, "kept", 0) + 4 * node.op.size + 64)
+            for node in job.model.graph.nodes
+        )
         for job in jobs
     )
     return 10_000 + 16 * worst
@@ -248,7 +256,9 @@ def _limit(jobs: Sequence[Job]) -> int:
 
 def _result(job, trace, found, config, simulator, wave) -> SimulationResult:
     layers = []
-    for index, (layer, traced) in enumerate(zip(job.model.layers, trace, strict=True)):
+    # The engine counts a pass for each node.
+    passes = [n for n, node in enumerate(job.model.graph.nodes) if node.op in job.model.layers]
+    for index, layer, traced in zip(passes, job.model.layers, trace, strict=True):
         cycles = float(np.mean([image[index] for image in found["compute_cycles"]]))
         macs = float(traced.macs.mean())
         share = macs / config.pes / cycles if cycles else 0.0
@@ -262,7 +272,7 @@ def _result(job, trace, found, config, simulator, wave) -> SimulationResult:
         images=len(job.inputs),
         outputs_compared=trace[-1].outputs.size,
         latency_cycles=found["latency_cycles"],
-        compute_cycles=[image[: len(layers)] for image in found["compute_cycles"]],
+        compute_cycles=[[image[n] for n in passes] for image in found["compute_cycles"]],
         load_cycles=found["load_cycles"],
         layers=layers,
         simulator=simulator,

@@ -58,8 +58,8 @@ class StatusBank(wiring.Component):
             "block": config.block,
             "maps": config.maps,
             "neighbours": config.neighbours,
-            "entry_rows": config.named_rows,
-            "codes": config.named_codes,
+            "entry_rows": config.entry_rows,
+            "codes": config.codes,
             "load_cycles": state.load_cycles,
             "latency_cycles": state.latency_cycles,
         }

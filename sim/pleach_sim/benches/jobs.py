@@ -14,6 +14,8 @@ import cocotb
 import numpy as np
 from cocotb.task import bridge
 
+from pleach.engine import EngineConfig
+from pleach.engine.plan import LayerPlan
 from pleach.errors import EngineRefused
 from pleach.host import Driver
 from pleach_sim.bench import EngineBench, SimulatedLink, load_limit, seconds_of
@@ -40,8 +42,10 @@ def run_job(bench: EngineBench, job: dict[str, Any], timeout: float) -> dict[str
     with np.load(job["data"], allow_pickle=False) as data:
         inputs, expected = data["inputs"], data["outputs"]
     name, file = job["name"], Path(job["model"]).read_bytes()
-    driver = Driver(SimulatedLink(bench), timeout=timeout)
-    driver.load(file, timeout=seconds_of(load_limit(file)))
+    engine = EngineConfig(**job["engine"])
+    driver = Driver(SimulatedLink(bench), engine=engine, timeout=timeout)
+    plan = None if job["plan"] is None else [LayerPlan(*each) for each in job["plan"]]
+    driver.load(file, plan=plan, timeout=seconds_of(load_limit(file)))
     latency, compute, mismatches = [], [], []
     for image, (values, wanted) in enumerate(zip(inputs, expected, strict=True)):
         got = driver.run(values)

@@ -153,8 +153,6 @@ STATUS_MEANINGS = {
     "boot": "the network in flash: " + ", ".join(f"{each.value} {each.name}" for each in Boot),
     "load_error": "error of the last LOAD",
     "lanes": "rows drained a cycle, with `maps` by each group: `EngineConfig.drained`",
-    "entry_rows": "`EngineConfig.named_rows`",
-    "codes": "`EngineConfig.named_codes`",
     "load_cycles": "cycles of the last LOAD: first word of the file accepted to the model held, "
     "both cycles included",
     "latency_cycles": "cycles of the last RUN: first input word accepted to last output word "
@@ -195,10 +193,7 @@ class Status:
     def engine(self) -> EngineConfig:
         """The engine, as far as the status words say what it is."""
         named = {field.name for field in fields(EngineConfig)}
-        said = {name: value for name, value in self.fields.items() if name in named}
-        if not said["maps"]:
-            said |= {"entry_rows": 0, "codes": 0}
-        return EngineConfig(**said)
+        return EngineConfig(**{name: n for name, n in self.fields.items() if name in named})
 
     @property
     def load_error(self) -> EngineError:

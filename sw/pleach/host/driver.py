@@ -10,10 +10,18 @@ from typing import Protocol, overload, runtime_checkable
 import numpy as np
 
 from pleach.arrays import as_array
+from pleach.engine.config import EngineConfig
+from pleach.engine.plan import LayerPlan, lower
 from pleach.engine.protocol import STATUS_WORDS, Command, EngineError, Resource, Status
 from pleach.errors import EngineRefused, LinkError, ModelError
 from pleach.format import Interface, dumps, interface, loads, naming
-from pleach.host.packets import Answer, load_packet, run_packet, status_packet
+from pleach.host.packets import (
+    Answer,
+    load_packet,
+    plan_packet,
+    run_packet,
+    status_packet,
+)
 from pleach.model import CompressedModel
 
 
@@ -55,18 +63,25 @@ class Driver:
 
     Args:
         link: carries the packets.
+        engine: what is there; needed where it has a map memory, as it takes a plan then
+            (`Status.engine` has it from the engine itself).
         timeout: seconds for an answer, where a call gives none of its own.
     """
 
-    def __init__(self, link: Link, *, timeout: float = 10.0):
+    def __init__(self, link: Link, *, engine: EngineConfig | None = None, timeout: float = 10.0):
         self._link = link
+        self._engine = engine
         self._timeout = timeout
         self._network: Interface | None = None
         self._data = b""
         self._model: CompressedModel | None = None
 
     def load(
-        self, network: CompressedModel | bytes | str | Path, *, timeout: float | None = None
+        self,
+        network: CompressedModel | bytes | str | Path,
+        *,
+        plan: Sequence[LayerPlan] | None = None,
+        timeout: float | None = None,
     ) -> Interface:
         """Load a network, and return what it takes and gives.
 
@@ -74,9 +89,11 @@ class Driver:
 
         Args:
             network: a model, the bytes of a ``.pleach`` file, or its path.
+            plan: how each layer runs on an engine with a map memory; `default_plan` by default.
             timeout: seconds for the answer.
 
         Raises:
+            CapacityError: the engine does not hold it; nothing was sent.
             FormatError: the file's headers are damaged; nothing was sent.
             EngineRefused: the engine did not take it, and holds no network now.
             LinkError: there was no answer, or none to a LOAD.
@@ -92,6 +109,10 @@ class Driver:
             with naming(network):
                 found = interface(data)
         self._network = None
+        if self._engine is not None and self._engine.maps:
+            model = network if isinstance(network, CompressedModel) else loads(data)
+            program = lower(model, self._engine, plan)
+            self._request(Command.PLAN, plan_packet(program, self._engine), timeout)
         self._request(Command.LOAD, load_packet(data), timeout)
         self._network, self._data, self._model = found, data, None
         return found
