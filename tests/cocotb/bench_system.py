@@ -228,12 +228,12 @@ async def two_hosts_at_once(dut):
     bench.pause("random", "random", 3)
 
     async def stream():
-        for image in range(8):
+        for image in range(4):
             answer = await bench.request(network.run(image), "RUN", LIMIT)
             assert network.right(answer, image)
 
     async def registers():
-        for image in range(7, 0, -1):
+        for image in range(7, 4, -1):
             assert network.right(await bus.request(network.run(image)), image)
             # Registers are read while the other one's answer goes out.
             assert (await bus.request(status_packet())).status().version == GATEWARE_VERSION
@@ -242,7 +242,7 @@ async def two_hosts_at_once(dut):
     both = [cocotb.start_soon(stream()), cocotb.start_soon(registers())]
     for each in both:
         await with_timeout(each, NEVER, "ns")
-    assert await bus.read("answers") == 1 + 8 + 14
+    assert await bus.read("answers") == 1 + 4 + 6
 
 
 @cocotb.test()
@@ -324,29 +324,24 @@ async def hammer(bus, words):
 
 @cocotb.test()
 async def boots_from_flash(dut):
-    """No host has loaded anything, and it answers RUN."""
+    """No host has loaded anything, and it answers RUN: also one that was sent before."""
     network = Network()
     image = flash_image(network.file)
-    bench, bus, flash = await start(dut, image, boot=Boot.LOADED)
+    dut.rst.value = 1
+    flash = Flash(dut, image, FLASH_AT)
+    bench, bus = await EngineBench.start(dut), Bus(dut)
+    await bench.send(network.run(1))
+    await until_booted(bus, Boot.LOADED)
     assert flash.commands == [WAKE, READ] * 2
     assert flash.read >= 2 * len(image) - 12
     assert (await bus.fields("interrupt"))["boot"]
-    assert await bus.read("answers") == 0  # it is nobody's
-    for number in range(3):
+    assert network.right(await bench.answer("RUN", LIMIT), 1)
+    for number in range(2, 4):
         answer = await bench.request(network.run(number), "RUN", LIMIT)
         assert network.right(answer, number)
+    assert await bus.read("answers") == 3  # that to the flash's LOAD is nobody's
     status = (await bench.request(status_packet(), "STATUS", LIMIT)).status()
     assert (status.model_held, status.boot, status.load_error) == (1, Boot.LOADED, 0)
-
-
-@cocotb.test()
-async def a_packet_waits_for_the_flash(dut):
-    """One that was sent while the flash is read is answered as soon as it is over."""
-    network = Network()
-    dut.rst.value = 1
-    Flash(dut, flash_image(network.file), FLASH_AT)
-    bench = await EngineBench.start(dut)
-    assert network.right(await bench.request(network.run(1), "RUN", 300_000), 1)
 
 
 @cocotb.test()
@@ -368,12 +363,9 @@ async def damaged_flash(dut):
         (bytes(64), Boot.EMPTY),
         (flipped(1), Boot.EMPTY),
         (flipped(4), Boot.DAMAGED),  # no whole words
-        (flipped(4, 3), Boot.DAMAGED),
         (flipped(7, 5), Boot.DAMAGED),
         (image[:4] + bytes(8), Boot.DAMAGED),
-        (flipped(8), Boot.DAMAGED),
         (flipped(300, 6), Boot.DAMAGED),
-        (flipped(len(image) - 5, 7), Boot.DAMAGED),
         (flipped(len(image) - 1, 7), Boot.DAMAGED),
         (image[:-100], Boot.DAMAGED),
         (foreign, Boot.REFUSED),
@@ -419,14 +411,13 @@ async def by_the_class_for_pynq(dut):
         with pytest.raises(error, match="NO_MODEL, RUN: no model is loaded"):
             engine.run(bytes(64))
         engine.load(network.file)
-        for values, outputs in zip(network.inputs, network.outputs, strict=True):
-            assert engine.run(values.tobytes()) == outputs.tolist()
+        assert engine.run(network.inputs[0].tobytes()) == network.outputs[0].tolist()
         assert engine.status()[0] == engine.register("status_0")
         assert engine.register("compute_cycles", 1) > 0
         # It is the link of a driver, too.
         driver = Driver(engine)
         driver.load(network.file)
-        assert np.array_equal(driver.run(network.inputs), network.outputs)
+        assert np.array_equal(driver.run(network.inputs[1:3]), network.outputs[1:3])
         with pytest.raises(error, match="did not answer in time"):
             engine.exchange([command_word(Command.LOAD)] * 200, timeout=0)
         engine.reset()

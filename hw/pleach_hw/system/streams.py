@@ -38,3 +38,10 @@ def _join(m, edge, packets, answers, *, inside):
         (answers.ready, edge.m_axis_tready),
     ]
     m.d.comb += [a.eq(b) if inside else b.eq(a) for a, b in into]
+
+
+def same(m: Module, outside, inside, members: dict) -> None:
+    """Join ports of the same name of a component and of one inside it."""
+    for name, member in members.items():
+        inner, outer = getattr(inside, name), getattr(outside, name)
+        m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)

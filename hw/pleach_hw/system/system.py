@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import Out, connect
 
 from pleach.engine import EngineConfig
 from pleach.engine.registers import ADDRESS_BITS
@@ -12,8 +12,9 @@ from pleach_hw.engine import Engine
 from pleach_hw.system.arbiter import PacketArbiter
 from pleach_hw.system.axi_lite import subordinate
 from pleach_hw.system.bank import RegisterBank
-from pleach_hw.system.flash import PINS, FlashBoot
-from pleach_hw.system.streams import AXIS, host, through
+from pleach_hw.system.flash import PINS
+from pleach_hw.system.selfloading import SelfLoadingEngine
+from pleach_hw.system.streams import AXIS, host, same, through
 
 
 class System(wiring.Component):
@@ -33,44 +34,40 @@ class System(wiring.Component):
         s_axil_*: AXI4-Lite, 32 bits.
         irq: interrupt, 1 while there is one.
         cs_n, sck, copi, cipo: the flash's pins.
+
+    Raises:
+        ValueError: an address in the flash, or a divider, that cannot be.
     """
 
     def __init__(self, config: EngineConfig, *, flash: int | None = None, divider: int = 2):
         self._config = config
-        self._flash = None if flash is None else FlashBoot(address=flash, divider=divider)
-        pins = PINS if self._flash else {}
-        super().__init__(AXIS | subordinate("s_axil", ADDRESS_BITS) | {"irq": Out(1)} | pins)
+        self._pins = {} if flash is None else PINS
+        if flash is None:
+            self._engine = Engine(config, inside=True)
+        else:
+            self._engine = SelfLoadingEngine(config, address=flash, divider=divider, inside=True)
+        self._bus = subordinate("s_axil", ADDRESS_BITS) | {"irq": Out(1)}
+        super().__init__(AXIS | self._bus | self._pins)
 
     def elaborate(self, platform):
         m = Module()
-        engine, arbiter, flash = Engine(self._config, inside=True), PacketArbiter(2), self._flash
+        engine, arbiter = self._engine, PacketArbiter(2)
         m.submodules.bank = bank = RegisterBank(self._config)
         reset = ResetInserter(bank.reset)
         m.submodules.engine, m.submodules.arbiter = reset(engine), reset(arbiter)
         host(m, self, arbiter.i[0], arbiter.o[0])
         connect(m, bank.packets, arbiter.i[1])
         connect(m, bank.answers, arbiter.o[1])
+        through(m, arbiter.packets, arbiter.answers, engine)
+        same(m, self, bank, self._bus)
+        same(m, self, engine, self._pins)
+        connect(m, bank.status, engine.status)
         m.d.comb += [
             bank.busy.eq(arbiter.busy),
             bank.answered.word.eq(arbiter.answers.payload),
             bank.answered.taken.eq(arbiter.answers.valid & arbiter.answers.ready),
-            self.irq.eq(bank.irq),
+            bank.status_ready.eq(engine.status_ready),
         ]
-        connect(m, bank.status, engine.status)
-        m.d.comb += bank.status_ready.eq(engine.status_ready)
-        for name, member in subordinate("s_axil", ADDRESS_BITS).items():
-            inner, outer = getattr(bank, name), getattr(self, name)
-            m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
-
-        packets, answers = arbiter.packets, arbiter.answers
-        if flash:
-            m.submodules.flash = reset(flash)
-            connect(m, packets, flash.i)
-            connect(m, flash.o, answers)
-            packets, answers = flash.packets, flash.answers
-            m.d.comb += [engine.boot.eq(flash.boot), bank.booted.eq(flash.booted)]
-            for name, member in PINS.items():
-                inner, outer = getattr(flash, name), getattr(self, name)
-                m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
-        through(m, packets, answers, engine)
+        if self._pins:
+            m.d.comb += bank.booted.eq(engine.booted)
         return m
