@@ -133,12 +133,13 @@ def place_layout(config: EngineConfig) -> data.StructLayout:
 def window_vector_layout(config: EngineConfig) -> data.StructLayout:
     """Neighbouring values of a map, for the output pixels of a window.
 
-    Pixel (a, b) of the window, the b-th of its a-th row, takes lane `n`, the n-th neighbour, where
-    bit `n` of ``masks[b]`` and bit `a` of `rows` are set; the value is not zero then.
+    Pixel (a, b) of the window, the b-th of its a-th row, takes the neighbour of bank `n` where bit
+    `n` of ``masks[b]`` and bit `a` of `rows` are set; the value is not zero then.
 
     Fields:
-        values: by bank of the map memory; lane `n` is that of bank ``(start + n) % neighbours``.
-        some: which of `masks` have a lane.
+        values: by bank of the map memory.
+        start: bank of lane 0, the first neighbour.
+        some: which of `masks` have a bank.
         column: of lane 0, for pixel (0, 0).
         skip: the vector is of a skip source: its column is the same for every pixel.
         edge_x, edge_y: the last pixels of the window's rows, and its last row, that are inside.

@@ -122,8 +122,10 @@ class Model:
                 lanes, flags, column = self.dispatch.vector.tolist()
                 assert ctx.get(vector.column) == column
                 about = vector.some, vector.rows, vector.skip, vector.edge_x, vector.edge_y
-                assert ctx.get(Cat(*about, vector.last)) == flags, at
-                masks = [lanes >> 16 * pixel & 0xFFFF for pixel in range(4)]
+                assert ctx.get(Cat(*about, vector.last, vector.start)) == flags, at
+                start, banks = flags >> 14, self.stages.neighbours
+                masks = [(lanes >> 16 * pixel & 0xFFFF) << start for pixel in range(4)]
+                masks = [(mask | mask >> banks) & (1 << banks) - 1 for mask in masks]
                 assert [ctx.get(mask) for mask in vector.masks] == masks, at
             unit = dut.units[number]
             assert ctx.get(unit.valid) == group["unit"], at

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -43,9 +46,9 @@ def up_to(edge: Value) -> Value:
 
 class Front(wiring.Component):
     """Takes a vector of a window a cycle and gives a column a cycle: for each output pixel that
-    the vector is for, a row of pixels after the other, the lanes that are not zero. After the last
-    vector of a window come the biases of its pixels; the very last column carries the mark. Where
-    there is no bias, the mark comes alone.
+    the vector is for, a row of pixels after the other, what is not zero, bank by bank. After the
+    last vector of a window come the biases of its pixels; the very last column carries the mark.
+    Where there is no bias, the mark comes alone.
 
     A vector's share of a pixel is a pass. A pass has its column and its place in the ring from a
     table that `pixels` fills; it waits in a short queue, so that the next one is there when the one
@@ -84,6 +87,7 @@ class Front(wiring.Component):
         self._entry = data.StructLayout(
             {
                 "index": index,
+                "start": range(config.neighbours),
                 "mask": config.neighbours,
                 "column": range(config.columns),
                 "base": range(config.accumulators),
@@ -93,12 +97,7 @@ class Front(wiring.Component):
             }
         )
         # Of a vector the values stay where they entered, until its last pass was sent.
-        values = data.StructLayout(
-            {
-                "values": data.ArrayLayout(signed(16), config.neighbours),
-                "start": range(config.neighbours),
-            }
-        )
+        values = data.StructLayout({"values": data.ArrayLayout(signed(16), config.neighbours)})
         vector = self.vectors.vector
         m.submodules.values = held = LutRam(shape=values, depth=len(index))
         about = data.StructLayout(
@@ -219,6 +218,7 @@ class Front(wiring.Component):
         m.d.sync += [
             pass_valid.eq(step),
             pass_.index.eq(head - 1),
+            pass_.start.eq(Mux(biases, 0, vector.start)),
             pass_.mask.eq(Mux(biases, first, chosen)),
             pass_.column.eq(Mux(biases, bias_column, vector.column - own)),
             pass_.base.eq(slot_base + pixels.read_data.base),
@@ -231,38 +231,41 @@ class Front(wiring.Component):
     def _sender(self, m, held, queue, popped):
         """From passes to columns on the broadcast, one a cycle."""
         lanes = self._config.neighbours
+        # The bank that is sent has registers of its own: it chooses the value at once.
         pass_, valid = Signal(self._entry, reset_less=True), Signal()
+        bank = Signal(lanes, reset_less=True)
         ready = Signal(init=1)
         m.d.sync += ready.eq(self.broadcast.ready)
-        after = without_lowest(pass_.mask)
         sends, ends = Signal(), Signal()
+        left = Signal(lanes)
         m.d.comb += [
             sends.eq(valid & ready),
-            ends.eq(sends & ~after.any()),
+            ends.eq(sends & ~pass_.mask.any()),
             queue.o.ready.eq(ends | ~valid),
             popped.eq(queue.o.valid & queue.o.ready),
+            left.eq(Mux(queue.o.ready, queue.o.p.mask, pass_.mask)),
         ]
         with m.If(queue.o.ready):
             m.d.sync += [pass_.eq(queue.o.payload), valid.eq(queue.o.valid)]
-        with m.Elif(sends):
-            m.d.sync += pass_.mask.eq(after)
+        with m.If(queue.o.ready | sends):
+            m.d.sync += [bank.eq(lowest(left)), pass_.mask.eq(without_lowest(left))]
 
-        lane = Signal(range(lanes))
-        bank = Signal(range(lanes))
         out = self.broadcast
-        m.d.comb += [
-            lane.eq(number_of(lowest(pass_.mask))),
-            held.read_addr.eq(pass_.index),
-            bank.eq(held.read_data.start + lane),
+        m.d.comb += held.read_addr.eq(pass_.index)
+        lane = Signal(range(lanes))
+        m.d.comb += lane.eq(number_of(bank) - pass_.start)
+        chosen = [
+            Value.cast(value) & (bank[n] & ~pass_.bias).replicate(16)
+            for n, value in enumerate(held.read_data["values"])
         ]
         bias = Signal(16, reset_less=True)
         m.d.sync += bias.eq(1 << self.pass_.bias_exponent)
         m.d.sync += [
             out.valid.eq(sends),
             out.column.eq(pass_.column + lane),
-            out.activation.eq(Mux(pass_.bias, bias, Array(list(held.read_data["values"]))[bank])),
+            out.activation.eq(reduce(or_, chosen, bias & pass_.bias.replicate(16))),
             out.base.eq(pass_.base),
-            out.last.eq(pass_.last & ~after.any()),
-            out.present.eq(pass_.mask.any()),
+            out.last.eq(pass_.last & ~pass_.mask.any()),
+            out.present.eq(bank.any()),
             self.back.eq(ends & pass_.final),
         ]

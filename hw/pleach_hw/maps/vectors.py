@@ -21,6 +21,13 @@ def beyond(bound: Value, lanes: int) -> Value:
     return Cat(~negative & (high.any() | (low > lane)) for lane in range(lanes))
 
 
+def turned(bits: Value, start: Value) -> Value:
+    """`bits` of lanes as bits of banks, lane 0's bank being `start`."""
+    for number, choice in enumerate(start):
+        bits = Mux(choice, bits.rotate_left(1 << number), bits)
+    return bits
+
+
 def times(value: Value, number: int) -> Value:
     """`value` a small `number` of times, by additions."""
     ones = [value << bit for bit in range(number.bit_length()) if number >> bit & 1]
@@ -58,9 +65,7 @@ class VectorFormer(wiring.Component):
         config, pass_ = self._config, self.pass_
         lanes = config.neighbours
         valid = delay(m, self.valid, 4, name="valid", reset_less=False)
-        # The read waits for its values where it takes the fewest bits.
-        before = Signal.like(self.read)
-        m.d.comb += before.eq(delay(m, self.read, 2, name="read"))
+        before = delay(m, self.read, 1, name="read")
 
         # Lanes for each pixel of a row, first as distances from the vector's first place.
         places, rows = len(pass_.patch_row) + 2, len(pass_.patch_rows) + 1
@@ -89,8 +94,7 @@ class VectorFormer(wiring.Component):
             m.d.sync += inside[number].eq((before.row >= begin) & (before.row < end))
 
         # The lanes that the read has, for the pixels that the window has.
-        read = Signal.like(self.read)
-        m.d.comb += read.eq(delay(m, before, 1, name="about"))
+        read = delay(m, before, 1, name="about")
         counted = Cat(read.count > lane for lane in range(lanes))
         row_mask, masks = Signal(SIDE, reset_less=True), []
         a, b = (
@@ -107,17 +111,21 @@ class VectorFormer(wiring.Component):
             m.d.sync += mask.eq(own & b[number].replicate(lanes))
             masks.append(mask)
 
-        # What is not zero, lane after lane, and the values, in the same cycle as the lanes above.
+        # By bank, when the values are there; of those, which are not zero.
         values = Signal.like(self.values, reset_less=True)
         found = Signal(lanes, reset_less=True)
-        some = Cat(value.any() for value in map(Value.cast, self.values))
         m.d.sync += [
             values.eq(self.values),
-            found.eq((some.replicate(2) >> read.start)[:lanes]),
+            found.eq(Cat(value.any() for value in map(Value.cast, self.values))),
         ]
-        return self._join(
-            m, valid, delay(m, read, 1, name="read_last"), values, found, row_mask, masks
-        )
+        read = delay(m, read, 1, name="turned")
+        for_banks = [
+            delay(m, turned(mask, read.start), 1, name=f"banks_{number}")
+            for number, mask in enumerate(masks)
+        ]
+        rows = delay(m, row_mask, 1, name="rows")
+        read = delay(m, read, 1, name="last")
+        return self._join(m, valid, read, values, found, rows, for_banks)
 
     def _join(self, m, valid, read, values, found, rows, masks):
         """The vector, and which groups take it."""

@@ -65,7 +65,8 @@ class Dispatch(NamedTuple):
     Args:
         one: `GENERATOR` ``[1]``.
         teams, groups: `TEAM`, `GROUP` ``[groups]``.
-        on_way: int64 ``[VECTOR - 1, 4]``: vectors on their way: their team, or -1; and as in `vector`.
+        on_way: int64 ``[VECTOR - 1, 4]``: of the vectors on their way, the team, or -1, and what is
+            in `vector`.
         vector: int64 ``[3]``, what arrives in this cycle where a group's `vector` is set: lanes for
             the pixels of a row, `LANES` bits each; its flags (`front` has them); its column.
         unit: int64 ``[3]``: address, edges to the right and below of the window given.
@@ -124,7 +125,7 @@ def step(dispatch, start, pass_, active, fronts, freed, written, stages):
     # A vector arrives, or is dropped: it was read as many cycles ago as there are places.
     way = dispatch.on_way[one.at]
     arrived, flags = way[0], way[2]
-    keeps = flags >> 13 != 0 or (flags & 15 != 0 and flags >> 4 & 15 != 0)
+    keeps = flags >> 13 & 1 != 0 or (flags & 15 != 0 and flags >> 4 & 15 != 0)
     all_written = 0
     for group in range(stages.groups):
         each = groups[group]
@@ -238,6 +239,7 @@ def _read(team, way, pass_, active, stages):
     way[1] = masks
     way[3] = (team.column_end - team.left) % stages.columns
     flags = some | rows << 4 | team.skipping << 8 | team.edge_x << 9 | team.edge_y << 11
+    flags |= first % stages.neighbours << 14
 
     over = False
     if team.left > stages.neighbours:

@@ -25,10 +25,10 @@ FRONT = np.dtype(
         ("slot_base", np.int64),  # … and where it begins
         ("taken", np.int64),  # places for passes, by what is on its way, too
         ("made", np.int64),  # a pass is on its way to the queue: `made_…`
-        *((f"made_{name}", np.int64) for name in ("mask", "column", "base", "ends")),
+        *((f"made_{name}", np.int64) for name in ("mask", "column", "base", "ends", "start")),
         *((name, np.int64) for name in ("first", "waits")),  # of the queue of passes
         ("sends", np.int64),  # a pass is being sent: `send_…`
-        *((f"send_{name}", np.int64) for name in ("mask", "column", "base", "ends")),
+        *((f"send_{name}", np.int64) for name in ("mask", "column", "base", "ends", "start")),
         ("ready", np.int64),  # the PEs were, in the cycle before
         ("out", np.int64),  # a column is out: `out_…`
         *((f"out_{name}", np.int64) for name in ("column", "base", "present", "last")),
@@ -38,13 +38,13 @@ FRONT = np.dtype(
 
 
 class Fronts(NamedTuple):
-    """All fronts.
+    """All fronts. The lowest bank of a pass is sent first; lane 0 is in bank `start`.
 
     Args:
         each: `FRONT` ``[groups]``.
         vectors: int64 ``[groups, vectors, 3]``, those that wait (`dispatch.Dispatch.vector`).
-        passes: int64 ``[groups, PASSES, 4]``: lanes, column, place in the ring, and whether it is
-            its vector's last pass, doubled if its window's.
+        passes: int64 ``[groups, PASSES, 5]``: lanes, column, place in the ring, 1 where it is its
+            vector's last pass and 2 where its window's, and the bank of lane 0.
     """
 
     each: np.ndarray
@@ -60,7 +60,7 @@ def new(stages):
     return Fronts(
         each,
         np.zeros((stages.groups, stages.vectors, 3), np.int64),
-        np.zeros((stages.groups, PASSES, 4), np.int64),
+        np.zeros((stages.groups, PASSES, 5), np.int64),
     )
 
 
@@ -94,7 +94,8 @@ def step(fronts, number, start, pass_, comes, vector, ready, stages):
     pops = front.waits != 0 and (ends or not front.sends)
     front.out = sends
     if sends:
-        front.out_column = (front.send_column + lowest(front.send_mask)) % stages.columns
+        lane = (lowest(front.send_mask) - front.send_start) % stages.neighbours
+        front.out_column = (front.send_column + lane) % stages.columns
         front.out_base = front.send_base
         front.out_present = front.send_mask != 0
         front.out_last = ends and front.send_ends == 2
@@ -105,7 +106,7 @@ def step(fronts, number, start, pass_, comes, vector, ready, stages):
         if pops:
             head = passes[front.first]
             front.send_mask, front.send_column = head[0], head[1]
-            front.send_base, front.send_ends = head[2], head[3]
+            front.send_base, front.send_ends, front.send_start = head[2], head[3], head[4]
             front.first = (front.first + 1) % PASSES
             front.waits -= 1
     elif sends:
@@ -113,7 +114,7 @@ def step(fronts, number, start, pass_, comes, vector, ready, stages):
     if front.made:
         tail = passes[(front.first + front.waits) % PASSES]
         tail[0], tail[1] = front.made_mask, front.made_column
-        tail[2], tail[3] = front.made_base, front.made_ends
+        tail[2], tail[3], tail[4] = front.made_base, front.made_ends, front.made_start
         front.waits += 1
 
     goes = front.valid and front.taken < PASSES
@@ -147,10 +148,13 @@ def _makes(front, pass_, stages):
     a, b = lowest(front.rows), lowest(front.columns)
     flags = front.flags
     if front.biases:
-        front.made_mask = pass_.bias
+        front.made_mask, front.made_start = pass_.bias, 0
         front.made_column = (pass_.column_base + pass_.bias_column) % stages.columns
     else:
-        front.made_mask = front.masks >> (LANES * b) & ((1 << LANES) - 1)
+        lanes = front.masks >> (LANES * b) & ((1 << LANES) - 1)
+        front.made_start = front.flags >> 14
+        turned = lanes << front.made_start
+        front.made_mask = (turned | turned >> stages.neighbours) & ((1 << stages.neighbours) - 1)
         own = 0 if flags >> 8 & 1 else a * pass_.pixel_y_columns + b * pass_.pixel_x
         front.made_column = (front.column - own) % stages.columns
     front.made_base = front.slot_base + (a * (pass_.side + 1) + b) * pass_.local_rows
