@@ -17,10 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from pleach.compile.real import kernel_order
 from pleach.compression import kmeans
 from pleach.files import write_whole
 from pleach.format import (
@@ -35,7 +37,16 @@ from pleach.format import (
     write_published,
 )
 from pleach.format.bitstream import Coding
-from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution
+from pleach.model import (
+    Activation,
+    CompressedLayer,
+    CompressedModel,
+    Convolution,
+    Graph,
+    Node,
+    Pool,
+    Window,
+)
 from pleach.reference import Reference
 from pleach_cli.output import print_table
 
@@ -62,13 +73,19 @@ def pruned(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> 
 def shared_layer(weights, clusters: int, name: str = "fc6", convolution=None) -> CompressedLayer:
     """Cluster and number the weights of a pruned layer; its codebook in 12 fraction bits."""
     matrix = weights.reshape(len(weights), -1)
+    if convolution is not None:
+        matrix = kernel_order(matrix, convolution)
     columns, rows = np.nonzero(matrix.T)
     values = matrix[rows, columns]
     centroids, codes = kmeans(values, clusters, initialisation="optimal")
-    return CompressedLayer(
-        name, matrix.shape[1], len(matrix), False, columns * len(matrix) + rows, codes,
-        np.rint(centroids * 4096).astype(np.int16), 12, Activation.RELU, 0, 0, convolution,
+    empty = CompressedLayer(
+        name, matrix.shape[1], len(matrix), False, [], [], [], 12, Activation.RELU, 0, 0,
+        convolution,
     )  # fmt: skip
+    codebook = np.rint(centroids * 4096).astype(np.int16)
+    return replace(
+        empty, positions=empty.position_of(columns, rows), codes=codes, codebook=codebook
+    )
 
 
 def median(action, repeats: int, clock=time.perf_counter) -> float:
@@ -261,21 +278,23 @@ def bench_reference(repeats: int) -> list[dict]:
 def bench_alexnet(repeats: int) -> list[dict]:
     """All eight layers, once, through both formats."""
     rng = np.random.default_rng(0)
-    layers, published = [], []
+    nodes, published = [], []
     for index, (shape, density) in enumerate(zip(ALEXNET, DENSITY, strict=True)):
-        conv = None
+        conv, pool = None, 1
         if len(shape.shape) == 4:
             channels, side, stride, padding, groups, pool = PLACES[index]
-            conv = Convolution(
-                channels, side, side, *shape.shape[2:], stride, padding, groups, pool,
-                2 if pool > 1 else 1,
-            )  # fmt: skip
+            conv = Convolution(channels, side, side, *shape.shape[2:], stride, padding, groups)
         weights = pruned(rng, shape.shape, density)
         layer = shared_layer(weights, (1 << shape.bits) - 1, shape.name, conv)
-        layers.append(layer)
-        real = layer.dense().reshape(shape.shape) / np.float32(4096)
+        nodes.append(Node(shape.name, layer, (len(nodes),)))
+        if pool > 1:  # of windows that overlap
+            window = Window(layer.outputs, *conv.map, pool, pool, 2)
+            nodes.append(Node(f"{shape.name}.pool", Pool(window), (len(nodes),)))
+    model = CompressedModel.of(Graph(tuple(nodes), (3, 227, 227)))
+    layers = model.layers
+    for shape, (real, _) in zip(ALEXNET, model.weights(), strict=True):
+        real = real.astype(np.float32)
         published.append(PublishedLayer.of(shape.name, real, None, shape.bits))
-    model = CompressedModel(layers)
     rows = []
     for who, write, read, same in (
         (".pleach", lambda: dumps(model), loads,

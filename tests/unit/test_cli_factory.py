@@ -95,7 +95,7 @@ def test_a_module_with_a_forward_of_its_own(own, pleach):
     assert info["engines"] == info["boards"] == [] and "ReLU (input, input)" in info["network"]
     text, said = pleach("info", "own.pleach")[0], pleach("simulate", "own.pleach", code=1)[1]
     reason = said.removeprefix("pleach: ").strip()
-    assert "Add" in reason and f"No engine runs it: {reason}" in text
+    assert "takes a second source" in reason and f"No engine runs it: {reason}" in text
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ class _Mapping:
             weight, whole = map_order(weight, shape), None
         else:
             self._see(source, conv.shape)
-            weight, whole = _kernel(weight, conv), conv
+            weight, whole = kernel_order(weight, conv), conv
             if conv.pool_stride != conv.pool:
                 conv = replace(conv, pool=1, pool_stride=1)
         op = MapLayer(layer.name, weight, layer.bias, layer.activation, conv, (shape,))
@@ -358,7 +358,7 @@ def _map_of(op: Op) -> Shape:
     return op.window.shape if isinstance(op, MaxPool | AveragePool) else ()
 
 
-def _kernel(weight: np.ndarray, conv: Convolution) -> np.ndarray:
+def kernel_order(weight: np.ndarray, conv: Convolution) -> np.ndarray:
     """``(outputs, columns)`` of torch's order in that of maps, over all channels."""
     outputs, channels = len(weight), conv.channels // conv.groups
     sides = (conv.kernel_height, conv.kernel_width)
