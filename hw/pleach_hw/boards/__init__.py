@@ -14,6 +14,10 @@ from functools import cache
 from pathlib import Path
 
 from pleach.errors import ConfigError
+from pleach.extras import need
+
+need("amaranth_boards")
+
 from pleach_hw.boards.definition import Board
 
 __all__ = ["Board", "board", "boards"]

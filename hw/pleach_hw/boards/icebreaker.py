@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+from amaranth_boards.icebreaker import ICEBreakerPlatform
+
 from pleach.engine import EngineConfig
-from pleach_hw.boards.definition import Board, constraints
+from pleach_hw.boards.definition import Board
 
 BOARDS = (
     Board(
         name="icebreaker",
-        family="iCE40",
-        device="iCE40UP5K",
-        speed="",
-        nextpnr=("--up5k", "--package", "sg48"),
-        constraints=constraints("icebreaker.pcf"),
+        platform=ICEBreakerPlatform,
         lut4=5280,
         bram=30,
         mult=8,
         spram=4,
-        # Each PE has a single-port RAM for its entries, and a pointer of 16 bits.
+        # The link takes what a second PE would; this one has a single-port RAM for its entries.
         engine=EngineConfig(
-            pes=4,
+            pes=1,
             lanes=1,
             layers=3,
-            columns=256,
-            entries=1024,
+            columns=2048,
+            entries=16384,
             codebook=128,
-            accumulators=32,
+            accumulators=512,
             accumulator_bits=32,
             vectors=1,
             outputs=32,
@@ -33,5 +31,6 @@ BOARDS = (
             ram_latency=1,
             serial_loader=True,
         ),
+        program=("iceprog",),
     ),
 )

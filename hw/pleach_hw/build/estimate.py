@@ -7,6 +7,7 @@ netlists of `bench/timing.py`; placing adds to them. `pleach synth` has the real
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from amaranth.back import rtlil
 from amaranth.hdl import Shape
@@ -50,19 +51,55 @@ def check_fits(config: EngineConfig, chip: Board) -> None:
     Raises:
         CapacityError: with all that is short, what the engine wants of it and what there is.
     """
+    wanted = _of_pes(config, chip)
+    if chip.family == FAMILY:
+        wanted["lut4"] = round(0.9 * estimate(config)["lut4"])
+    refuse_short(f"an engine of {config.pes} PEs", wanted, chip)
+
+
+@lru_cache(maxsize=256)
+def _of_pe(config: EngineConfig, chip: Board) -> dict[str, int]:
+    """Hard blocks of a PE, counted in one as it is elaborated for the chip."""
     text = rtlil.convert(ProcessingElement(config), platform=chip, emit_src=False)
     cells = re.findall(r"^  cell \\(\w+) ", text, re.M)
-    memories = re.findall(r"^  memory width (\d+) size (\d+) ", text, re.M)
+    memories = re.findall(
+        r"^(  attribute \\no_rw_check 1\n)?  memory width (\d+) size (\d+) ", text, re.M
+    )
     flow = flow_of(chip.family)
     wanted = dict.fromkeys(RESOURCES.keys() - {"lut4"}, 0)
     for cell, resource in flow.cells.items():
         wanted[resource] += cells.count(cell)
     if flow.block_rams is not None:
-        wanted["bram"] += sum(flow.block_rams(int(size), int(width)) for width, size in memories)
-    wanted = {name: config.pes * number for name, number in wanted.items()}
+        wanted["bram"] += sum(
+            flow.block_rams(int(size), int(width), bool(block)) for block, width, size in memories
+        )
+    return wanted
+
+
+def _of_pes(config: EngineConfig, chip: Board) -> dict[str, int]:
+    return {name: config.pes * number for name, number in _of_pe(config, chip).items()}
+
+
+def needs(config: EngineConfig, chip: Board) -> dict[str, int]:
+    """What an engine in a board's top takes, by estimate: hard blocks, and LUT4 with those that
+    placing adds, so that what fits by this will also route."""
+    beside = BESIDE[chip.family]
     if chip.family == FAMILY:
-        wanted["lut4"] = round(0.9 * estimate(config)["lut4"])
-    refuse_short(f"an engine of {config.pes} PEs", wanted, chip)
+        found = estimate(config)
+    else:
+        pe = _of_pes(config, chip)
+        tables = beside["pe"] * config.pes + (0 if config.serial_loader else PARALLEL_LUT4)
+        found = pe | {"lut4": tables}
+    return {name: number + beside.get(name, 0) for name, number in found.items()}
+
+
+def shortage(wanted: dict[str, int], chip: Board) -> list[str]:
+    """What the chip has less of, in words: ``90 block RAMs of 30``."""
+    return [
+        f"{wanted[name]:,} {words} of {there:,}"
+        for name, words in RESOURCES.items()
+        if wanted.get(name, 0) > (there := getattr(chip, name))
+    ]
 
 
 def refuse_short(what: str, wanted: dict[str, int], chip: Board) -> None:
@@ -71,11 +108,7 @@ def refuse_short(what: str, wanted: dict[str, int], chip: Board) -> None:
     Raises:
         CapacityError: with all that is short.
     """
-    short = [
-        f"{wanted[name]:,} {words} of {there:,}"
-        for name, words in RESOURCES.items()
-        if wanted.get(name, 0) > (there := getattr(chip, name))
-    ]
+    short = shortage(wanted, chip)
     if short:
         raise CapacityError(
             f"{what} does not fit the {chip.device} of {chip.name}: it wants at least "
@@ -95,3 +128,12 @@ RESOURCES = {
 
 # Host link, loader with its decoder, control, LNZD.
 BASE_LUT4 = 5700
+# The loader that is not serial, where `estimate` does not count it.
+PARALLEL_LUT4 = 2500
+# Beside the PEs, by the chip's family: link, clocks and lights, and where `estimate` is not for it
+# all of the engine but its PEs; ``pe`` are a PE's tables there.
+BESIDE = {
+    "ecp5": {"lut4": 1200, "bram": 2},
+    "iCE40": {"lut4": 4350, "bram": 8, "pe": 400},  # a third more than tables: logic cells
+    "gowin": {"lut4": 5000, "bram": 2, "pe": 490},
+}

@@ -68,7 +68,15 @@ def to_verilog(component: wiring.Component, name: str = "top", platform=None) ->
     Raises:
         ToolError: Yosys refused; its message is part of ours.
     """
-    text = rtlil.convert(component, name=name, platform=platform, emit_src=False)
+    return from_rtlil(rtlil.convert(component, name=name, platform=platform, emit_src=False), name)
+
+
+def from_rtlil(text: str, name: str = "top") -> str:
+    """Verilog text of a design as Amaranth writes it for Yosys; `name` is its top module.
+
+    Raises:
+        ToolError: Yosys refused; its message is part of ours.
+    """
     with tempfile.TemporaryDirectory(prefix="pleach-export-") as folder:
         Path(folder, "script.ys").write_text(_SCRIPT.format(rtlil=text))
         # Amaranth's own Yosys, not one on the path: the text must not depend on the machine.

@@ -54,6 +54,7 @@ _DEVICES = {
         mult_rows=(10, 34, 58),
     ),
 }  # fmt: skip
+_DEVICES["LFE5U-12F"] = _DEVICES["LFE5U-25F"]  # the same by another name
 
 
 def floorplan(types: dict[str, str], device: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Synthesis and place-and-route for ECP5 and iCE40 with Yosys and nextpnr, both from their wheels.
+"""Synthesis and place-and-route with Yosys and nextpnr, both from their wheels.
 
 A component is measured in a `Harness`: its ports are registers, so that all of its paths run from
 register to register and count for the clock, and three pins are enough for it. A board's top has no
@@ -11,11 +11,21 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
+from amaranth.build import ResourceError
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    DomainRenamer,
+    Elaboratable,
+    Module,
+    ResetSignal,
+    Signal,
+)
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,9 +35,9 @@ from pleach_hw.boards import Board, board
 from pleach_hw.build import tools
 from pleach_hw.build.cache import cached
 from pleach_hw.build.estimate import RESOURCES, check_fits, refuse_short
-from pleach_hw.build.export import to_verilog
+from pleach_hw.build.export import from_rtlil, to_verilog
 from pleach_hw.build.floorplan import floorplan
-from pleach_hw.build.flows import Constraints, Flow, flow_of
+from pleach_hw.build.flows import Flow, flow_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +50,9 @@ class SynthResult:
     and a third of a table for every bit that goes out; they are counted. Before routing
     ``fmax_mhz`` is `None` and the figures are those of Yosys's netlist.
 
-    ``critical_path`` names the cells along the longest path, from register to register.
+    ``netlist_folder`` has what Yosys took and gave. ``clocks_mhz`` has the clocks by their nets,
+    and ``fmax_mhz`` is the slowest of them. ``critical_path`` names the cells along the longest
+    path, from register to register.
     """
 
     routed: bool
@@ -53,8 +65,10 @@ class SynthResult:
     spram: int = 0
     board: Board
     seed: int | None
+    clocks_mhz: dict[str, float] = field(default_factory=dict)
     critical_path: tuple[str, ...] = ()
-    log: Path | None = None
+    log: Path
+    netlist_folder: Path
 
     def shares(self) -> dict[str, float]:
         """Part of the chip's resources taken, 1.0 being all."""
@@ -67,8 +81,8 @@ class SynthResult:
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON has it: the board by its name, the log as text."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        log = None if self.log is None else str(self.log)
-        return values | {"board": self.board.name, "log": log}
+        folders = {"log": str(self.log), "netlist_folder": str(self.netlist_folder)}
+        return values | {"board": self.board.name} | folders
 
 
 class Harness(wiring.Component):
@@ -104,7 +118,7 @@ class Harness(wiring.Component):
 
 
 def synth(
-    design: EngineConfig | wiring.Component,
+    design: EngineConfig | Elaboratable,
     target: str | Board = "ulx3s-85f",
     *,
     top: bool = False,
@@ -119,26 +133,25 @@ def synth(
     Args:
         design: the parameters of an engine, or a component.
         target: board whose chip it is for, or its name as `pleach_hw.boards.board` takes it.
-        top: `True` takes the component for the board's top: no `Harness` is around it, each of its
-            ports is at the pin of that name in the board's constraints, and its clock is the
-            board's.
+        top: `True` takes the component for the board's top: no `Harness` is around it, it requests
+            the board's pins of Amaranth's platform, and what the board's own tool packs into a
+            bitstream is beside the log.
         seed: of the placer.
-        frequency: MHz that placer and router aim for; the result need not reach it. A top's is that
-            of the board's clock.
+        frequency: MHz that placer and router aim for; the result need not reach it. Clocks whose
+            frequency the tools know aim for that.
         route: `False` stops after synthesis.
         progress: called with a line before each step.
         timeout: seconds that each tool may take.
 
     Raises:
-        ConfigError: no such board, a family of chips that is not known, constraints that cannot be
-            read, or a top's port without a pin.
+        ConfigError: no such board, a family of chips that is not known, or a top that requests what
+            the board has not.
         CapacityError: the chip does not hold the design. Of an engine to be routed that is known
             before any tool is run where PEs take too much, of others once it is synthesised.
         ToolError: a tool failed; names its log.
     """
     chip = target if isinstance(target, Board) else board(target)
     flow = flow_of(chip.family)
-    constraints = flow.constraints(chip.constraints)
     if isinstance(design, EngineConfig):
         from pleach_hw.engine import Engine
 
@@ -146,18 +159,26 @@ def synth(
             check_fits(design, chip)
         design = Engine(design)
     progress("exporting Verilog")
-    verilog = to_verilog(design if top else Harness(design), platform=chip)
+    if top:
+        verilog, pins = elaborated(design, chip)
+        options = [*flow.routed]
+    else:
+        verilog = to_verilog(Harness(design), platform=chip)
+        platform = chip.pins()
+        (site,) = platform.lookup(platform.default_clk).ios[0].names
+        pins = flow.locate.format(port="clk", site=site) + "\n"
+        options = [*flow.anywhere]
 
     def make_netlist(work: Path) -> None:
         progress("synthesising with Yosys")
         (work / "top.v").write_text(verilog)
-        (work / "script.ys").write_text(flow.script)
+        (work / "script.ys").write_text(flow.script(chip))
         arguments = ["-q", "-l", "yosys.log", "-s", "script.ys"]
         log = tools.run_tool(tools.YOSYS, arguments, work, "yosys.log", timeout)
         # On some designs Yosys has ended early with part of a netlist and nothing in its log.
         tools.read_json(work / "netlist.json", "Yosys", log)
 
-    key = [flow.script, tools.version(tools.YOSYS), verilog]
+    key = [flow.script(chip), tools.version(tools.YOSYS), verilog]
     folder = cached("netlist", key, make_netlist)
     result = _from_netlist(folder, chip, flow)
     if not route:
@@ -165,27 +186,36 @@ def synth(
     refuse_short("the design", {name: getattr(result, name) for name in RESOURCES}, chip)
     netlist = tools.read_json(folder / "netlist.json", "Yosys", folder / "yosys.log")
     sites = _fix_sites(netlist, chip)
-    if top:
-        _check_ports(netlist, constraints, chip)
-        pins, options = constraints.text, []
-    else:
-        pins = flow.locate.format(port="clk", site=constraints.sites["clk"]) + "\n"
-        options = [flow.anywhere]
 
     def make_placed(work: Path) -> None:
         progress(f"placing and routing with nextpnr, seed {seed}")
         (work / "netlist.json").write_text(json.dumps(netlist))
-        (work / flow.pins_file).write_text(pins)
-        arguments = ["-q", "-l", "nextpnr.log", "--json", "netlist.json", *chip.nextpnr]
-        arguments += [flow.pins_option, flow.pins_file, *options, "--timing-allow-fail"]
+        (file := work / f"pins{flow.pins[1]}").write_text(pins)
+        arguments = ["-q", "-l", "nextpnr.log", "--json", "netlist.json", *flow.options(chip)]
+        arguments += [option.format(file.name) for option in flow.pins[0]]
+        arguments += [*options, "--timing-allow-fail"]
         arguments += ["--freq", str(frequency), "--seed", str(seed), "--report", "report.json"]
         log = tools.run_tool(flow.nextpnr, arguments, work, "nextpnr.log", timeout)
         tools.read_json(work / "report.json", "nextpnr", log)
         (work / "netlist.json").unlink()
 
-    key += [tools.version(flow.nextpnr), *chip.nextpnr, pins, str(frequency), str(seed)]
-    key += [json.dumps(sites)]
+    key += [tools.version(flow.nextpnr), *flow.options(chip), pins, str(frequency), str(seed)]
+    key += [json.dumps(sites), *(options if top else ())]
     return _from_report(cached("placed", key, make_placed), result, flow, seed)
+
+
+def elaborated(top: Elaboratable, chip: Board) -> tuple[str, str]:
+    """Verilog and constraints of a board's top, at the pins that it requests.
+
+    Raises:
+        ConfigError: it requests what the board has not.
+    """
+    try:
+        plan = chip.pins().prepare(top, "top")
+    except ResourceError as error:
+        raise ConfigError(f"{chip.name} has no such pins: {error}") from error
+    pins = plan.files[f"top{flow_of(chip.family).pins[1]}"]
+    return from_rtlil(str(plan.files["top.il"])), str(pins)
 
 
 def _fix_sites(netlist: dict[str, Any], chip: Board) -> dict[str, str]:
@@ -195,20 +225,6 @@ def _fix_sites(netlist: dict[str, Any], chip: Board) -> dict[str, str]:
     for name, site in sites.items():
         cells[name]["attributes"]["BEL"] = site
     return sites
-
-
-def _check_ports(netlist: dict[str, Any], constraints: Constraints, chip: Board) -> None:
-    ports = netlist["modules"]["top"]["ports"]
-    bits = [
-        name if len(port["bits"]) == 1 else f"{name}[{bit}]"
-        for name, port in ports.items()
-        for bit in range(len(port["bits"]))
-    ]
-    if without := [name for name in bits if name not in constraints.sites]:
-        raise ConfigError(
-            f"no pin of {chip.name} is for {', '.join(sorted(without))}: {chip.constraints} has "
-            f"those of {', '.join(constraints.sites)}"
-        )
 
 
 def _from_netlist(folder: Path, chip: Board, flow: Flow) -> SynthResult:
@@ -224,14 +240,22 @@ def _from_netlist(folder: Path, chip: Board, flow: Flow) -> SynthResult:
         )
         for field, weights in flow.netlist.items()
     }
-    return SynthResult(routed=False, fmax_mhz=None, board=chip, seed=None, log=log, **used)
+    return SynthResult(
+        routed=False,
+        fmax_mhz=None,
+        board=chip,
+        seed=None,
+        log=log,
+        netlist_folder=folder,
+        **used,
+    )
 
 
 def _from_report(folder: Path, netlist: SynthResult, flow: Flow, seed: int) -> SynthResult:
     log = folder / "nextpnr.log"
     report = tools.read_json(folder / "report.json", "nextpnr", log)
     used = {field: report["utilization"][name]["used"] for field, name in flow.report.items()}
-    clocks = [clock["achieved"] for clock in report["fmax"].values()]
+    clocks = {name: clock["achieved"] for name, clock in report["fmax"].items()}
     longest, path = 0.0, ()
     for candidate in report["critical_paths"]:
         # Edge and clock; paths from or to pins have another clock, or none, at one of their ends.
@@ -248,7 +272,8 @@ def _from_report(folder: Path, netlist: SynthResult, flow: Flow, seed: int) -> S
     return replace(
         netlist,
         routed=True,
-        fmax_mhz=min(clocks) if clocks else None,
+        fmax_mhz=min(clocks.values(), default=None),
+        clocks_mhz=clocks,
         seed=seed,
         critical_path=path,
         log=log,

@@ -38,14 +38,16 @@ def read_json(path: Path, tool: str, log: Path) -> Any:
 
 def version(tool: tuple[str, str]) -> str:
     """A tool and its version, for the key of a cache."""
-    need(tool[0])
-    return f"{tool[0]} {importlib.metadata.version(tool[0])}"
+    package = tool[0].partition(".")[0]
+    need(package)
+    return f"{tool[0]} {importlib.metadata.version(package)}"
 
 
 def command(tool: tuple[str, str], arguments: list[str]) -> list[str]:
     """The command that runs a tool."""
     module, function = tool
-    call = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
+    given = "" if function == "main" else "sys.argv[1:]"  # a program in Python reads it itself
+    call = f"import sys, {module}; sys.exit({module}.{function}({given}))"
     return [sys.executable, "-c", call, *arguments]
 
 
@@ -56,6 +58,8 @@ def environment(tool: tuple[str, str]) -> dict[str, str]:
     while another one renews it dies.
     """
     own = tool_environment()
+    if not tool[0].startswith("yowasp"):
+        return own
 
     def compile_it(work: Path) -> None:
         done = processes.run(

@@ -10,9 +10,9 @@ import pkgutil
 from functools import cache
 
 from pleach.errors import ConfigError
-from pleach_hw.build.flows.flow import Constraints, Flow
+from pleach_hw.build.flows.flow import Flow, Pll
 
-__all__ = ["Constraints", "Flow", "flow_of"]
+__all__ = ["Flow", "Pll", "flow_of"]
 
 
 def flow_of(family: str) -> Flow:

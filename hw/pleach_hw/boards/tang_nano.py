@@ -1,0 +1,55 @@
+"""Tang Nano 20K and 9K: a Gowin GW2AR-18 and a GW1NR-9."""
+
+from __future__ import annotations
+
+from amaranth.build import Attrs, Clock, Pins, Resource
+from amaranth.vendor import GowinPlatform
+from amaranth_boards.resources import LEDResources, UARTResource
+from amaranth_boards.tang_nano_9k import TangNano9kPlatform
+
+from pleach.engine import EngineConfig
+from pleach_hw.boards.definition import Board
+
+_3V3 = Attrs(IO_TYPE="LVCMOS33")
+
+
+class TangNano20kPlatform(GowinPlatform):
+    part = "GW2AR-LV18QN88C8/I7"
+    family = "GW2AR-18C"
+    default_clk = "clk27"
+    resources = [  # noqa: RUF012, a list is what Amaranth's are
+        Resource("clk27", 0, Pins("4", dir="i"), Clock(27e6), _3V3),
+        *LEDResources(pins="15 16 17 18 19 20", invert=True, attrs=_3V3),
+        UARTResource(0, rx="70", tx="69", attrs=Attrs(PULL_MODE="UP", IO_TYPE="LVCMOS33")),
+    ]
+    connectors = []  # noqa: RUF012
+
+
+BOARDS = (
+    Board(
+        name="tang-nano-9k",
+        platform=TangNano9kPlatform,
+        lut4=8640,
+        bram=26,
+        mult=20,
+        engine=EngineConfig(
+            pes=4,
+            layers=3,
+            columns=1024,
+            entries=1024,
+            accumulators=32,
+            vectors=4,
+            serial_loader=True,
+        ),
+        program=("openFPGALoader", "-b", "tangnano9k"),
+    ),
+    Board(
+        name="tang-nano-20k",
+        platform=TangNano20kPlatform,
+        lut4=20_736,
+        bram=46,
+        mult=48,
+        engine=EngineConfig(pes=8, columns=1024),
+        program=("openFPGALoader", "-b", "tangnano20k"),
+    ),
+)
