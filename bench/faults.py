@@ -14,16 +14,59 @@ import resource
 import time
 import zlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from pleach.compile import RealLayer, calibrate
 from pleach.engine.words import HEADER_WORDS
 from pleach.errors import FormatError
 from pleach.files import write_whole
 from pleach.format import dumps, loads
+from pleach.model import (
+    Activation,
+    Add,
+    AveragePool,
+    Clip,
+    Concat,
+    Convolution,
+    Graph,
+    MaxPool,
+    Node,
+    Window,
+)
 
 MODELS = Path(__file__).parent / "models"
+NONE, RELU = Activation.NONE, Activation.RELU
+#: the words of a section that lie, its head and as many fields as there can be
+FIELDS = 12
+
+
+def joined() -> bytes:
+    """A small network of every kind of section: convolutions, a depthwise one among them, a sum, a
+    concatenation, poolings of both kinds and a clip."""
+    rng = np.random.default_rng(0)
+
+    def layer(name: str, conv: Convolution | None, outputs: int, columns: int) -> RealLayer:
+        weight = rng.integers(-8, 9, (outputs, columns)) * (rng.random((outputs, columns)) < 0.6)
+        return RealLayer(name, weight / 16, rng.integers(-3, 4, outputs) / 16, RELU, conv)
+
+    maps = (4, 7, 6)
+    depthwise = Convolution(*maps, kernel_height=3, kernel_width=3, padding=1, groups=4)
+    window = Window(8, 7, 6, kernel_height=3, kernel_width=2, stride=(2, 2), padding=(1, 0, 0, 0))
+    mean = Window(8, 3, 3, kernel_height=3, kernel_width=3)
+    nodes = (
+        Node("first", layer("first", Convolution(2, 7, 6, 1, 1), 4, 2), (0,)),
+        Node("deep", replace(layer("deep", depthwise, 4, 9), activation=NONE), (1,)),
+        Node("sum", Add(), (2, 1)),
+        Node("six", Clip(0.0, 6.0), (3,)),
+        Node("both", Concat(), (4, 1)),
+        Node("largest", MaxPool(window), (5,)),
+        Node("mean", AveragePool(mean), (6,)),
+        Node("last", layer("last", None, 3, 8), (7,)),
+    )
+    return dumps(calibrate(Graph(nodes, (2, 7, 6)), rng.random((9, 84)).astype(np.float32)))
 
 
 def sections(words: np.ndarray) -> list[tuple[int, int]]:
@@ -67,8 +110,11 @@ def damaged(good: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
         words = np.concatenate([words[:HEADER_WORDS], *(parts[i] for i in order)])
         words[2] = len(words)
     else:
-        start = 0 if kind == "header" else sections(words)[0][0]
-        words[start + rng.integers(HEADER_WORDS + 3)] = rng.integers(1 << 32)
+        start, end = 0, HEADER_WORDS + 3
+        if kind == "layer":
+            found = sections(words)
+            start, end = found[rng.integers(len(found))]
+        words[start + rng.integers(min(FIELDS, end - start))] = rng.integers(1 << 32)
     if rng.integers(2) and len(words) >= HEADER_WORDS:
         return f"{kind}, CRCs right", resealed(words)
     return kind, words.tobytes()
@@ -123,6 +169,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write")
     args = parser.parse_args()
     files = sorted((path.read_bytes() for path in MODELS.glob("*.pleach")), key=len)[:2]
+    files.append(joined())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     counts, longest = run(files, args.count, args.seed)
     for (kind, result), number in sorted(counts.items()):

@@ -19,6 +19,7 @@ def test_damage_of_every_kind():
     files = [
         dumps(random_model(np.random.default_rng(3), widths)) for widths in ([20, 12, 5], [30, 8])
     ]
+    files.append(faults.joined())
     counts, longest = faults.run(files, 1500, seed=1)
     kinds = {"bits", "cut", "swap", "section", "header", "layer"}
     assert {kind.split(",")[0] for kind, _ in counts} == kinds
