@@ -20,6 +20,7 @@ from pleach.reference import Reference
 from pleach_hw.build.export import engine_verilog
 from pleach_sim.bulk import bulk_verilog, skeleton, write_contents
 from pleach_sim.runner import require, run_cocotb
+from pleach_sim.wave import save_file
 
 #: name of the top module and module of the cocotb test
 TOP, JOBS = "engine", "pleach_sim.benches.jobs"
@@ -143,7 +144,8 @@ def simulate(
         simulator: ``verilator``, or ``icarus`` where it is installed.
         seed: of the pauses and of the simulator.
         patterns: pauses before words to the engine and of words from it; `PATTERNS` has the names.
-        wave: file for a waveform (VCD from Verilator, FST from Icarus).
+        wave: file for a waveform (VCD from Verilator, FST from Icarus). Beside a VCD stands a save
+            file for GTKWave, ``NAME.gtkw``.
 
     Raises:
         FormatError: the file is not a bitstream.
@@ -226,6 +228,8 @@ def simulate_jobs(
             wave=wave,
             plusargs=[f"+bulk={folder}"] if bulk else [],
         )
+    if wave is not None and simulator == "verilator":
+        save_file(wave, TOP)
     return [
         _result(job, trace, found, config, simulator, wave)
         for job, trace, found in zip(jobs, traces, reported["jobs"], strict=True)

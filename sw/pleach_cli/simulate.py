@@ -31,7 +31,9 @@ def command(
     dataset: DatasetOption = None,
     loss: Loss = None,
     simulator: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
-    wave: Annotated[Path | None, output_option("Waveform to write.", "--wave")] = None,
+    wave: Annotated[
+        Path | None, output_option("Waveform to write, and NAME.gtkw for GTKWave.", "--wave")
+    ] = None,
     engine: EngineFile = None,
     set_: EngineSet = None,
     json: Json = False,

@@ -156,3 +156,5 @@ def show_simulation(result: SimulationResult, answers: Answers) -> None:
         say(("differs from the reference:", "red"), f" {result.mismatch}")
     if result.wave is not None:
         say(f"waveform: {result.wave}")
+        if (save := result.wave.with_suffix(".gtkw")).exists():
+            say(f"for GTKWave: {save}")

@@ -1,10 +1,12 @@
 """The whole engine, as exported Verilog, on Verilator: outputs, packets, faults, resets."""
 
+import re
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from vcd.gtkw import GTKWFlag
 
 from pleach.engine import EngineConfig
 from pleach.engine.config import PARAMETERS
@@ -16,6 +18,7 @@ from pleach_hw.build.export import engine_verilog
 from pleach_sim.patterns import PATTERNS
 from pleach_sim.runner import available, run_cocotb
 from pleach_sim.simulate import TOP, Job, simulate, simulate_jobs
+from pleach_sim.wave import GROUPS
 from tests.cocotb.cases import images, nasty, network, small_engine
 from tests.cocotb.damage import LAYER, bad_files, bit_flips, edited, field, too_large
 
@@ -181,3 +184,20 @@ def test_a_mismatch_names_the_layer_and_leaves_a_waveform(tmp_path, monkeypatch)
     assert (found.expected, found.got) == (wanted ^ 1, wanted)
     assert result.wave == tmp_path / "network.mismatch.vcd"
     assert "$enddefinitions" in result.wave.read_text()
+    check_save_file(result.wave)
+
+
+def check_save_file(wave):
+    """Beside a waveform: every signal that it wants is in the engine, and flags are GTKWave's."""
+    text = wave.with_suffix(".gtkw").read_text()
+    traces = re.findall(r"^engine\.(\S+?)(\[\d+:0\])?$", text, re.M)
+    for patterns in GROUPS.values():
+        for pattern in patterns:
+            assert any(re.fullmatch(pattern, name) for name, _ in traces), pattern
+    opened = re.findall(r"^@(?:800200|c00200)\n-(.*)$", text, re.M)
+    assert opened == re.findall(r"^@(?:1000200|1401200)\n-(.*)$", text, re.M)
+    assert opened[0] == "clock and reset" and "PE 0 of group 0" in opened
+    wide = re.findall(r"^@(\w+)\n\S+\[", text, re.M)
+    right, sign = GTKWFlag.rjustify, GTKWFlag.signed
+    known = {(right | GTKWFlag.hex).value, (right | sign | GTKWFlag.dec).value}
+    assert {int(flags, 16) for flags in wide} == known
