@@ -32,7 +32,7 @@ DEPTH = 512
 
 
 async def put(ctx, pin, data: bytes, bit: float = 4, glitch: int | None = None):
-    """Bytes on a pin, `bit` cycles a bit; of each, a cycle in the middle of bit `glitch` is wrong."""
+    """Bytes on a pin, `bit` cycles a bit, of which one in the middle of bit `glitch` is wrong."""
     now = sent = 0.0
     for byte in data:
         for number, level in enumerate([0, *((byte >> n) & 1 for n in range(8)), 1]):

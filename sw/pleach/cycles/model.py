@@ -1,7 +1,8 @@
 """The cycles of a run, predicted to the cycle: the engine's counters and queues, without its data.
 
 Each unit has a module with its state and its cycle, in the order of the data: `host`, `lnzd`,
-`control`, `pe`, `drain`. What they do is in docs/engine.md.
+`control`, `pe`, `drain`; `maps` joins those of an engine with a map memory. What they do is in
+docs/engine.md.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import numpy as np
 
 from pleach.compiled import njit
 from pleach.cycles import control, drain, host, lnzd, pe
+from pleach.cycles.maps import MapCycles
 from pleach.engine.config import EngineConfig
 from pleach.engine.pipeline import COLUMNS_AHEAD, drain_ages, drain_places, pointer_latency
+from pleach.engine.plan import LayerPlan
 from pleach.engine.program import lower
 from pleach.model import CompressedLayer, CompressedModel
 from pleach.reference.run import Reference
@@ -30,7 +33,9 @@ class Cycles:
 
     Args:
         latency: int64 ``[n]``, first input word accepted to last output word accepted.
-        compute: int64 ``[n, layers]``, first broadcast to last row requantised.
+        compute: int64 ``[n, layers]``, first broadcast to last row requantised; with a map memory
+            poolings count as layers, and a layer's cycles are those from its start to its last
+            value written.
         breakdown: int64 ``[n, layers, 5]``, what the cycles of `compute` were spent on: columns
             broadcast; a column waiting because a queue is full; no activation there yet; MACs left
             after the last broadcast; rows drained and requantised (`BREAKDOWN` has the names).
@@ -45,6 +50,10 @@ class CycleModel:
     """Predicts what an engine counts (docs/engine.md): equal to the RTL where the host never
     stalls.
 
+    Args:
+        plans: how each layer and pooling runs on an engine with a map memory;
+            `pleach.engine.plan.default_plan` by default.
+
     Raises:
         ModelError: a network that the engine does not run.
         CapacityError: one that this engine does not hold.
@@ -58,18 +67,35 @@ class CycleModel:
     [[29], [26]]
     """
 
-    def __init__(self, model: CompressedModel, config: EngineConfig):
+    def __init__(
+        self,
+        model: CompressedModel,
+        config: EngineConfig,
+        plans: Sequence[LayerPlan] | None = None,
+    ):
         self.model = model
         self.config = config
-        self._program = lower(model, config).table()
-        self._columns, self._counts = pe_counts(model.layers, self._program, config)
+        self._maps = MapCycles(model, config, plans) if config.maps else None
+        if self._maps is None:
+            self._program = lower(model, config).table()
+            self._columns, self._counts = pe_counts(model.layers, self._program, config)
 
     def run(self, inputs: np.ndarray) -> Cycles:
         """For network inputs of the model's type, ``[n, inputs]``."""
-        return self.cycles(Reference(self.model).activations(inputs))
+        reference = Reference(self.model)
+        if self._maps is None:
+            return self.cycles(reference.activations(inputs))
+        traces = reference.trace(inputs)
+        return self.cycles([t.inputs for t in traces], [t.skips for t in traces])
 
-    def cycles(self, activations: Sequence[np.ndarray]) -> Cycles:
-        """For the inputs of each layer, ``[n, inputs]``; only which are zero matters."""
+    def cycles(
+        self, activations: Sequence[np.ndarray], skips: Sequence[np.ndarray] | None = None
+    ) -> Cycles:
+        """For the inputs of each layer, ``[n, inputs]``, and what their skips take; only which are
+        zero matters."""
+        if self._maps is not None:
+            skips = [each[:, :0] for each in activations] if skips is None else skips
+            return Cycles(*self._maps.run(activations, skips))
         active = np.concatenate([layer != 0 for layer in activations], axis=1)
         n, passes = len(active), len(self._program)
         latency = np.zeros(n, np.int64)
