@@ -65,7 +65,7 @@ class Geometry:
 
 def geometry(op: CompressedLayer | Pool) -> Geometry:
     """Of a layer or a pooling."""
-    over = op if isinstance(op, Pool) else op.convolution
+    over = op.window if isinstance(op, Pool) else op.convolution
     if over is None:
         assert isinstance(op, CompressedLayer)
         return Geometry(1, 1, op.inputs, (1, 1), (1, 1), 0, 0, (1, 1), 1, op.outputs)
@@ -439,10 +439,10 @@ def _pool_pass(op: Pool, lanes: int, source: int, sink: int) -> MapPass:
         _pass_over(shape, 1, source, sink),
         kind=PassKind.POOL,
         pooled=op.shift is None,
-        pixel_x=op.channels,
+        pixel_x=op.window.channels,
         shift=op.shift or 0,
         columns=0,
-        group_channels=lanes if op.channels % lanes == 0 else 1,
+        group_channels=lanes if op.window.channels % lanes == 0 else 1,
     )
 
 
