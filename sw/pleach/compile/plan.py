@@ -1,0 +1,96 @@
+"""The plan by which an engine with a map memory runs a network fastest, as the cycle model counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pleach.cycles.maps import MapCycles
+from pleach.engine.config import PARAMETERS, EngineConfig
+from pleach.engine.plan import LayerPlan, choices, default_plan, entries
+from pleach.errors import CapacityError
+from pleach.model import CompressedLayer, CompressedModel
+from pleach.reference import Reference
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to run a layer, its cycles (mean of the inputs) and entries of the fullest PE."""
+
+    plan: LayerPlan
+    cycles: float
+    entries: np.ndarray
+
+
+def planned(
+    model: CompressedModel, config: EngineConfig, inputs: np.ndarray
+) -> tuple[LayerPlan, ...]:
+    """The plan with the fewest cycles on these inputs that the engine's entries allow.
+
+    Each layer is counted in every way in which its rings allow it. Where the fastest ways hold too
+    many weights, layers go to slower ones with fewer copies, first where that costs the fewest
+    cycles for what it saves.
+
+    Args:
+        inputs: ``[n, inputs]``, of the model's type; a few are enough.
+
+    Raises:
+        ModelError: a network that the engine does not run.
+        CapacityError: one that this engine does not hold, however it runs.
+    """
+    return chosen(model, config, counted(model, config, inputs))
+
+
+def counted(model: CompressedModel, config: EngineConfig, inputs: np.ndarray) -> list[list[Choice]]:
+    """The ways to run each layer and pooling, the fastest first."""
+    roomy = replace(config, entries=PARAMETERS["entries"].high)
+    base = default_plan(model, roomy)
+    traces = iter(Reference(model).trace(inputs))
+    ways = []
+    for number, node in enumerate(model.graph.nodes):
+        options = choices(node.op, config)
+        trace = next(traces) if isinstance(node.op, CompressedLayer) else None
+        found = []
+        for option in options:
+            cycles = 0.0
+            if trace is not None and len(options) > 1:
+                plans = (*base[:number], option, *base[number + 1 :])
+                each, _ = MapCycles(model, roomy, plans).layer(
+                    number, trace.inputs != 0, trace.skips != 0
+                )
+                cycles = float(each.mean())
+            held = np.tile(entries(node.op, option.teams, config), option.teams)
+            found.append(Choice(option, cycles, held))
+        ways.append(sorted(found, key=lambda choice: choice.cycles))
+    return ways
+
+
+def chosen(
+    model: CompressedModel, config: EngineConfig, ways: Sequence[Sequence[Choice]]
+) -> tuple[LayerPlan, ...]:
+    """Of the ways to run each layer the fastest together that the entries allow.
+
+    Raises:
+        CapacityError: there are none.
+    """
+    picked = [each[0] for each in ways]
+    while (total := sum(choice.entries for choice in picked)).max() > config.entries:
+        fullest = int(np.argmax(total))
+        best = None
+        for number, options in enumerate(ways):
+            now = picked[number]
+            for option in options:
+                saved = int(now.entries[fullest] - option.entries[fullest])
+                if saved > 0:
+                    cost = (option.cycles - now.cycles) / saved
+                    if best is None or cost < best[0]:
+                        best = cost, number, option
+        if best is None:
+            raise CapacityError(
+                f"a PE would hold {int(total.max())} weights of the network, however it runs; the "
+                f"engine's hold {config.entries}: give entries={1 << (int(total.max()) - 1).bit_length()}"
+            )
+        picked[best[1]] = best[2]
+    return tuple(choice.plan for choice in picked)
