@@ -64,9 +64,10 @@ ICE40 = [
     (MAPPED, LutRam, {"shape": 24, "depth": 32}),
     (MAPPED, Multiplier, {"width_a": 16, "width_b": 16}),
 ]
-CHIPS = {"ecp5": board("ulx3s-85f"), "iCE40": board("icebreaker")}
-SYNTHESIS = {family: flow_of(family).script for family in CHIPS} | {
-    "gowin": "read_verilog top.v\nsynth_gowin -family gw2a -top top\n"
+CHIPS = {
+    "ecp5": board("ulx3s-85f"),
+    "iCE40": board("icebreaker"),
+    "gowin": board("tang-nano-20k"),
 }
 CELLS_OF = {
     "ecp5": {BlockRam: "DP16KD", LutRam: "TRELLIS_DPR16X4", Multiplier: "MULT18X18D"},
@@ -193,7 +194,7 @@ def gates(designs, family):
     script = f"{read}design -save models\ndesign -reset\n"
     for name, verilog in designs.items():
         files[f"{name}.v"] = verilog
-        flow = SYNTHESIS[family].replace("top.v", f"{name}.v")
+        flow = flow_of(family).script(CHIPS[family]).replace("top.v", f"{name}.v")
         # Without names and constant parts Verilator reads it in half the time; of the iCE40's
         # memories an index stays that is undefined, and there it ends with an error.
         smaller = "flatten" if family == "iCE40" else "memory_collect\nflatten\nopt_expr"

@@ -3,7 +3,6 @@ and classify as the reference does. ``pytest -m slow tests/synth/test_gates.py``
 each, and a few seconds once they are built."""
 
 import re
-from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +15,6 @@ from pleach_sim import simulate
 from tests.cocotb.system import DIGITS, ENGINE
 from tests.synth.test_cells import CHIPS, ECP5_CELLS, LARGE, gates
 
-GOWIN = SimpleNamespace(family="gowin")
 #: what the netlist must have: the multiplier, and memories of both kinds
 CELLS = {
     "ecp5": {"MULT18X18D", "DP16KD", "TRELLIS_DPR16X4", "TRELLIS_FF", "LUT4", "CCU2C"},
@@ -30,7 +28,7 @@ CELLS = {
 @pytest.mark.parametrize("family", CELLS)
 def test_gates_classify_digits(family, monkeypatch):
     """Every output is the reference's, in the cycle model's cycles, with the cells of the chip."""
-    verilog = to_verilog(Engine(ENGINE), platform=CHIPS.get(family, GOWIN))
+    verilog = to_verilog(Engine(ENGINE), platform=CHIPS[family])
     text, netlist = gates({simulate.TOP: verilog}, family)[simulate.TOP]
     cells = set(re.findall(r"^  cell \\(\w+) ", netlist, re.M))
     assert cells >= CELLS[family], cells
