@@ -2,6 +2,7 @@
 
     python bench/timing.py --json build/timing.json
     python bench/timing.py --pes 16 --chips LFE5U-85F-6 --json build/timing.json
+    python bench/timing.py --blocks --chips LFE5U-85F-6 --json build/timing.json
 
 One processing element alone with 32 and with 64 local rows, engines of 1, 4, 16 and 64 PEs with
 room for LeNet-300-100 where that many can have it, and dense engines of as many multipliers
@@ -9,6 +10,10 @@ room for LeNet-300-100 where that many can have it, and dense engines of as many
 fits it. The clock is the median of three placer seeds up to 16 PEs, and of one at 64, which takes
 by far the longest. Results are cached by content, and what is missing is made by two processes at a
 time.
+
+With --blocks it measures blocks of an engine with a map memory, each alone: a
+processing element whose ring is in LUT RAM and one whose ring is in block RAM, a group's drain for
+four of them, and its packer.
 """
 
 import argparse
@@ -27,6 +32,8 @@ from pleach_hw.boards import board
 from pleach_hw.build.estimate import FAMILY, estimate
 from pleach_hw.build.synth import synth
 from pleach_hw.compute.pe import ProcessingElement
+from pleach_hw.maps.drain import GroupDrain
+from pleach_hw.maps.packer import Packer
 
 #: LeNet-300-100
 SHAPES = ((784, 300), (300, 100), (100, 10))
@@ -40,6 +47,9 @@ FIELDS = ("lut4", "ff", "bram", "spram", "mult", "fmax_mhz")
 
 # 64 PEs hold fewer weights each: with the default capacities they want more RAMs than there are.
 CAPACITIES = {64: {"groups": 4, "lanes": 8, "columns": 512, "block": 4, "entries": 512}}
+
+# A map memory, and entries of nine bits.
+MAPS = {"maps": 8192, "entry_rows": 16, "codes": 32}
 
 
 def designs(counts, chip):
@@ -62,6 +72,18 @@ def designs(counts, chip):
     return found
 
 
+def blocks():
+    """As `designs`, of the blocks of an engine with a map memory."""
+    found = []
+    for words in (64, 512):
+        config = EngineConfig(pes=1, accumulators=words, **MAPS)
+        found.append((f"PE, ring of {words}", 1, config, ProcessingElement(config)))
+    config = EngineConfig(pes=16, groups=4, lanes=2, accumulators=64, **MAPS)
+    for block in (GroupDrain, Packer):
+        found.append((block.__name__, config.row_pes, config, block(config)))
+    return found
+
+
 def measure(design, chip, seeds: int, route: bool):
     """The result of the seed with the median clock, and all clocks."""
     results = [synth(design, chip, seed=seed + 1, route=route) for seed in range(seeds)]
@@ -76,6 +98,7 @@ def main() -> None:
     parser.add_argument("--pes", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--chips", nargs="+", default=list(CHIPS), choices=CHIPS)
     parser.add_argument("--seeds", type=int, default=3, help="up to 16 PEs; above it is one")
+    parser.add_argument("--blocks", action="store_true", help="blocks, each alone; no engine")
     parser.add_argument("--no-route", action="store_true", help="netlists only, no clock")
     parser.add_argument("--json", type=Path, help="file to write")
     args = parser.parse_args()
@@ -84,7 +107,8 @@ def main() -> None:
     with ThreadPoolExecutor(max_workers=2) as pool:
         waiting = []
         for chip in args.chips:
-            for name, pes, config, design in designs(args.pes, CHIPS[chip]):
+            measured = blocks() if args.blocks else designs(args.pes, CHIPS[chip])
+            for name, pes, config, design in measured:
                 seeds = 1 if pes > 16 or args.no_route else args.seeds
                 future = pool.submit(measure, design, CHIPS[chip], seeds, not args.no_route)
                 waiting.append((name, pes, config, chip, future))

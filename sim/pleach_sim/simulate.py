@@ -15,7 +15,7 @@ import pleach.format
 from pleach.engine import EngineConfig
 from pleach.engine.plan import LayerPlan, check, fitted, geometry
 from pleach.errors import ConfigError, ModelError
-from pleach.model import CompressedModel
+from pleach.model import CompressedLayer, CompressedModel, Pool
 from pleach.reference import Reference
 from pleach_hw.build.export import engine_verilog
 from pleach_sim.bulk import bulk_verilog, skeleton, write_contents
@@ -248,14 +248,18 @@ def _file(job: Job, config: EngineConfig, bulk: Path | None) -> bytes:
 
 def _limit(jobs: Sequence[Job]) -> int:
     """Cycles that no RUN passes: as if one PE did everything, its host pausing mostly."""
-    worst = max(
-        sum(
-            math.prod(geometry(node.op).map) * (getattr(node.op, "kept", 0) + 4 * node.op.size + 64)
-            for node in job.model.graph.nodes
-        )
-        for job in jobs
-    )
+    worst = max(sum(_work(node.op) for node in job.model.graph.nodes) for job in jobs)
     return 10_000 + 16 * worst
+
+
+def _work(op: CompressedLayer | Pool) -> int:
+    """Cycles that one PE takes for a layer or a pooling, by far."""
+    shape = geometry(op)
+    if isinstance(op, Pool):
+        pixel = 4 * math.prod(shape.kernel) * shape.channels
+    else:
+        pixel = op.kept + 4 * op.size
+    return math.prod(shape.map) * (pixel + 64)
 
 
 def _result(job, trace, found, config, simulator, wave) -> SimulationResult:
