@@ -17,7 +17,10 @@ from pleach_hw.primitives import hop
 
 
 class Bus(wiring.Signature):
-    """A bundle. `strobes` are those of its fields that say when others hold."""
+    """A bundle. `strobes` are those of its fields that must be none after a reset.
+
+    The loader's need not be: what is on its way then goes to PEs that hold no model any more.
+    """
 
     strobes: ClassVar[frozenset[str]] = frozenset()
 
@@ -33,8 +36,6 @@ class LoadBus(Bus):
         column: Out, the number of the column that ended.
         overflow: In, a PE had no room for an entry since `clear`.
     """
-
-    strobes = frozenset({"clear", "entry_valid", "column_end"})
 
     def __init__(self, config: EngineConfig, *, pes: int):
         super().__init__(
@@ -56,8 +57,6 @@ class CodebookBus(Bus):
         write: Out, `value` goes to `address`.
         address, value: Out.
     """
-
-    strobes = frozenset({"write"})
 
     def __init__(self, config: EngineConfig):
         super().__init__(

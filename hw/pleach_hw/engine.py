@@ -16,7 +16,7 @@ from pleach_hw.compute.router import VectorRouter
 from pleach_hw.io.host_link import HostLink
 from pleach_hw.io.packing import InputUnpack, OutputPack
 from pleach_hw.io.status import StatusBank
-from pleach_hw.layouts import column_width
+from pleach_hw.layouts import Sink, column_width
 from pleach_hw.load.loader import Loader
 from pleach_hw.maps.control import MapControl, MapInput, MapOutput
 from pleach_hw.maps.drain import GroupDrain
@@ -105,9 +105,10 @@ class Engine(wiring.Component):
         m.d.sync += [
             loader.start.eq(host.load_start),
             host.load_done.eq(loader.done),
+            host.load_error.eq(loader.error),
+            host.load_detail.eq(loader.detail),
             loader.pes.overflow.eq(Cat(group.load.overflow for group in groups).any()),
         ]
-        m.d.comb += [host.load_error.eq(loader.error), host.load_detail.eq(loader.detail)]
 
         run = self._maps if config.maps else self._vectors
         run(m, host, status, loader, groups)
@@ -148,6 +149,10 @@ class Engine(wiring.Component):
             unpack.wide.eq(loader.input_type),
             router.source.eq(control.source),
             router.sink.eq(control.sink),
+            # Outputs keep their place until their words have left the engine.
+            drain.back.eq(
+                Mux(control.sink == Sink.OUTPUTS, pack.back, drain.o.valid & drain.o.ready)
+            ),
             control.start.eq(host.run_start),
             host.inputs_done.eq(unpack.done),
             host.wrong_length.eq(unpack.wrong_length),

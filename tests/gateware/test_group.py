@@ -5,7 +5,7 @@ import pytest
 
 from pleach.engine import EngineConfig
 from pleach.engine.pipeline import accumulator_latency
-from pleach_hw.buses import CodebookBus, LoadBus
+from pleach_hw.buses import BroadcastBus, DrainBus, LoadBus
 from pleach_hw.compute.group import PeGroup
 from tests.gateware.streams import simulate
 from tests.gateware.test_pe import broadcast, pause, wait_for
@@ -81,7 +81,8 @@ def test_a_group_s_rows_are_dealt_out_to_its_pes(groups, number):
 def test_a_bus_names_fields_that_it_has():
     """Strobes are fields, and whoever drives them gives them."""
     config = EngineConfig(pes=4, groups=2)
-    for bus in (CodebookBus(config), LoadBus(config, pes=4)):
+    for bus in (BroadcastBus(config), DrainBus(config, pes=4)):
+        assert bus.strobes
         assert bus.strobes <= set(bus.members)
     assert LoadBus(config, pes=4).members["column_end"].shape == 2
     assert LoadBus(config, pes=1).members["column_end"].shape == 1

@@ -35,6 +35,7 @@ class DrainUnit(wiring.Component):
         busy: a layer is drained.
         groups: to and from the PEs of each group.
         o: the vectors.
+        back: strobe, a vector that was taken gives its place in that queue back.
     """
 
     def __init__(self, config: EngineConfig):
@@ -49,6 +50,7 @@ class DrainUnit(wiring.Component):
                 "busy": Out(1),
                 "groups": Out(DrainBus(config, pes=config.row_pes)).array(config.groups),
                 "o": Out(stream.Signature(self._vector)),
+                "back": In(1),
             }
         )
 
@@ -146,7 +148,7 @@ class DrainUnit(wiring.Component):
         given = Signal()  # late, so that what comes from the host ends here
         m.d.sync += [
             self.busy.eq((self.busy | command.start) & ~command.done),
-            given.eq(queue.o.valid & queue.o.ready),
+            given.eq(self.back),
         ]
         with m.If(go ^ given):
             m.d.sync += places.eq(places + Mux(given, -1, 1))

@@ -1,6 +1,6 @@
 """The host link: command packets in, one answer packet for each."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -123,6 +123,17 @@ class HostLink(wiring.Component):
                     ]
                 m.next = "answer"
 
+    def _give(self, m: Module, answer: data.View, no_data: Value) -> None:
+        """In a state: offer the first word of an answer."""
+        m.d.comb += [self.o.valid.eq(1), self.o.p.data.eq(answer), self.o.p.last.eq(no_data)]
+        with m.If(self.o.ready):
+            m.next = "idle"
+            with m.If(~no_data):
+                m.next = "outputs"
+                with m.If(answer.command == Command.STATUS):
+                    m.d.comb += self.status.take.eq(1)
+                    m.next = "status"
+
     def elaborate(self, platform):
         m = Module()
         word = layout(COMMAND_WORD)(self.i.p.data)
@@ -193,30 +204,18 @@ class HostLink(wiring.Component):
                 with m.If(self.inputs_done):
                     m.next = "computing"
             with m.State("computing"):
-                with m.If(self.outputs.valid):
+                with m.If(self.wrong_length):  # the outputs are dropped
+                    m.d.comb += self.outputs.ready.eq(1)
+                    m.d.sync += error.eq(EngineError.INPUT_LENGTH)
+                    with m.If(self.outputs.valid & self.outputs.p.last):
+                        m.d.comb += run_watch.stop.eq(1)
+                        m.next = "answer"
+                with m.Elif(self.outputs.valid):
                     m.next = "answer"
-                    with m.If(self.wrong_length):
-                        m.d.sync += error.eq(EngineError.INPUT_LENGTH)
-                        m.next = "drop outputs"
-            with m.State("drop outputs"):
-                m.d.comb += self.outputs.ready.eq(1)
-                with m.If(self.outputs.valid & self.outputs.p.last):
-                    m.d.comb += run_watch.stop.eq(1)
-                    m.next = "answer"
+                    self._give(m, answer, no_data)
 
             with m.State("answer"):
-                m.d.comb += [
-                    self.o.valid.eq(1),
-                    self.o.p.data.eq(answer),
-                    self.o.p.last.eq(no_data),
-                ]
-                with m.If(self.o.ready):
-                    m.next = "idle"
-                    with m.If(~no_data):
-                        m.next = "outputs"
-                        with m.If(command == Command.STATUS):
-                            m.d.comb += self.status.take.eq(1)
-                            m.next = "status"
+                self._give(m, answer, no_data)
             with m.State("outputs"):
                 m.d.comb += [
                     self.o.valid.eq(self.outputs.valid),

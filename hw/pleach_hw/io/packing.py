@@ -89,11 +89,13 @@ class InputUnpack(wiring.Component):
 
 
 class OutputPack(wiring.Component):
-    """Vectors of outputs to words of two int16, lowest first; a word a cycle.
+    """Vectors of outputs to words of two int16, lowest first; a word a cycle, from a register.
 
     Ports:
         i: vectors of `lanes` lanes, the first of a network at column 0.
         o: words; the upper half of the last one is zero where the outputs' number is odd.
+        back: strobe, a vector's last word was taken; of a vector of half a word, that it would
+            have been if words went out as soon as they are there.
     """
 
     def __init__(self, *, lanes: int, column_width: int = 16):
@@ -103,24 +105,33 @@ class OutputPack(wiring.Component):
             {
                 "i": In(stream.Signature(vector)),
                 "o": Out(stream.Signature(PACKET_WORD)),
+                "back": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         vector = self.i.p
+        room = ~self.o.valid | self.o.ready
         if self._lanes == 1:
-            low = Signal(16)
-            odd = Signal()
+            odd = Signal()  # there is the lower half of a word
+            late = Signal()
             value = vector.values[0].as_unsigned()
             m.d.comb += [
-                self.o.valid.eq(self.i.valid & (odd | vector.last)),
-                self.i.ready.eq(self.o.ready | ~self.o.valid),
-                self.o.p.data.eq(Mux(odd, Cat(low, value), value)),
-                self.o.p.last.eq(vector.last),
+                self.i.ready.eq(room),
+                self.back.eq(
+                    Mux(self.o.valid, self.o.ready, late | (self.i.valid & ~odd & ~vector.last))
+                ),
             ]
-            with m.If(self.i.valid & self.i.ready):
-                m.d.sync += [low.eq(value), odd.eq(~odd & ~vector.last)]
+            m.d.sync += late.eq(self.o.valid & self.o.ready & self.i.valid & ~vector.last)
+            with m.If(room):
+                m.d.sync += [
+                    self.o.valid.eq(self.i.valid & (odd | vector.last)),
+                    self.o.p.data.eq(Mux(odd, Cat(self.o.p.data[:16], value), value)),
+                    self.o.p.last.eq(vector.last),
+                ]
+                with m.If(self.i.valid):
+                    m.d.sync += odd.eq(~odd & ~vector.last)
             return m
 
         pairs = self._lanes // 2
@@ -130,19 +141,23 @@ class OutputPack(wiring.Component):
         ]
         words = [Cat(*values[2 * n : 2 * n + 2]) for n in range(pairs)]
         more = [vector.mask[2 * n + 2] if n + 1 < pairs else 0 for n in range(pairs)]
-        ends = Signal()
+        word = Signal(32)
+        ends, ended = Signal(), Signal()  # a vector's last word is next, is in the register
         with m.Switch(pair):
             for n in range(pairs):
                 with m.Case(n):
-                    m.d.comb += [
-                        self.o.p.data.eq(words[n]),
-                        ends.eq(~more[n] if n + 1 < pairs else 1),
-                    ]
+                    m.d.comb += [word.eq(words[n]), ends.eq(~more[n] if n + 1 < pairs else 1)]
         m.d.comb += [
-            self.o.valid.eq(self.i.valid),
-            self.o.p.last.eq(ends & vector.last),
-            self.i.ready.eq(self.o.ready & ends),
+            self.i.ready.eq(room & ends),
+            self.back.eq(self.o.valid & self.o.ready & ended),
         ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += pair.eq(Mux(ends, 0, pair + 1))
+        with m.If(room):
+            m.d.sync += [
+                self.o.valid.eq(self.i.valid),
+                self.o.p.data.eq(word),
+                self.o.p.last.eq(ends & vector.last),
+                ended.eq(ends),
+            ]
+            with m.If(self.i.valid):
+                m.d.sync += pair.eq(Mux(ends, 0, pair + 1))
         return m

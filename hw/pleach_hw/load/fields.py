@@ -89,24 +89,28 @@ class FieldReader(wiring.Component):
         with m.Elif(ended | refusals["field"]):
             m.d.comb += self.error.eq(EngineError.BAD_FIELD)
 
+        def go(name: str) -> None:
+            m.d.sync += self.i.ready.eq(name not in ("idle", "check 0"))
+            m.next = name
+
         def state(name: str, word: Word, after: str | list[tuple[Value, str]], *keep) -> None:
             """A word: what it is kept in, and the state behind it. It is kept whether one is there
             or not: the last that a state sees is taken."""
             with m.State(name):
-                m.d.comb += [self.i.ready.eq(1), ended.eq(self.exhausted)]
+                m.d.comb += ended.eq(self.exhausted)
                 m.d.sync += list(keep)
                 with m.If(self.i.valid):
                     if word.reserved():
                         m.d.sync += bad.eq(bad | ((payload & word.reserved()) != 0))
-                    m.next = "check 0"
+                    go("check 0")
                     if isinstance(after, str):
-                        m.next = after
+                        go(after)
                     else:
                         for condition, following in reversed(after):
                             with m.If(condition):
-                                m.next = following
+                                go(following)
                 with m.If(ended):
-                    m.next = "idle"
+                    go("idle")
 
         long, short_word = layout(words.LONG_WORDS[0])(payload), layout(words.SHORT_WORD)(payload)
         scale, tables = fields.scale, fields.tables
@@ -114,14 +118,14 @@ class FieldReader(wiring.Component):
             with m.State("idle"):
                 m.d.sync += bad.eq(0)
                 with m.If(self.begin & ~self.refuse):
-                    m.next = "size"
+                    go("size")
                     with m.If(short):
-                        m.next = "short"
+                        go("short")
                     if self._maps:
                         with m.If(pool):
-                            m.next = "channels"
+                            go("channels")
                             with m.If(short):
-                                m.next = "window"
+                                go("window")
             # Words that a layer has always.
             size = [fields.inputs.eq(long.inputs), fields.outputs.eq(long.outputs)]
             state("size", words.LONG_WORDS[0], "count", *size)

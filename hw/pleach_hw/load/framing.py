@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
-from amaranth.hdl import Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
@@ -59,7 +60,7 @@ class WordCrc(wiring.Component):
     Ports:
         word: looked at in every cycle.
         take: strobe, it counts; only while not `busy`.
-        begin: strobe, it is the first one that does.
+        begin: it is the first one that does, if it counts; nothing that counts is in between.
         busy: a word is still worked on.
         wrong: the word of the cycle before is not the CRC of what counted before it; known one
             cycle later than that, two after it was shown.
@@ -157,6 +158,16 @@ class Framing(wiring.Component):
         taking = _Taking(m, self, self._crc_bits)
         header = _Header(m, taking)
         payload = _Payload(m, taking)
+        # Which refusal it was is sorted out behind registers: what says that there is one comes
+        # late.
+        why = REFUSAL(Mux(taking.refused, taking.refusal, taking.failure))
+        with m.If(~taking.refused):
+            m.d.sync += taking.refusal.eq(self.refusal)
+        m.d.comb += self.error.eq(why.error)
+        with m.If(self.error == EngineError.CAPACITY):
+            m.d.comb += self.detail.eq(why.resource)
+        with m.Elif(self.error != EngineError.OK):
+            m.d.comb += self.detail.eq(self.layers)
         m.d.sync += self.abandon.eq(0)
         m.d.comb += [
             self.input_type.eq(header.info.input_type),
@@ -166,43 +177,41 @@ class Framing(wiring.Component):
         ]
         with m.FSM():
             with m.State("idle"), m.If(self.start):
-                m.d.sync += [self.error.eq(EngineError.OK), self.detail.eq(0), self.layers.eq(0)]
+                m.d.sync += self.layers.eq(0)
                 taking.begin()
-                m.next = "magic"
+                taking.go("magic")
             self._header_states(m, taking, header)
             self._section_states(m, taking, header, payload)
             with m.State("discard"):
-                m.d.comb += self.i.ready.eq(~taking.ended)
                 m.d.sync += self.abandon.eq(1)
                 with m.If(taking.ended):
                     m.d.comb += self.done.eq(1)
-                    m.next = "idle"
+                    taking.go("idle")
         return m
 
     def _header_states(self, m: Module, taking: _Taking, header: _Header) -> None:
         """From "magic" to "head"."""
-        with taking.state("magic"), taking.word(counts=True, begins=True):
-            m.next = "magic taken"
+        with taking.state("magic"), taking.word():
+            taking.go("magic taken")
         with taking.state("magic taken"):
-            m.next = "info"
+            taking.go("info")
             with m.If(header.wrong_magic):
                 taking.fail(EngineError.BAD_HEADER)
         # Words are kept whether one is there or not: the last that a state sees is taken.
         with taking.state("info"):
             header.keep()
-            with taking.word(counts=True):
-                m.next = "size"
-        with taking.state("size"), taking.word(counts=True):
-            taking.length_known()
-            m.next = "original"
-        with taking.state("original"), taking.word(counts=True):
-            m.next = "header CRC"
-        with taking.state("header CRC"), taking.word(counts=False):
-            m.next = "header read"
+            with taking.word():
+                taking.go("size")
+        with taking.state("size"), taking.word():
+            taking.go("original")
+        with taking.state("original"), taking.word():
+            taking.go("header CRC")
+        with taking.state("header CRC"), taking.word():
+            taking.go("header read")
         with taking.state("header read"):
-            m.next = "header"
+            taking.go("header")
         with taking.state("header"):
-            m.next = "head"
+            taking.go("head")
             with m.If(taking.crc.wrong):
                 taking.fail(EngineError.HEADER_CRC)
             with m.Elif(header.bad_info):
@@ -219,68 +228,59 @@ class Framing(wiring.Component):
         skipped = self.section.type[7]
 
         def may_be_refused() -> None:
-            short = self.refusal.error == EngineError.CAPACITY
             with m.If(self.refuse):
-                taking.fail(self.refusal.error, Mux(short, self.refusal.resource, self.layers))
+                m.d.sync += taking.refused.eq(1)
+                taking.go("discard")
 
         with taking.state("head"):
             m.d.sync += self.section.eq(taking.data)
             payload.begin(SECTION_HEAD(taking.data).length)
-            with taking.word(counts=True, begins=True):
-                m.next = "section"
+            with taking.word():
+                taking.go("section")
         with taking.state("section"):
-            m.next = "section measured"
+            taking.go("section measured")
         with taking.state("section measured"):
             with m.If(payload.too_long):
                 taking.fail(EngineError.LENGTH)
             with m.Elif(skipped):
-                m.next = "padding"
+                taking.go("padding")
             with m.Elif(self.layers == header.info.layers):
                 taking.fail(EngineError.SECTION_TYPE)
             with m.Else():
                 m.d.comb += self.begin.eq(1)
-                m.next = "payload"
+                taking.go("payload")
                 may_be_refused()
         with taking.state("payload"):
-            there = taking.allowed & ~self.exhausted
-            m.d.comb += [
-                self.o.valid.eq(self.i.valid & there),
-                self.i.ready.eq(self.o.ready & there),
-            ]
-            payload.word()
             with m.If(self.finish):
-                m.next = "padding"
+                taking.go("padding")
             may_be_refused()
         with taking.state("padding"):
             with m.If(self.exhausted):
-                m.next = "written 0"
-            with m.Else():
-                m.d.comb += self.i.ready.eq(taking.allowed)
-                payload.word()
+                taking.go("written 0")
         for cycle in range(self._settle):  # by the commit it is known whether there was room
             with taking.state(f"written {cycle}"):
                 last = cycle + 1 == self._settle
-                m.next = "section CRC" if last else f"written {cycle + 1}"
-        with taking.state("section CRC"), taking.word(counts=False):
-            m.next = "section read"
+                taking.go("section CRC" if last else f"written {cycle + 1}")
+        with taking.state("section CRC"), taking.word():
+            taking.go("section read")
         with taking.state("section read"):
-            m.next = "section checked"
+            taking.go("section checked")
         with taking.state("section checked"):
-            m.next = "next"
+            taking.go("next")
             with m.If(taking.crc.wrong):
                 taking.fail(EngineError.SECTION_CRC)
             with m.Elif(~skipped):
-                m.next = "commit"
+                taking.go("commit")
                 with m.If(self.full):
                     taking.fail(EngineError.CAPACITY, Resource.ENTRIES)
         with taking.state("commit"):
             m.d.comb += self.commit.eq(1)
             m.d.sync += self.layers.eq(self.layers + 1)
-            m.next = "next"
+            taking.go("next")
         with taking.state("next"):
-            m.next = "head"
+            taking.go("head")
             with m.If(taking.none_left):
-                m.next = "discard"
+                taking.go("discard")
                 with m.If(self.layers != header.info.layers):
                     taking.fail(EngineError.SECTION_TYPE)
 
@@ -288,28 +288,59 @@ class Framing(wiring.Component):
 class _Taking:
     """In `Framing`: takes words, counts them, and sees to it that packet and file end together."""
 
+    #: States by what is done with words: one is taken; it counts for the CRC, and is its first one;
+    #: it is the file's length. Payloads are taken until they are exhausted.
+    KINDS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "word": ("magic", "info", "size", "original", "header CRC", "head", "section CRC"),
+        "counts": ("magic", "info", "size", "original", "head", "payload", "padding"),
+        "first": ("magic", "head"),
+        "length": ("size",),
+        "payload": ("payload",),
+        "padding": ("padding",),
+        "discard": ("discard",),
+    }
+
     def __init__(self, m: Module, framing: Framing, crc_bits: int):
         self.m = m
         self.framing = framing
         m.submodules.crc = self.crc = WordCrc(crc_bits)
         self.data = framing.i.p.data
         self.take = Signal()
-        self.allowed = Signal()  # a word may be taken
         self.ended = Signal(init=1)  # the packet's last word was taken
         self.left = Signal(32)  # words of the file that are not taken yet
         self.known = Signal()  # … is known
         self.one_left, self.none_left = Signal(), Signal()
         self.wrong_end = Signal()  # the packet ended before the file, or the file before the packet
+        self.failure = Signal(REFUSAL)  # what this block found wrong itself
+        self.refused = Signal()  # or the reader of the sections did
+        self.refusal = Signal(REFUSAL)
+        # Of the state, what says whether a word is taken, and what it is: so much hangs on it that
+        # each has a register.
+        self.among = {kind: Signal(name="_".join(("in", *kind.split()))) for kind in _Taking.KINDS}
+        among = self.among
         last = framing.i.p.last
+        allowed = ~self.ended & ~self.wrong_end & ~self.crc.busy
+        payload = allowed & ~framing.exhausted
         m.d.comb += [
-            self.allowed.eq(~self.ended & ~self.crc.busy),
+            framing.o.valid.eq(framing.i.valid & among["payload"] & payload),
+            framing.i.ready.eq(
+                (allowed & among["word"])
+                | (payload & (among["padding"] | (among["payload"] & framing.o.ready)))
+                | (~self.ended & among["discard"])
+            ),
             self.take.eq(framing.i.valid & framing.i.ready),
             self.crc.word.eq(self.data),
+            self.crc.take.eq(self.take & among["counts"]),
+            self.crc.begin.eq(among["first"]),
         ]
         with m.If(self.take):
             m.d.sync += [
-                self.left.eq(self.left - 1),
-                self.one_left.eq(self.known & (self.left == 2)),
+                # The third word is the length of the file.
+                self.left.eq(Mux(among["length"], self.data - 3, self.left - 1)),
+                self.one_left.eq(
+                    Mux(among["length"], self.data == 4, self.known & (self.left == 2))
+                ),
+                self.known.eq(self.known | among["length"]),
                 self.ended.eq(last),
                 self.wrong_end.eq(self.wrong_end | (last != self.one_left)),
             ]
@@ -317,22 +348,23 @@ class _Taking:
 
     def begin(self) -> None:
         """In a state: a packet begins."""
-        state = (self.ended, self.known, self.one_left, self.wrong_end)
+        state = (self.ended, self.known, self.one_left, self.wrong_end, self.refused)
         self.m.d.sync += [signal.eq(0) for signal in state]
+        self.m.d.sync += self.failure.error.eq(EngineError.OK)
 
-    def length_known(self) -> None:
-        """In a state: this word, the third one, is the length of the file."""
+    def go(self, name: str) -> None:
+        """In a state: go on to another one."""
+        self.m.next = name
         self.m.d.sync += [
-            self.left.eq(self.data - 3),
-            self.one_left.eq(self.data == 4),
-            self.known.eq(1),
+            self.among[kind].eq(name in states) for kind, states in self.KINDS.items()
         ]
 
-    def fail(self, error: ValueLike, detail: ValueLike | None = None) -> None:
+    def fail(self, error: EngineError, resource: Resource | None = None) -> None:
         """In a state: the file is refused."""
-        detail = self.framing.layers if detail is None else detail
-        self.m.d.sync += [self.framing.error.eq(error), self.framing.detail.eq(detail)]
-        self.m.next = "discard"
+        self.m.d.sync += self.failure.error.eq(error)
+        if resource is not None:
+            self.m.d.sync += self.failure.resource.eq(resource)
+        self.go("discard")
 
     @contextmanager
     def state(self, name: str) -> Iterator[None]:
@@ -344,11 +376,9 @@ class _Taking:
                 yield
 
     @contextmanager
-    def word(self, *, counts: bool, begins: bool = False) -> Iterator[None]:
-        """In a state: take a word as soon as there is one, for the CRC if it counts, and then …"""
-        self.m.d.comb += self.framing.i.ready.eq(self.allowed)
+    def word(self) -> Iterator[None]:
+        """In a state that takes a word as soon as there is one: when it does, …"""
         with self.m.If(self.take):
-            self.m.d.comb += [self.crc.take.eq(counts), self.crc.begin.eq(begins)]
             yield
 
 
@@ -394,16 +424,12 @@ class _Payload:
         ]
         with m.If(self.taken):
             m.d.sync += self.left.eq(self.left - 1)
+        with m.If(taking.take & (taking.among["payload"] | taking.among["padding"])):
+            m.d.sync += [
+                self.taken.eq(1),
+                taking.framing.exhausted.eq(self.left == Mux(self.taken, 2, 1)),
+            ]
 
     def begin(self, length: Value) -> None:
         """In a state: so many words come."""
         self.m.d.sync += [self.left.eq(length), self.taking.framing.exhausted.eq(length == 0)]
-
-    def word(self) -> None:
-        """In a state: if a word is taken, it is one of these."""
-        with self.m.If(self.taking.take):
-            self.m.d.comb += self.taking.crc.take.eq(1)
-            self.m.d.sync += [
-                self.taken.eq(1),
-                self.taking.framing.exhausted.eq(self.left == Mux(self.taken, 2, 1)),
-            ]

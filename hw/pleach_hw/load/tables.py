@@ -333,14 +333,17 @@ class TableReader(wiring.Component):
             ),
         ]
 
+        def go(state: str) -> None:
+            m.d.sync += bytes_.o.ready.eq(state in ("count byte", "gap lengths", "codebook"))
+            m.next = state
+
         def fail(error: EngineError) -> None:
             m.d.comb += [self.refuse.eq(1), self.error.eq(error)]
-            m.next = "idle"
+            go("idle")
 
         @contextmanager
         def byte_read() -> Iterator[None]:
-            """In a state: read a byte as soon as there is one, and then …"""
-            m.d.comb += bytes_.o.ready.eq(1)
+            """In a state that reads a byte as soon as there is one: when it does, …"""
             with m.If(bytes_.o.valid):
                 yield
             with m.Elif(self.exhausted):
@@ -350,59 +353,59 @@ class TableReader(wiring.Component):
             with m.State("idle"):
                 m.d.sync += [builder.start.eq(1), coding_gaps.eq(0), last_count.eq(0)]
                 with m.If(self.start):
-                    m.next = "counts"
+                    go("counts")
             with m.State("counts"):
                 with m.If(no_codes):
-                    m.next = "next table"
+                    go("next table")
                 with m.Elif(builder.at_longest):
                     m.d.comb += builder.step.eq(1)
                     m.d.sync += last_count.eq(1)
-                    m.next = "count"
+                    go("count")
                 with m.Else():
-                    m.next = "count byte"
+                    go("count byte")
             with m.State("count byte"), byte_read():
                 m.d.comb += builder.step.eq(1)
-                m.next = "count"
+                go("count")
             with m.State("count"), m.If(builder.done):
-                m.next = "counts"
+                go("counts")
                 with m.If(last_count):
-                    m.next = "next table"
+                    go("next table")
                 with m.If(builder.broken):
                     fail(EngineError.BAD_TABLE)
             with m.State("next table"):
                 m.d.comb += classes.clear.eq(1)
                 m.d.sync += [builder.start.eq(1), coding_gaps.eq(1)]
-                m.next = "gap lengths"
+                go("gap lengths")
             with m.State("gap lengths"), byte_read():
                 m.d.comb += classes.put.eq(1)
                 with m.If(classes.filled):
-                    m.next = "gap classes"
+                    go("gap classes")
             with m.State("gap classes"):
                 m.d.comb += classes.scan.eq(1)
                 with m.If(classes.scanned):
-                    m.next = "gap classes of a length"
+                    go("gap classes of a length")
             with m.State("gap classes of a length"):
                 m.d.sync += last_count.eq(builder.at_longest)
-                m.next = "gap count"
+                go("gap count")
                 with m.If(tables.gap_length == 0):
-                    m.next = "gap table read"
+                    go("gap table read")
                 with m.Else():
                     m.d.comb += builder.step.eq(1)
             with m.State("gap count"), m.If(builder.done):
                 m.d.comb += classes.advance.eq(1)
-                m.next = "gap classes"
+                go("gap classes")
                 with m.If(last_count):
-                    m.next = "gap table read"
+                    go("gap table read")
                 with m.If(builder.broken):
                     fail(EngineError.BAD_TABLE)
             with m.State("gap table read"):
                 m.d.comb += codebook.start.eq(1)
-                m.next = "codebook"
+                go("codebook")
                 with m.If(bad_gap_table):
                     fail(EngineError.BAD_TABLE)
             with m.State("codebook"), byte_read():
                 m.d.comb += codebook.i.valid.eq(1)
                 with m.If(codebook.done):
                     m.d.comb += self.done.eq(1)
-                    m.next = "idle"
+                    go("idle")
         return m
