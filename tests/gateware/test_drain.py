@@ -146,7 +146,11 @@ def random_layer(random, most):
         random.choice([0, random.getrandbits(32) - (1 << 31), random.randint(-99999, 99999)])
         for _ in range(random.randint(1, most))
     ]
-    return accumulators, random.choice([0, 1, 9, 31]), random.choice([Activation.NONE, Activation.RELU])
+    return (
+        accumulators,
+        random.choice([0, 1, 9, 31]),
+        random.choice([Activation.NONE, Activation.RELU]),
+    )
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
