@@ -21,12 +21,14 @@ from pleach_cli import (
     explore,
     export,
     info,
+    ports,
     program,
     sensitivity,
     simulate,
     synth,
     train,
 )
+from pleach_cli import run as run_command
 from pleach_cli.common import careful
 from pleach_cli.output import say
 
@@ -44,7 +46,7 @@ app = typer.Typer(
 )
 for module in (
     demo, train, sensitivity, compress, balance, info, evaluate, convert,
-    explore, simulate, export, synth, build, program,
+    explore, simulate, export, synth, build, program, run_command, ports,
 ):  # fmt: skip
     # A terminal breaks the lines of a paragraph where it wants.
     paragraphs = (inspect.getdoc(module.command) or "").split("\n\n")

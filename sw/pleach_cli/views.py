@@ -117,10 +117,25 @@ def layer_table(reports: Sequence[LayerReport]) -> None:
     )  # fmt: skip
 
 
-def show_simulation(result: SimulationResult, answers: Answers) -> None:
-    """What an engine did with inputs, and what it answered."""
+def show_answers(answers: Answers, images: int) -> None:
+    """What a network answers to inputs, and how wrong it is."""
     from pleach.metrics import BY_NAME
 
+    if answers.predictions is not None:
+        few = answers.predictions[:20]
+        more = ", …" * (len(few) < images)
+        say(f"classes: {', '.join(map(str, few))}{more}")
+    elif answers.outputs is not None:
+        few = [f"{value:.4g}" for value in answers.outputs[0][:20]]
+        more = ", …" * (len(few) < len(answers.outputs[0]))
+        say(f"outputs of the first input: {', '.join(few)}{more}")
+    if answers.metric is not None and answers.error is not None:
+        figure = BY_NAME[answers.metric].said(answers.error).removesuffix(" error")
+        say(f"error of these images: {figure}")
+
+
+def show_simulation(result: SimulationResult, answers: Answers) -> None:
+    """What an engine did with inputs, and what it answered."""
     print_table(
         f"{result.config.pes} PEs, means of {result.images} images",
         ("layer", "cycles", "MACs", "utilisation"),
@@ -139,17 +154,7 @@ def show_simulation(result: SimulationResult, answers: Answers) -> None:
         f"{max(result.latency_cycles)}: layers overlap; {result.load_cycles:,} to load the file"
     )
     if result.bit_exact:
-        if answers.predictions is not None:
-            few = answers.predictions[:20]
-            more = ", …" * (len(few) < result.images)
-            say(f"classes: {', '.join(map(str, few))}{more}")
-        elif answers.outputs is not None:
-            few = [f"{value:.4g}" for value in answers.outputs[0][:20]]
-            more = ", …" * (len(few) < len(answers.outputs[0]))
-            say(f"outputs of the first input: {', '.join(few)}{more}")
-        if answers.metric is not None and answers.error is not None:
-            figure = BY_NAME[answers.metric].said(answers.error).removesuffix(" error")
-            say(f"error of these images: {figure}")
+        show_answers(answers, result.images)
         equal = f"{result.outputs_compared} output words compared with the reference, all equal"
         say((equal, "green"), f" ({result.simulator})")
     else:

@@ -76,7 +76,12 @@ class Deframer:
                 yield _content(part)
 
 
+_NO_ESCAPE = re.compile(rb"\x7d(?![\x5d\x5e])")
+
+
 def _content(escaped: bytes) -> bytes | None:
+    if _NO_ESCAPE.search(escaped):
+        return None
     content = escaped.replace(b"\x7d\x5e", b"\x7e").replace(b"\x7d\x5d", b"\x7d")
     body, crc = content[:-CRC_BYTES], content[-CRC_BYTES:]
     good = len(crc) == CRC_BYTES and zlib.crc32(body) == int.from_bytes(crc, "little")
