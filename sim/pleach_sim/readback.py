@@ -20,7 +20,7 @@ from pleach.engine.protocol import EngineError
 from pleach.errors import ToolError
 from pleach.format import loads
 from pleach.model import CompressedModel, Pool
-from pleach_hw.build.export import to_verilog
+from pleach_hw.build.export import cached_verilog
 from pleach_hw.load.readback import COLUMN, ENTRY, VALUE, VERDICT, Readback
 from pleach_sim.runner import run_cocotb
 
@@ -49,7 +49,7 @@ def read_back(
         file.write_bytes(data)
         Path(folder, "plan").write_bytes(plan)
         run_cocotb(
-            to_verilog(Readback(config), TOP),
+            cached_verilog(lambda: Readback(config), repr(config), TOP),
             TOP,
             "pleach_sim.benches.readback",
             parameters={

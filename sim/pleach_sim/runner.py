@@ -39,6 +39,8 @@ TIMESCALE = ("1ns", "1ps")
 #: environment variables that name the parameters and the results of a cocotb run
 PARAMETERS = "PLEACH_PARAMETERS"
 RESULTS = "PLEACH_RESULTS"
+# that cocotb's runner would take for its own
+_FOREIGN = ("PYTEST_CURRENT_TEST", "WAVES", "GUI")
 # where a build finds cocotb's files
 _COCOTB = "PLEACH_COCOTB"
 
@@ -155,9 +157,11 @@ def run_cocotb(
         # What was built by links finds the libraries here.
         libraries = (str(config.libs_dir), os.environ.get("LD_LIBRARY_PATH"))
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
+        command, prepared = _test_command(simulator, job)
         if python_path is not None:
-            environment["PYTHONPATH"] = str(Path(python_path).absolute())
-        _child("test", simulator, job, here, log, environment, timeout)
+            known = prepared["PYTHONPATH"]
+            environment["PYTHONPATH"] = f"{Path(python_path).absolute()}{os.pathsep}{known}"
+        _run("test", simulator, command, here, log, prepared | environment, timeout)
         _check(here / "results.xml", log, module, test_filter)
         if wave is not None:
             Path(wave).parent.mkdir(parents=True, exist_ok=True)
@@ -204,13 +208,14 @@ def _build(verilog: str, top: str, simulator: str, waves: bool, ports: Sequence[
         options = []
     # The libraries' folder is in the key because it is in the binary's search path.
     cocotb = f"{importlib.metadata.version('cocotb')} {config.libs_dir}"
-    key = [version, cocotb, str(waves), *TIMESCALE, *options]
+    key = [version, cocotb, *TIMESCALE, *options]
 
     def make_objects(work: Path) -> None:
-        # Not of cocotb's main program, which is compiled against the design's class.
+        # Not of cocotb's main program, which is compiled against the design's class. With waves
+        # there is one object more; the others are the same.
         empty = "module empty(input clk, input rst, input x_axis_y); endmodule"
         with _workshop(work) as (build, tools):
-            _compile(empty, "empty", simulator, waves, (), build, tools, work / "build.log")
+            _compile(empty, "empty", simulator, True, (), build, tools, work / "build.log")
             for compiled in build.glob("verilated*.o"):
                 shutil.move(compiled, work / compiled.name)
 
@@ -227,7 +232,7 @@ def _build(verilog: str, top: str, simulator: str, waves: bool, ports: Sequence[
             product = top if simulator == "verilator" else "sim.vvp"
             shutil.move(build / product, work / product)
 
-    return cached(simulator, [verilog, top, *key], make)
+    return cached(simulator, [verilog, top, str(waves), *key], make)
 
 
 def build_program(verilog: str, top: str, main: Path) -> Path:
@@ -361,6 +366,30 @@ def _verilator_environment(build: Path, tools: dict[str, Path]) -> dict[str, str
     }
 
 
+def _test_command(simulator: str, job: dict) -> tuple[list[str], dict[str, str]]:
+    """What cocotb's runner would start for a test, and the environment that it would give it.
+
+    It starts without another Python between us and the simulator.
+    """
+
+    class Ready(Exception):
+        pass
+
+    def ready(*_, **__):
+        raise Ready
+
+    runner = get_runner(simulator)
+    runner._execute = ready
+    try:
+        runner.test(**job)
+    except Ready:
+        pass
+    # Once more, whatever the environment wants: Icarus' command adds to the words for it.
+    runner.waves, runner.gui, runner.plusargs = job["waves"], False, list(job["plusargs"])
+    (command,) = runner._test_command()
+    return list(command), {k: v for k, v in runner.env.items() if k not in _FOREIGN}
+
+
 def _child(
     step: str,
     simulator: str,
@@ -371,15 +400,28 @@ def _child(
     timeout: float,
 ) -> None:
     """Call a method of cocotb's runner in a child process, its output to a log."""
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTEST_CURRENT_TEST", "WAVES", "GUI")}
+    env = {k: v for k, v in os.environ.items() if k not in _FOREIGN}
     command = [sys.executable, "-m", "pleach_sim.runner", step, simulator, json.dumps(job)]
+    _run(step, simulator, command, cwd, log, env | environment, timeout)
+
+
+def _run(
+    step: str,
+    simulator: str,
+    command: Sequence[str],
+    cwd: Path,
+    log: Path,
+    environment: dict[str, str],
+    timeout: float,
+) -> None:
+    """Run a command of a step, its output to a log."""
     with open(log, "w") as output:
         try:
             done = processes.run(
                 command,
                 timeout=timeout,
                 cwd=cwd,
-                env=env | environment,
+                env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

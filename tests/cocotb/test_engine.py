@@ -74,14 +74,15 @@ def test_protocol(pes, tmp_path):
         if name in PARAMETERS
     } | {"lanes": config.drained}
     parameters = {"engine": engine}
-    for name, model in (("a", network()), ("b", network(5, (31, 7, 19)))):
+    small = network(3, (20, 12, 6))
+    for name, model in (("a", small), ("b", network(5, (31, 7, 19)))):
         inputs = images(model, 4)
         data = tmp_path / f"{name}.npz"
         np.savez(data, inputs=inputs, outputs=Reference(model).run(inputs))
         file = save(model, tmp_path / f"{name}.pleach")
         parameters[name] = {"model": str(file), "data": str(data), "layers": len(model.layers)}
     parameters["bad_files"] = []
-    for number, bad in enumerate([*bad_files(network()), *too_large(config)]):
+    for number, bad in enumerate([*bad_files(small), *too_large(config)]):
         file = tmp_path / f"bad{number}.pleach"
         file.write_bytes(bad.data)
         parameters["bad_files"].append(
@@ -92,7 +93,7 @@ def test_protocol(pes, tmp_path):
                 "detail": bad.detail,
             }
         )
-    flips = bit_flips(dumps(network()), 200 if pes == 4 else 40, seed=3)
+    flips = bit_flips(dumps(small), 200 if pes == 4 else 40, seed=3)
     np.save(tmp_path / "flips.npy", np.array([np.frombuffer(flip, np.uint8) for flip in flips]))
     parameters["flips"] = str(tmp_path / "flips.npy")
     found = run_cocotb(

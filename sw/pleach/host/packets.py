@@ -22,7 +22,6 @@ from pleach.engine.protocol import (
 from pleach.files import write_whole
 from pleach.format import loads, naming
 from pleach.model import InputType
-from pleach.reference import Reference
 
 
 def load_packet(data: bytes) -> list[int]:
@@ -95,6 +94,8 @@ def write_vectors(
         FormatError: the file is not a bitstream.
         ModelError: the inputs are not what the model takes.
     """
+    from pleach.reference import Reference  # scipy, which a host does not want otherwise
+
     data = Path(model).read_bytes()
     with naming(model):
         network = loads(data)
