@@ -186,6 +186,7 @@ class Engine(wiring.Component):
             host.plan_error.eq(records.error),
             host.plan_detail.eq(records.detail),
             records.fetch.eq(loader.fetch | control.fetch),
+            records.hold.eq(control.hold),
             records.index.eq(Mux(control.fetch, control.index, loader.index)),
             loader.pass_.eq(pass_),
             loader.fetched.eq(records.fetched),

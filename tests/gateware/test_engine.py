@@ -12,10 +12,12 @@ import pytest
 
 from pleach.cycles import CycleModel
 from pleach.engine import EngineConfig
+from pleach.engine.plan import lower
 from pleach.engine.protocol import GATEWARE_VERSION, EngineError
 from pleach.errors import CapacityError
 from pleach.format import dumps, loads
 from pleach.host import Answer, load_packet, run_packet, status_packet
+from pleach.host.packets import plan_packet
 from pleach.model import CompressedModel, Convolution, InputType
 from pleach.reference import Reference
 from pleach_hw.engine import Engine
@@ -210,3 +212,44 @@ def test_an_engine_and_its_check_go_by_what_a_file_claims():
         assert answer.error == error
         with nullcontext() if error == EngineError.OK else pytest.raises(CapacityError):
             config.check(claimed)
+
+
+def test_a_network_over_maps():
+    """A convolution that pools, one by one in two teams, and a layer of one pixel; a wide network
+    whose passes are short: outputs, and cycles where records come while passes run."""
+    rng = np.random.default_rng(5)
+    config = EngineConfig(
+        pes=4, groups=2, lanes=2, maps=256, columns=64, entries=128, codebook=64, accumulators=16,
+        queue_depth=16, vectors=4, accumulator_bits=40,
+    )  # fmt: skip
+
+    def conv(inputs, outputs, bias=True, **geometry):
+        made = random_layer(rng, inputs, outputs, density=0.5, bias=bias)
+        return replace(made, convolution=Convolution(**geometry))
+
+    first = conv(
+        4, 3, channels=1, height=5, width=6, kernel_height=2, kernel_width=2, stride=(1, 1),
+        padding=(1, 1, 0, 0), pool=2,
+    )  # fmt: skip
+    second = conv(3, 5, channels=3, height=2, width=3, kernel_height=1, kernel_width=1)
+    maps = CompressedModel(
+        (first, replace(second, name="two"), random_layer(rng, 30, 4, name="three"))
+    )
+    packets, expected, counted = [], [], []
+    for model in (maps, random_model(rng, [1, 2, 1])):
+        inputs = random_inputs(rng, model, 1, 0.6)
+        packets += [plan_packet(lower(model, config), config), load_packet(dumps(model))]
+        expected += [None, None]
+        for image, outputs in zip(inputs, Reference(model).run(inputs).tolist(), strict=True):
+            packets += [run_packet(image, model.input_type), status_packet()]
+            expected += [outputs, "status"]
+        cycles = CycleModel(model, config).run(inputs)
+        counted += zip(cycles.latency.tolist(), cycles.compute.tolist(), strict=True)
+    for answer, outputs in zip(exchange(config, packets), expected, strict=True):
+        assert answer.error == EngineError.OK
+        if outputs == "status":
+            status, (latency, compute) = answer.status(), counted.pop(0)
+            assert list(status.compute_cycles[: len(compute)]) == compute
+            assert status.latency_cycles == latency
+        elif outputs is not None:
+            assert answer.outputs(len(outputs)).tolist() == outputs

@@ -14,7 +14,8 @@ from pleach_hw.primitives.memory import LutRam
 
 
 class MapControl(wiring.Component):
-    """Runs the passes of the plan one after the other.
+    """Runs the passes of the plan one after the other. While one runs, or the inputs come, the
+    record of the next one is fetched.
 
     Ports:
         start: run; inputs may come from now on.
@@ -22,6 +23,7 @@ class MapControl(wiring.Component):
         passes: of the plan.
         inputs_done: strobe, the last input is written.
         fetch, index, fetched: record number `index` is asked for, and stands.
+        hold: the record of the pass that runs goes on to stand.
         kind: of the pass that stands.
         array_start, array_done, pool_start, pool_done: strobes, of the pass.
         output_start, output_done: strobes, of the reading of the outputs.
@@ -46,6 +48,7 @@ class MapControl(wiring.Component):
                 "fetch": Out(1),
                 "index": Out(range(config.layers + 1)),
                 "fetched": In(1),
+                "hold": Out(1),
                 "kind": In(PassKind),
                 **strobes,
                 "clear": Out(1),
@@ -58,14 +61,16 @@ class MapControl(wiring.Component):
         m = Module()
         m.submodules.ram = ram = LutRam(shape=32, depth=max(8, self._config.layers))
         cycles = Signal(32)
+        running = Signal.like(self.index)
+        last = Signal()  # no other pass follows
         done = self.array_done | self.pool_done
         m.d.comb += [
             ram.read_addr.eq(self.cycles.index),
             self.cycles.cycles.eq(ram.read_data),
-            ram.write_addr.eq(self.index),
+            ram.write_addr.eq(running),
             ram.write_data.eq(cycles),
         ]
-        m.d.sync += cycles.eq(cycles + 1)
+        m.d.sync += [cycles.eq(cycles + 1), self.fetch.eq(0)]
         with m.FSM(init="clear"):
             with m.State("clear"):
                 m.d.comb += self.clear.eq(1)
@@ -77,30 +82,33 @@ class MapControl(wiring.Component):
             with m.State("idle"):
                 m.d.sync += self.index.eq(0)
                 with m.If(self.start):
-                    m.d.sync += self.busy.eq(1)
+                    m.d.sync += [self.busy.eq(1), self.fetch.eq(1)]
                     m.next = "inputs"
             with m.State("inputs"):
                 with m.If(self.inputs_done):
-                    m.next = "fetch"
-            with m.State("fetch"):
-                m.d.comb += self.fetch.eq(1)
-                m.next = "fetching"
+                    m.next = "fetching"
             with m.State("fetching"):
                 with m.If(self.fetched):
                     m.next = "start"
             with m.State("start"):
-                m.d.sync += cycles.eq(1)
+                m.d.sync += [
+                    cycles.eq(1),
+                    running.eq(self.index),
+                    self.index.eq(self.index + 1),
+                    last.eq(self.index + 1 == self.passes),
+                    self.fetch.eq(self.index + 1 != self.passes),
+                ]
                 with m.If(self.kind == PassKind.POOL):
                     m.d.comb += self.pool_start.eq(1)
                 with m.Else():
                     m.d.comb += self.array_start.eq(1)
                 m.next = "run"
             with m.State("run"):
+                m.d.comb += self.hold.eq(1)
                 with m.If(done):
                     m.d.comb += ram.write_en.eq(1)
-                    m.d.sync += self.index.eq(self.index + 1)
-                    m.next = "fetch"
-                    with m.If(self.index + 1 == self.passes):
+                    m.next = "fetching"
+                    with m.If(last):
                         m.next = "outputs"
             with m.State("outputs"):
                 m.d.comb += self.output_start.eq(1)

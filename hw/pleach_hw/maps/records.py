@@ -31,7 +31,9 @@ class Records(wiring.Component):
         planned, passes, inputs, outputs, input_at, output_at: what its head says.
         record: writes a word of a record; not while a packet is taken.
         fetch: strobe, show record number `index`; not while a packet is taken.
-        fetched: `pass_` stands, until the next fetch.
+        hold: what is fetched waits, and `pass_` stands.
+        fetched: `pass_` is what was fetched last; it stands until the next fetch, and on with
+            `hold`.
     """
 
     def __init__(self, config: EngineConfig):
@@ -53,6 +55,7 @@ class Records(wiring.Component):
                 "record": In(RecordBus(config)),
                 "fetch": In(1),
                 "index": In(range(config.layers + 1)),
+                "hold": In(1),
                 "fetched": Out(1),
                 "pass_": Out(map_pass_layout(config)),
             }
@@ -196,7 +199,8 @@ class Records(wiring.Component):
         return none | (array & bad)
 
     def _show(self, m: Module, ram: BlockRam) -> None:
-        """Fetch a record, a word a cycle."""
+        """Fetch a record, a word a cycle, beside the one that is shown."""
+        fetched, complete = Signal.like(self.pass_, reset_less=True), Signal()
         index = Signal.like(self.index)
         asked = Signal(range(RECORD_WORDS))
         asking = Signal()
@@ -213,14 +217,17 @@ class Records(wiring.Component):
             fields = layout(word)(ram.read_data)
             with m.If(ages[-1] & (numbers[-1] == number)):
                 m.d.sync += [
-                    self.pass_[name].eq(fields[name])
+                    fetched[name].eq(fields[name])
                     for name in word.fields
                     if not name.startswith("_")
                 ]
         with m.If(ages[-1] & (numbers[-1] == len(_WORDS) - 1)):
-            m.d.sync += self.fetched.eq(1)
+            m.d.sync += complete.eq(1)
+        with m.If(complete & ~self.hold):
+            m.d.sync += [self.pass_.eq(fetched), self.fetched.eq(1), complete.eq(0)]
         with m.If(self.fetch):
             m.d.sync += [
+                complete.eq(0),
                 index.eq(self.index),
                 asked.eq(0),
                 asking.eq(1),

@@ -64,24 +64,24 @@ def map_stages(config: EngineConfig) -> MapStages:
     )
 
 
-def fetch_cycles(config: EngineConfig) -> int:
-    """From a pass's end, or the last input, to the start of the next pass: its record is read."""
-    return len(PLAN_WORDS + FILE_WORDS) + config.ram_latency + 3
+def host_cycles(
+    program: MapProgram, config: EngineConfig, per_word: int, compute: np.ndarray
+) -> np.ndarray:
+    """What runs take besides their passes: inputs in, records read, outputs out.
 
-
-def host_cycles(program: MapProgram, config: EngineConfig, per_word: int) -> int:
-    """What a run takes besides its passes: inputs in, records read, outputs out."""
+    Args:
+        compute: of the passes, ``[n, passes]``.
+    """
+    # A record is read, a word a cycle, while inputs come or the pass before runs; two cycles to
+    # find that there is nothing to wait for, or that there no longer is.
+    fetch = len(PLAN_WORDS + FILE_WORDS) + config.ram_latency + 2
+    inputs = max(math.ceil(program.inputs / per_word) + 1, fetch) + 1
+    between = np.maximum(3, fetch + 2 - compute[:, :-1])
     lanes = config.neighbours
     vectors = math.ceil(program.outputs / lanes)
     words = (vectors - 1) * (lanes // INT16_PER_WORD)
     words += math.ceil((program.outputs - (vectors - 1) * lanes) / INT16_PER_WORD)
-    return (
-        math.ceil(program.inputs / per_word)
-        + 4
-        + len(program.passes) * fetch_cycles(config)
-        + words
-        + vectors * (MAP_READ + 1)
-    )
+    return inputs + between.sum(axis=1) + 4 + words + vectors * (MAP_READ + 1)
 
 
 def layer_counts(
@@ -123,11 +123,11 @@ class MapCycles:
         self.program = lower(model, config, plans)
         self._stages = map_stages(config)
         self._table = dispatch.table(self.program.passes)
-        self._host = host_cycles(self.program, config, model.input_type.per_word)
 
     def latency(self, compute: np.ndarray) -> np.ndarray:
         """Of runs whose passes take ``[n, passes]`` cycles."""
-        return compute.sum(axis=1) + self._host
+        per_word = self.model.input_type.per_word
+        return compute.sum(axis=1) + host_cycles(self.program, self.config, per_word, compute)
 
     def run(
         self, inputs: Sequence[np.ndarray], skips: Sequence[np.ndarray]
