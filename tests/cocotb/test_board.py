@@ -93,12 +93,12 @@ def test_requests_are_pipelined(cable):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_damaged_bytes(seed):
     """Dropped, doubled and flipped, both ways: a silent recovery each."""
-    to, of = Noise(90, seed), Noise(90, seed + 10)
+    to, of = Noise(120, seed), Noise(120, seed + 10)
     with Cable(ENGINE, to, of) as cable:
         driver = Driver(SerialLink(cable.name))
         right(driver)
         assert np.array_equal(driver.run(np.tile(INPUTS, (4, 1))), np.tile(OUTPUTS, (4, 1)))
-        assert to.faults > 8 and of.faults > 8
+        assert to.faults > 5 and of.faults > 5
 
 
 class Cut:
@@ -163,7 +163,7 @@ def test_two_drivers(cable):
 def test_the_wrong_baud_rate(impatient):
     with Cable(ENGINE, cycles=5) as cable:
         link = SerialLink(cable.name)
-        with pytest.raises(LinkError, match="no frame of Pleach's: is that the baud rate"):
+        with pytest.raises(LinkError, match="baud: .*baud rate"):
             link.connect()
         assert not link.connected
 

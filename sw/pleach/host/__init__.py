@@ -12,7 +12,7 @@ from pleach.host.packets import (
     status_packet,
     write_vectors,
 )
-from pleach.host.serial import SerialLink
+from pleach.host.serial import SerialLink, wire_bytes
 
 __all__ = [
     "Answer",
@@ -29,5 +29,6 @@ __all__ = [
     "ports",
     "run_packet",
     "status_packet",
+    "wire_bytes",
     "write_vectors",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections import deque
@@ -27,8 +28,9 @@ from pleach.host.frames import (
 )
 from pleach.host.packets import Answer, status_packet
 
-#: bytes of data in a frame: a fault costs so much, a frame's other bytes are a twentieth of it
-DATA_BYTES = 240
+#: bytes of data in a frame: a fault costs so much, a frame's other bytes are a twentieth of it;
+#: and the fewest, to which it goes down on a line where hardly a frame comes through
+DATA_BYTES, FEWEST_BYTES = 240, 15
 #: seconds on top of the time of the bytes themselves until what is not answered is sent again:
 #: adapters keep bytes for 16 ms
 PATIENCE = 0.05
@@ -42,6 +44,19 @@ FIRST_ANSWER = 30.0
 PIPELINED = 64
 
 _SESSIONS = (1 << FLAGS.fields["session"]) - 1
+
+
+def wire_bytes(packets: Iterable[Sequence[int]]) -> int:
+    """Bytes that packets take on the wire, one behind the other, as `SerialLink` sends them.
+
+    >>> wire_bytes([[0] * 60]), wire_bytes([[0x01020304] * 60])
+    (15, 266)
+    """
+    stream = b"".join(map(pack_packet, packets))
+    pieces = range(0, len(stream), DATA_BYTES)
+    return sum(
+        len(frame(HostFrame(session=1, data=stream[n : n + DATA_BYTES]).pack())) for n in pieces
+    )
 
 
 class SerialLink:
@@ -161,6 +176,7 @@ class SerialLink:
         #: behind the last byte that was ever sent: `sent` goes back to repeat
         self._end = 0
         self._room = self._modulus = 0
+        self._size = DATA_BYTES
         self._moved = time.monotonic()
         #: a repetition is under way: what was damaged before it began asks for no other
         self._back = self._again = False
@@ -185,8 +201,8 @@ class SerialLink:
                 f"bytes come at {self.baud} baud, but no frame of Pleach's: is that the baud rate "
                 "that the bitstream was built for?"
                 if heard
-                else f"no answer at {self.baud} baud: is the board on, and its bitstream "
-                "Pleach's (pleach program)?"
+                else f"no answer at {self.baud} baud: is the board on, its bitstream Pleach's "
+                "(pleach program) and built for that baud rate?"
             )
         )
 
@@ -236,7 +252,8 @@ class SerialLink:
                     f"{self.port}: no answer any more: is the board still on and plugged in?"
                 )
             self._patience = min(2 * self._patience, max(LONGEST_PATIENCE, self._least_patience))
-            self._sent, self._back, self._again = self._accepted, False, False
+            self._go_back()
+            self._back = self._again = False
             self._poll(again=True)
         if (self._accepted, self._taken, self._expected) != before:
             self._moved = time.monotonic()
@@ -247,7 +264,7 @@ class SerialLink:
         while True:
             begin = self._sent - self._accepted
             room = self._taken + self._room - self._sent
-            data = bytes(self._unsent[begin : begin + min(DATA_BYTES, max(room, 0))])
+            data = bytes(self._unsent[begin : begin + min(self._size, max(room, 0))])
             if not data:
                 return
             self._send(self._frame(data=data))
@@ -288,9 +305,11 @@ class SerialLink:
             self._accepted += accepted
             self._sent = max(self._sent, self._accepted)
             self._back = False
+            self._size = min(2 * self._size, DATA_BYTES)
         self._taken += taken
         if came.bad and not self._back and self._sent > self._accepted:
-            self._sent, self._back = self._accepted, True
+            self._go_back()
+            self._back = True
         if came.data:
             known = (self._expected - came.offset) % self._modulus
             if known > self._modulus // 2:
@@ -303,6 +322,12 @@ class SerialLink:
                 except ValueError as error:
                     raise LinkError(f"{self.port}: what came is no packet: {error}") from error
                 self._poll()
+
+    def _go_back(self) -> None:
+        """Send from the first byte that was not accepted; less in a frame than before."""
+        if self._sent > self._accepted:
+            self._size = max(self._size // 2, FEWEST_BYTES)
+        self._sent = self._accepted
 
     def _ask_again(self) -> None:
         if not self._again:
@@ -345,7 +370,8 @@ _PORTS = "pleach ports lists what there is"
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error)
 
 
 @contextmanager
