@@ -37,6 +37,7 @@ COMMANDS = {
     "eie": "eie.py --pes 64",
     "lenet": "lenet.py --kept 0.08",
     "balance": "balance.py",
+    "boards": "boards.py",
     "timing": "timing.py --pes 16 64 --chips LFE5U-85F-6",
 }
 #: packages whose version a figure depends on
@@ -222,8 +223,39 @@ def timing(found: list[dict[str, Any]]) -> str:
     return joined("On the chip", text, *chips)
 
 
+def boards(found: dict[str, Any]) -> str:
+    text = (
+        "The board's own top: engine, serial link, PLL and pins, routed with one seed. Images are "
+        f"of `{found['model']}`; cycles are the cycle model's. The first clock is what routing "
+        "reached, the second the PLL's step below it, at which the images are counted. Over the "
+        "link, a serial port of so many baud, a request is behind the other, and the wire is what "
+        "counts. Loading is of the model's file over the same."
+    )
+    rows = [
+        (
+            row["board"],
+            str(row["pes"]),
+            *(f"{row[name]:,}" for name in ("lut4", "bram", "mult")),
+            f"{row['fmax_mhz']:.1f}",
+            f"{row['pll_mhz']:.2f}",
+            f"{row['latency_cycles']:.0f}",
+            f"{row['images_per_second']:,.0f}",
+            f"{row['images_per_second_link']:,.0f}",
+            f"{row['baud']:,}",
+            f"{row['load_seconds']:.2f} s",
+            f"{row['bitstream_bytes']:,}",
+        )
+        for row in found["boards"]
+    ]
+    columns = (
+        "board", "PEs", "LUT4", "RAMs", "multipliers", "MHz routed", "MHz", "cycles", "images/s",
+        "images/s over the link", "baud", "load", "bitstream, bytes",
+    )  # fmt: skip
+    return joined("On boards", text, table(columns, rows))
+
+
 SECTIONS: tuple[Callable[[Any], str], ...] = (
-    compression, eie, lenet, balance, timing, codec, faults,
+    compression, eie, lenet, balance, timing, boards, codec, faults,
 )  # fmt: skip
 
 

@@ -84,12 +84,12 @@ def needs(config: EngineConfig, chip: Board) -> dict[str, int]:
     """What an engine in a board's top takes, by estimate: hard blocks, and LUT4 with those that
     placing adds, so that what fits by this will also route."""
     beside = BESIDE[chip.family]
-    if chip.family == FAMILY:
-        found = estimate(config)
-    else:
-        pe = _of_pes(config, chip)
+    found = estimate(config)
+    if chip.family != FAMILY:
         tables = beside["pe"] * config.pes + (0 if config.serial_loader else PARALLEL_LUT4)
-        found = pe | {"lut4": tables}
+        found["lut4"] = tables
+    if chip.family == "iCE40" and tables + beside["lut4"] <= chip.lut4:  # memories of other kinds
+        found |= _of_pes(config, chip)
     return {name: number + beside.get(name, 0) for name, number in found.items()}
 
 

@@ -1,0 +1,95 @@
+"""Every board with LeNet-300-100: what its top takes of the chip, its clock and images a second.
+
+    python bench/boards.py --json build/boards.json
+    python bench/boards.py --boards icebreaker ulx3s-85f:16
+
+Each is built as `pleach build --board NAME bench/models/lenet_300_100_small.pleach` builds it, and
+the ULX3S-85F with 16 and 64 PEs besides (NAME:PES). Bitstreams are below build/boards. Cycles are
+the cycle model's, means of ten MNIST images; images over the link and load time are those of the
+bytes on the wire at the board's baud rate. What the tools make is cached by content: routing all of
+it takes hours of a core.
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from pleach import data
+from pleach.engine import EngineConfig
+from pleach.files import write_whole
+from pleach.format import load
+from pleach_cli.output import print_table
+from pleach_hw.boards import board
+from pleach_hw.build.bitstream import build
+from pleach_hw.build.sizing import Speed, Trial, fastest_engine
+
+MODEL = Path(__file__).parent / "models/lenet_300_100_small.pleach"
+FOLDER = Path("build/boards")
+
+#: what is built of each: the planner's choice, or an engine of so many PEs
+BOARDS = (
+    "ulx3s-85f:64", "ulx3s-85f:16", "ulx3s-25f", "orangecrab-25f", "tang-nano-20k", "icebreaker",
+)  # fmt: skip
+#: of 64 PEs each holds few weights; the chip has not the RAMs for the default capacities
+ENGINES = {
+    16: EngineConfig(pes=16),
+    64: EngineConfig(pes=64, groups=4, lanes=8, columns=512, block=4, entries=512),
+}
+
+
+def measure(name: str, model, trial: Trial, seed: int) -> dict:
+    """One row: the board's top built, and the model's speed on it."""
+    name, _, pes = name.partition(":")
+    chip = board(name)
+    if pes:
+        config = ENGINES[int(pes)]
+        config.check(model)
+    else:
+        config = fastest_engine(model, trial.activations, chip).engine
+    folder = FOLDER / (f"{name}-{pes}" if pes else name)
+    built = build(config, chip, folder, seed=seed, progress=lambda step: print(f"{name}: {step}"))
+    speed = Speed.of(
+        model, trial, MODEL.read_bytes(), config, clock_mhz=built.pll_mhz, baud=built.baud
+    )
+    row = built.as_json() | asdict(speed) | {"engine": asdict(config)}
+    del row["bitstream"]  # where it is on this machine
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--boards", nargs="+", default=list(BOARDS), metavar="NAME[:PES]")
+    parser.add_argument("--seed", type=int, default=1, help="of the placer")
+    parser.add_argument("--json", type=Path, help="file to write")
+    args = parser.parse_args()
+
+    model = load(MODEL)
+    inputs = model.quantise(data.load("mnist").test_images[:10])
+    trial = Trial.of(model, inputs, "10 images of MNIST")
+    rows = []
+    for name in args.boards:
+        rows.append(measure(name, model, trial, args.seed))
+        if args.json:  # what is there, should the next one take too long
+            write_whole(args.json, json.dumps({"model": MODEL.stem, "boards": rows}, indent=2))
+    print_table(
+        "LeNet-300-100 on the boards",
+        (
+            "board", "PEs", "LUT4", "RAMs", "mult", "MHz\nrouted", "MHz", "cycles",
+            "images/s", "over link", "load, s", "bytes",
+        ),
+        [
+            (
+                row["board"], str(row["pes"]), f"{row['lut4']:,}", str(row["bram"]),
+                str(row["mult"]), f"{row['fmax_mhz']:.1f}", f"{row['pll_mhz']:.2f}",
+                f"{row['latency_cycles']:.0f}", f"{row['images_per_second']:,.0f}",
+                f"{row['images_per_second_link']:,.0f}", f"{row['load_seconds']:.2f}",
+                f"{row['bitstream_bytes']:,}",
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
