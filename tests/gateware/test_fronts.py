@@ -5,7 +5,6 @@ from random import Random
 from typing import NamedTuple
 
 import numpy as np
-import pytest
 from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -265,20 +264,20 @@ CONFIG = EngineConfig(
 )
 
 
-@pytest.mark.parametrize(("stall", "slow"), [(0.0, False), (0.4, True)])
-def test_every_window_gets_its_patch(stall, slow):
-    """One engine, pass after pass: all nasty cases, then random ones."""
+def test_every_window_gets_its_patch():
+    """One engine, pass after pass: all nasty cases, then random ones; PEs that are ready now and
+    then, drains that take their time, and none of that."""
     dut = Fronts(CONFIG)
-    rng = np.random.default_rng(int(slow))
-    cases = [*NASTY.values(), *(random_convolution(rng, 4) for _ in range(6))]
-
+    rng = np.random.default_rng(1)
+    cases = [*NASTY.values(), *(random_convolution(rng, 4) for _ in range(4))]
     # What is read beside a patch is not zero.
     memory = rng.integers(1, 2**15, CONFIG.maps)
 
     async def bench(ctx):
         model = Model(CONFIG)
         await fill(ctx, dut.write, memory, CONFIG.maps)
-        for case in cases:
+        for number, case in enumerate(cases):
+            stall, slow = (0.0, 0.3)[number % 2], number % 4 > 1
             await check(ctx, dut, model, case, rng, memory, stall=stall, slow=slow)
 
     simulate(dut, bench, limit=200_000)
