@@ -179,12 +179,14 @@ def test_steps_take_a_network_that_is_no_chain():
     )
     factorise = Factorise({"kind": "svd", "rank": 2}, train=None)
     fixed = compress(Residual(), X, None, steps=[factorise, prune, Share(SHARE)])
+    # The sum is a part of fc3.1, which stands where both its sources are there.
     assert [layer.name for layer in fixed.layers] == [
-        f"fc{n}.{part}" for n in (1, 3, 2) for part in (0, 1)
-    ]
+        "fc1.0", "fc1.1", "fc3.0", "fc2.0", "fc2.1", "fc3.1",
+    ]  # fmt: skip
     kept = {layer.name: layer.kept for layer in fixed.layers}
     assert kept["fc1.1"] <= 6 * 3 and kept["fc2.0"] <= 12
-    assert kept["fc2.1"] == kept["fc3.1"] == 12 * 3  # their rows are the network's outputs
+    # Their rows are the network's outputs, and one skips to the other.
+    assert kept["fc2.1"] == kept["fc3.1"] - 12 == 12 * 3
     # What is factorised exactly gives what it did.
     model = Residual()
     with torch.no_grad():
