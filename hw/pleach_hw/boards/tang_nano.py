@@ -14,6 +14,8 @@ _3V3 = Attrs(IO_TYPE="LVCMOS33")
 
 
 class TangNano20kPlatform(GowinPlatform):
+    """Without its buttons, of which sources differ whether they are high or low while pressed."""
+
     part = "GW2AR-LV18QN88C8/I7"
     family = "GW2AR-18C"
     default_clk = "clk27"
