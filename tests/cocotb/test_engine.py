@@ -50,7 +50,7 @@ def test_nasty_models(pes):
 @pytest.mark.parametrize("pes", [4, 16])
 def test_pauses(pes):
     """Idle host and back-pressure in every combination give the same outputs."""
-    model = network()
+    model = network(3, (30, 16, 10))
     inputs = images(model, 2)
     pairs = list(product(PATTERNS, PATTERNS))
     jobs = [Job(f"{idle}, {stall}", model, inputs, idle, stall) for idle, stall in pairs]

@@ -11,10 +11,10 @@ import pytest
 from pleach_cli import main
 
 
-def call(*args):
+def call(*args, encoding="utf-8"):
     """`pleach` without a new process: returns exit code, standard output and error."""
     # As in a process: text over bytes.
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding, write_through=True) for _ in range(2))
     with (
         mock.patch.object(sys, "argv", ["pleach", *map(str, args)]),
         contextlib.redirect_stdout(out),
@@ -22,7 +22,7 @@ def call(*args):
         pytest.raises(SystemExit) as ended,
     ):
         main()
-    return ended.value.code, *(stream.buffer.getvalue().decode() for stream in (out, err))
+    return ended.value.code, *(stream.buffer.getvalue().decode(encoding) for stream in (out, err))
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import get_args
@@ -69,16 +67,14 @@ def test_a_terminal_is_told_nothing_by_a_name(tmp_path, pleach, small):
     assert found["layers"][0]["name"] == "\x1b[2Jfc\r\n1" and found["file"] == str(file)
 
 
-def test_bytes_that_are_no_text(tmp_path):
+def test_bytes_that_are_no_text(tmp_path, in_process, monkeypatch):
     """A file's name that is no UTF-8, and a standard output that takes ASCII only."""
     shutil.copy(MODELS / "lenet_300_100_small.pleach", os.fsencode(tmp_path) + b"/\xff.pleach")
+    monkeypatch.chdir(tmp_path)
     for encoding in ("utf-8", "ascii"):
-        done = subprocess.run(
-            [sys.executable, "-c", "from pleach_cli import main; main()", "info", b"\xff.pleach"],
-            capture_output=True, cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": encoding},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(rb"\udcff.pleach: 7,476 bytes for 1,066,440")
+        code, out, err = in_process("info", os.fsdecode(b"\xff.pleach"), encoding=encoding)
+        assert code == 0, err
+        assert out.startswith(r"\udcff.pleach: 7,476 bytes for 1,066,440")
 
 
 def test_piped_tables_are_as_wide_as_they_are(tmp_path, pleach, small, monkeypatch):
