@@ -430,6 +430,25 @@ def test_rows_between_maps_of_other_shapes():
         calibrate(real_graph(bad, (1, 2, 3)), np.ones((1, 6), np.float32))
 
 
+def test_a_convolution_has_the_padding_before_it_for_its_own():
+    """As TensorFlow's "same" pads a stride of 2: at the end alone."""
+    net = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(2, 3, 3, stride=2)).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.round(parameter * 32) / 32)
+    inputs = np.random.default_rng(0).random((9, 2, 8, 6)).astype(np.float32)
+    network = network_of(net, (2, 8, 6))
+    model = calibrate(real_graph(network, (2, 8, 6)), inputs)
+    (layer,) = model.layers
+    assert layer.convolution.padding == (0, 0, 1, 1) and layer.convolution.pooled == (4, 3)
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(inputs)).flatten(1).numpy()
+    found = model.dequantise(Reference(model).run(model.quantise(inputs)))
+    assert np.abs(found - wanted).max() < 1e-3
+    with pytest.raises(ModelError, match="takes a padded map, which only a convolution does"):
+        network_of(nn.Sequential(nn.ZeroPad2d(1), nn.ReLU(), nn.Conv2d(2, 3, 3)), (2, 8, 6))
+
+
 def test_neighbours_are_those_that_one_layer_alone_takes():
     assert small().neighbours() == [(3, 4)]
 

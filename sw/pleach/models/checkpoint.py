@@ -26,7 +26,7 @@ from pleach.files import write_whole
 from pleach.model import Activation, Add, Clip, Concat, Graph, Node
 from pleach.models.graph import layers_of
 from pleach.models.layers import PARTS, leaves, tensor_of
-from pleach.models.network import Network, Pool, Reshape, Weighted, joints_of
+from pleach.models.network import Network, Pad, Pool, Reshape, Weighted, joints_of
 from pleach.models.networks import lenet_5
 from pleach.models.order import fitting_orders, numbered
 
@@ -484,7 +484,7 @@ def _nodes(network: Network) -> dict[str, Any]:
 
 def _joined(path: Path, text: str, state: Mapping[str, Tensor]) -> Network:
     """The network that `_nodes` tells, with its tensors."""
-    kinds = {kind.__name__: kind for kind in (Weighted, Pool, Reshape, Add, Concat, Clip)}
+    kinds = {kind.__name__: kind for kind in (Weighted, Pool, Reshape, Pad, Add, Concat, Clip)}
     layers = layer_tensors(state)
     modules: dict[str, nn.Linear | nn.Conv2d] = {}
     nodes = []

@@ -89,7 +89,10 @@ def fold_inputs(
     columns = module.weight.detach().double().flatten(1).numpy(force=True)
     mean, std = columns_of(module, mean), columns_of(module, std)
     gain, offset = factor / std, -mean / std
-    if offset.any() and isinstance(module, nn.Conv2d) and pads(module):
+    padded = isinstance(module, nn.Conv2d) and (
+        pads(module) or (first.geometry is not None and any(first.geometry.padding))
+    )
+    if offset.any() and padded:
         raise ModelError(
             f"layer {first.name!r} pads its inputs with zeros, which are no zeros before the mean "
             "is taken off: a mean other than 0 cannot be folded; store the inputs as floats, "

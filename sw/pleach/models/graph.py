@@ -40,6 +40,7 @@ JOINED = (
     nn.AdaptiveAvgPool2d,
     nn.ReLU6,
     nn.Hardtanh,
+    nn.ZeroPad2d,
 )
 
 

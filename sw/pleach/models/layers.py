@@ -427,9 +427,17 @@ def _geometry(
 
 
 def convolution_of(
-    name: str, module: nn.Conv2d, image: tuple[int, int, int], pool: int = 1, pool_stride: int = 1
+    name: str,
+    module: nn.Conv2d,
+    image: tuple[int, ...],
+    pool: int = 1,
+    pool_stride: int = 1,
+    more: tuple[int, int, int, int] = (0, 0, 0, 0),
 ) -> Convolution:
     """How `module` lies over a map of that shape, max pooling after it.
+
+    Args:
+        more: padding at the top, left, bottom and right beside its own.
 
     Raises:
         ModelError: what is not supported; names the layer.
@@ -446,7 +454,7 @@ def convolution_of(
             kernel_height=module.kernel_size[0],
             kernel_width=module.kernel_size[1],
             stride=stride,
-            padding=(high, wide, *ends),
+            padding=tuple(a + b for a, b in zip((high, wide, *ends), more, strict=True)),
             groups=module.groups,
             pool=pool,
             pool_stride=pool_stride,

@@ -85,7 +85,28 @@ class Reshape:
         return found
 
 
-Step = Weighted | Pool | Reshape | Add | Concat | Clip
+@dataclass(frozen=True)
+class Pad:
+    """Zeros around a map, which the convolutions that take it have for their own.
+
+    Args:
+        sides: top, left, bottom and right.
+    """
+
+    sides: tuple[int, int, int, int]
+
+    def out_shape(self, shape: Shape) -> Shape:
+        if len(shape) != 3:
+            raise ModelError(f"pads maps, what comes before it gives {shape}")
+        top, left, bottom, right = self.sides
+        return (shape[0], shape[1] + top + bottom, shape[2] + left + right)
+
+    def run(self, maps: Tensor) -> Tensor:
+        top, left, bottom, right = self.sides
+        return functional.pad(maps, (left, right, top, bottom))
+
+
+Step = Weighted | Pool | Reshape | Pad | Add | Concat | Clip
 
 
 class Network(nn.Module):
@@ -188,14 +209,20 @@ def resolved(network: Network) -> Graph:
     joints = joints_of(network)
     nodes: list[Node] = []
     shapes, places = [joints.shape], [0]
-    for node in joints.nodes:
+    pads: dict[int, Pad] = {}  # by the number of the node that pads
+    for number, node in enumerate(joints.nodes, start=1):
         inputs = [shapes[source] for source in node.sources]
         try:
-            if isinstance(node.op, Reshape):
+            pad = next((pads[source] for source in node.sources if source in pads), None)
+            if pad is not None and not _takes_padding(network, node):
+                raise ModelError("takes a padded map, which only a convolution does")
+            if isinstance(node.op, Reshape | Pad):
+                if isinstance(node.op, Pad):
+                    pads[number] = node.op
                 shapes.append(node.op.out_shape(*inputs))
                 places.append(places[node.sources[0]])
                 continue
-            op = _resolved(network, node, *inputs)
+            op = _resolved(network, node, pad, *inputs)
             shapes.append(op.out_shape(*inputs))
         except ModelError as error:
             raise ModelError(f"node {node.name!r}: {error}") from None
@@ -206,7 +233,13 @@ def resolved(network: Network) -> Graph:
     return graph
 
 
-def _resolved(network: Network, node: Node, *inputs: Shape) -> Op:
+def _takes_padding(network: Network, node: Node) -> bool:
+    """Whether a node is a convolution."""
+    weighted = isinstance(node.op, Weighted)
+    return weighted and isinstance(network.get_submodule(node.name), nn.Conv2d)
+
+
+def _resolved(network: Network, node: Node, pad: Pad | None, *inputs: Shape) -> Op:
     if isinstance(node.op, Pool):
         return node.op.resolved(*inputs)
     if not isinstance(node.op, Weighted):
@@ -220,5 +253,9 @@ def _resolved(network: Network, node: Node, *inputs: Shape) -> Op:
         raise ModelError(
             f"takes maps of {module.in_channels} channels, what comes before it gives {inputs[0]}"
         )
-    geometry = convolution_of(node.name, module, inputs[0], node.op.pool, node.op.pool_stride)
+    image, sides = inputs[0], (0, 0, 0, 0)
+    if pad is not None:
+        top, left, bottom, right = sides = pad.sides
+        image = (image[0], image[1] - top - bottom, image[2] - left - right)
+    geometry = convolution_of(node.name, module, image, node.op.pool, node.op.pool_stride, sides)
     return Layer(node.name, module, node.op.activation, geometry)

@@ -23,7 +23,7 @@ from pleach.models.layers import (
     copied,
     pads,
 )
-from pleach.models.network import Network, Pool, Reshape, Step, Weighted, through
+from pleach.models.network import Network, Pad, Pool, Reshape, Step, Weighted, through
 from pleach.numbers import POOL_MAX
 
 #: inputs that a module is traced with: no other size is likely to be the same by accident
@@ -212,7 +212,9 @@ class _Reader:
         arguments: dict[str, Any] = {}
         for place, argument in enumerate(schema.arguments):
             given = node.args[place] if place < len(node.args) else argument.default_value
-            name = "value" if argument.name in ("self", "input") else argument.name
+            name = {"self": "value", "input": "value", "value": "filling"}.get(
+                argument.name, argument.name
+            )
             arguments[name] = node.kwargs.get(argument.name, given)
         before = taken[0] if taken else None
         try:
@@ -424,6 +426,15 @@ class _Reader:
     op_reshape = op_flatten = op_unflatten = op_squeeze = op_unsqueeze = op_view
     op_contiguous = op_clone = op_detach = op_alias = op_view
     op_to = op__to_copy = op_view
+
+    def op_pad(self, node, value, pad, mode="constant", filling=None) -> int:
+        sides = [*pad, *[0] * (4 - len(pad))]
+        if mode != "constant" or filling or len(sides) != 4 or min(sides) < 0:
+            raise ModelError("pads height and width, with zeros, and cuts nothing off")
+        left, right, top, bottom = sides
+        return self._add(node, Pad((top, left, bottom, right)), value)
+
+    op_constant_pad_nd = op_pad
 
     def op_dropout(self, node, value, p, train) -> int:
         return self._number[value]
