@@ -35,7 +35,7 @@ ENGINE = EngineConfig(
 SMALL = HERE.parent / "tests/golden/model.pleach"
 LARGE = HERE / "models/lenet_300_100_small.pleach"
 #: bytes of which something happens to one
-RATES = 60, 120, 200, 400
+RATES = 80, 150, 300
 #: inputs between two loads
 RUNS = 60
 BAUDS = 115_200, 1_000_000, 3_000_000

@@ -210,29 +210,36 @@ def _build(verilog: str, top: str, simulator: str, waves: bool, ports: Sequence[
     cocotb = f"{importlib.metadata.version('cocotb')} {config.libs_dir}"
     key = [version, cocotb, *TIMESCALE, *options]
 
-    def make_objects(work: Path) -> None:
-        # Not of cocotb's main program, which is compiled against the design's class. With waves
-        # there is one object more; the others are the same.
-        empty = "module empty(input clk, input rst, input x_axis_y); endmodule"
-        with _workshop(work) as (build, tools):
-            _compile(empty, "empty", simulator, True, (), build, tools, work / "build.log")
-            for compiled in build.glob("verilated*.o"):
-                shutil.move(compiled, work / compiled.name)
-
     def make(work: Path) -> None:
         with _workshop(work) as (build, tools):
             if simulator == "verilator":
-                # Verilator's own library takes longer to compile than a small design.
-                objects = cached("verilator-objects", key, make_objects)
-                for compiled in objects.glob("*.o"):
-                    copy = shutil.copy(compiled, build)
-                    # The makefile wants them younger than a file that Verilator is about to write.
-                    os.utime(copy, (time.time() + 3600,) * 2)
+                _copy_library(build)
             _compile(verilog, top, simulator, waves, ports, build, tools, work / "build.log")
             product = top if simulator == "verilator" else "sim.vvp"
             shutil.move(build / product, work / product)
 
     return cached(simulator, [verilog, top, str(waves), *key], make)
+
+
+def _copy_library(build: Path) -> None:
+    """Verilator's own library as objects, which takes longer to compile than a small design."""
+
+    def make(work: Path) -> None:
+        # Not of cocotb's main program, which is compiled against the design's class. With waves
+        # there is one object more; the others are the same.
+        empty = "module empty(input clk, input rst, input x_axis_y); endmodule"
+        with _workshop(work) as (build, tools):
+            _compile(empty, "empty", "verilator", True, (), build, tools, work / "build.log")
+            for compiled in build.glob("verilated*.o"):
+                shutil.move(compiled, work / compiled.name)
+
+    options = [*_VERILATOR_OPTIONS, *_MAKE_OPTIONS, _CONTROL]
+    cocotb = f"{importlib.metadata.version('cocotb')} {config.libs_dir}"
+    key = [importlib.metadata.version("verilator"), cocotb, *TIMESCALE, *options]
+    for compiled in cached("verilator-objects", key, make).glob("*.o"):
+        copy = shutil.copy(compiled, build)
+        # The makefile wants them younger than a file that Verilator is about to write.
+        os.utime(copy, (time.time() + 3600,) * 2)
 
 
 def build_program(verilog: str, top: str, main: Path) -> Path:
@@ -251,11 +258,12 @@ def build_program(verilog: str, top: str, main: Path) -> Path:
 
     def make(work: Path) -> None:
         with _workshop(work) as (build, tools):
+            _copy_library(build)
             source, program = build / f"{top}.v", build / main.name
             source.write_text(verilog)
             shutil.copy(main, program)
             command = [str(tools["verilator"] / "bin" / "verilator"), "--cc", "--exe", "--build"]
-            command += ["--top-module", top, "-Mdir", str(build), "-CFLAGS", "-std=c++20"]
+            command += ["--top-module", top, "-Mdir", str(build)]
             command += ["-o", top, *_VERILATOR_OPTIONS, str(source), str(program)]
             log = work / "build.log"
             with open(log, "w") as output:

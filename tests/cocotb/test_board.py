@@ -93,11 +93,11 @@ def test_requests_are_pipelined(cable):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_damaged_bytes(seed):
     """Dropped, doubled and flipped, both ways: a silent recovery each."""
-    to, of = Noise(120, seed), Noise(120, seed + 10)
+    to, of = Noise(150, seed), Noise(150, seed + 10)
     with Cable(ENGINE, to, of) as cable:
         driver = Driver(SerialLink(cable.name))
         right(driver)
-        assert np.array_equal(driver.run(np.tile(INPUTS, (4, 1))), np.tile(OUTPUTS, (4, 1)))
+        assert np.array_equal(driver.run(np.tile(INPUTS, (5, 1))), np.tile(OUTPUTS, (5, 1)))
         assert to.faults > 5 and of.faults > 5
 
 

@@ -23,7 +23,7 @@ from pleach_hw.link.crc import SerialCrc
 _DATA = 1 + DeviceFrame.HEADER_BYTES
 _CLOSE = _DATA + 1 + CRC_BYTES
 #: bytes of data in a frame at most; one ends where the position is a multiple of it
-LONGEST = 256
+LONGEST = 64
 #: the host hears of it when so large a part of the buffer has become free
 REPORTED = 4
 

@@ -37,7 +37,7 @@ PATIENCE = 0.05
 #: and at most, as it doubles each time
 LONGEST_PATIENCE = 1.0
 #: times in a row that nothing came back until the board is taken for gone
-TRIES = 6
+TRIES = 10
 #: seconds until the engine tells its version: what was under way when it lost its host ends first
 FIRST_ANSWER = 30.0
 #: answers that may be under way; beyond that no line is busier
@@ -236,9 +236,10 @@ class SerialLink:
         self._send_data()
         before = self._accepted, self._taken, self._expected
         now = time.monotonic()
-        until = now + self._patience
+        until, heard = now + self._patience, False
         while (left := until - time.monotonic()) > 0:
             received = self._receive(left)
+            heard |= bool(received)
             frames = list(self._deframer.feed(received))
             for content in frames:
                 self._take(None if content is None else DeviceFrame.unpack(content))
@@ -246,7 +247,7 @@ class SerialLink:
                 break
         else:
             # Nothing came: what was sent is lost, or what came of it.
-            self._silent += 1
+            self._silent = 0 if heard else self._silent + 1
             if self._silent > TRIES:
                 raise LinkError(
                     f"{self.port}: no answer any more: is the board still on and plugged in?"
@@ -294,7 +295,8 @@ class SerialLink:
         self._silent, self._patience = 0, self._least_patience
         accepted = (came.accepted - self._accepted) % self._modulus
         taken = (came.taken - self._taken) % self._modulus
-        if accepted > self._end - self._accepted or taken > self._accepted + accepted - self._taken:
+        # What was taken is looked at later than what was accepted, and may be beyond.
+        if accepted > self._end - self._accepted or taken > self._end - self._taken:
             # Neither was sent: the board is in a connection that is not this one.
             raise LinkError(
                 f"{self.port}: the board lost the connection: was it reset or does another "
