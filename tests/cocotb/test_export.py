@@ -148,9 +148,10 @@ def test_an_engine_is_cached_for_each_platform(monkeypatch, tmp_path):
 
 
 def test_an_engine_is_made_from_its_sources():
-    """Whatever module the engine imports, and they import, is in the key of its cache."""
+    """Whatever module an engine, its system and its loader import is in the key of their cache."""
     graph, files = imports(), modules()
-    made, left = set(), ["pleach_hw.engine", "pleach_hw.layouts"]
+    made = set()
+    left = ["pleach_hw.engine", "pleach_hw.layouts", "pleach_hw.load.readback", "pleach_hw.system"]
     while left:
         name = left.pop()
         if name not in made:

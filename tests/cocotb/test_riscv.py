@@ -13,7 +13,7 @@ from pleach.engine.protocol import EngineError
 from pleach.format import load
 from pleach.host import load_packet, run_packet
 from pleach.reference import Reference
-from pleach_hw.build.export import to_verilog
+from pleach_hw.build.export import cached_verilog
 from pleach_hw.system import System
 from pleach_sim.runner import run_cocotb
 from tests.cocotb.system import DIGITS, ENGINE
@@ -29,7 +29,7 @@ def verilog():
     processors = pytest.importorskip("pythondata_cpu_picorv32")
     processor = Path(processors.data_location, "picorv32.v")
     texts = [(EXAMPLE / "soc.v").read_text(), processor.read_text()]
-    return "\n".join([*texts, to_verilog(System(ENGINE), "pleach_system")])
+    return "\n".join([*texts, cached_verilog(lambda: System(ENGINE), str(ENGINE), "pleach_system")])
 
 
 def run(verilog, file, model, inputs, folder):

@@ -8,7 +8,7 @@ import pytest
 from pleach.data import load as dataset
 from pleach.format import load
 from pleach.reference import Reference
-from pleach_hw.build.export import to_verilog
+from pleach_hw.build.export import cached_verilog
 from pleach_hw.build.system import pynq_class
 from pleach_hw.system import System
 from pleach_sim.runner import run_cocotb
@@ -25,7 +25,9 @@ def test_system(tmp_path):
     inputs = model.quantise(dataset("digits").test_images[:8])
     np.savez(tmp_path / "data.npz", inputs=inputs, outputs=Reference(model).run(inputs))
     run_cocotb(
-        to_verilog(System(ENGINE, flash=FLASH_AT, divider=1), "system"),
+        cached_verilog(
+            lambda: System(ENGINE, flash=FLASH_AT, divider=1), f"{ENGINE} {FLASH_AT} 1", "system"
+        ),
         "system",
         "tests.cocotb.bench_system",
         parameters={
