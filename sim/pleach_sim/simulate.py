@@ -12,8 +12,17 @@ from typing import Any
 import numpy as np
 
 import pleach.format
+from pleach.compile.plan import planned
 from pleach.engine import EngineConfig
-from pleach.engine.plan import LayerPlan, check, fitted, geometry
+from pleach.engine.plan import (
+    LayerPlan,
+    base_engine,
+    check,
+    default_plan,
+    fitted,
+    geometry,
+    said,
+)
 from pleach.errors import ConfigError, ModelError
 from pleach.model import CompressedLayer, CompressedModel, Pool
 from pleach.reference import Reference
@@ -24,6 +33,8 @@ from pleach_sim.wave import save_file
 
 #: name of the top module and module of the cocotb test
 TOP, JOBS = "engine", "pleach_sim.benches.jobs"
+#: images by which a plan is found
+PLANNED_BY = 2
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ class SimulationResult:
     ``latency_cycles`` has one value an image, taken at the pins: first input word accepted to last
     output word accepted; ``compute_cycles`` has a list an image, one value a layer. ``mismatch`` is
     `None` where every output was equal. ``waits`` counts, where the host paused, what
-    `EngineBench.pause` says.
+    `EngineBench.pause` says. ``plan`` says how an engine with a map memory ran the layers.
     """
 
     bit_exact: bool
@@ -87,6 +98,7 @@ class SimulationResult:
     mismatch: Mismatch | None = None
     wave: Path | None = None
     waits: dict[str, int] = field(default_factory=dict)
+    plan: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For a program, without the host's pauses."""
@@ -99,6 +111,7 @@ class SimulationResult:
             "simulator": self.simulator,
             "layers": [asdict(layer) for layer in self.layers],
             "engine": asdict(self.config),
+            "plan": self.plan,
             "mismatch": None if self.mismatch is None else asdict(self.mismatch),
             "wave": None if self.wave is None else str(self.wave),
         }
@@ -130,6 +143,7 @@ def simulate(
     seed: int = 1,
     patterns: tuple[str, str] = ("none", "none"),
     wave: str | Path | None = None,
+    plan: tuple[LayerPlan, ...] | None = None,
 ) -> SimulationResult:
     """Load a model into a simulated engine, run images, compare every output bit.
 
@@ -158,13 +172,15 @@ def simulate(
         beside, data = Path(model).with_suffix(""), Path(model).read_bytes()
         with pleach.format.naming(model):
             model = pleach.format.loads(data)
-    config = config or fitted(model, EngineConfig())
-    job = Job("model", model, images, *patterns, data)
+    config = config or fitted(model, base_engine(model))
+    if config.maps and plan is None and len(images):
+        plan = planned(model, config, images[:PLANNED_BY])
+    job = Job("model", model, images, *patterns, data, plan)
     (found,) = simulate_jobs([job], config, simulator=simulator, seed=seed, wave=wave)
     mismatch = found.mismatch
     if mismatch is None:
         return found
-    if len(model.layers) > 1:
+    if len(model.layers) > 1 and model.is_chain:
         layer, first = _first_wrong_layer(job, mismatch, config, simulator, seed)
         mismatch = replace(first, layer=layer)
     if wave is None:
@@ -290,6 +306,7 @@ def _result(job, trace, found, config, simulator, wave) -> SimulationResult:
         mismatch=mismatch,
         wave=None if wave is None else Path(wave),
         waits=found["waits"],
+        plan=said(job.model, job.plan or default_plan(job.model, config)) if config.maps else None,
     )
 
 
@@ -305,6 +322,7 @@ def _first_wrong_layer(
             data=None,
             model=replace(job.model, layers=job.model.layers[:count]),
             inputs=job.inputs[image],
+            plan=None,
         )
         for count in range(1, len(job.model.layers) + 1)
     ]

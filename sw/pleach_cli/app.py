@@ -21,6 +21,7 @@ from pleach_cli import (
     explore,
     export,
     info,
+    plan,
     ports,
     program,
     sensitivity,
@@ -45,7 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    demo, train, sensitivity, compress, balance, info, evaluate, convert,
+    demo, train, sensitivity, compress, balance, info, evaluate, convert, plan,
     explore, simulate, export, synth, build, program, run_command, ports,
 ):  # fmt: skip
     # A terminal breaks the lines of a paragraph where it wants.

@@ -257,10 +257,11 @@ def engine_for(
         CapacityError: the capacities given do not hold the model, or no engine's do.
     """
     from pleach.engine import EngineConfig
+    from pleach.engine.plan import base_engine, fitted
     from pleach.errors import ConfigError
+    from pleach.numbers import PES_MAX
     from pleach.settings import from_dict, from_toml, toml_table
 
-    default = default or EngineConfig()
     given: dict[str, Any] = {} if engine is None else toml_table(engine)
     for setting in settings or ():
         name, _, value = (part.strip() for part in setting.partition("="))
@@ -274,6 +275,11 @@ def engine_for(
             )
     if pes is not None:
         given["pes"] = pes
+    if default is None:
+        default = EngineConfig()
+        count = given.get("pes", default.pes)
+        if model is not None and isinstance(count, int) and 1 <= count <= PES_MAX:
+            default = base_engine(model, count)
     try:
         config = from_dict(default, given)
     except ConfigError:
@@ -282,7 +288,7 @@ def engine_for(
         raise
     if model is None:
         return ChosenEngine(config, config, None)
-    return ChosenEngine(config.grown(model, fixed=given), config, file)
+    return ChosenEngine(fitted(model, config, fixed=given), config, file)
 
 
 def dataset_for(name: str | None, model: CompressedModel, *, labels: bool = True) -> Dataset:

@@ -29,7 +29,6 @@ def command(file: ModelFile, json: Json = False) -> None:
     from dataclasses import asdict
 
     from pleach.compile.explore import SIZES, catalogue
-    from pleach.errors import ModelError
     from pleach.report import FileReport, NumbersReport
     from pleach_hw.build.candidates import Fit, own_engines
 
@@ -59,11 +58,8 @@ def command(file: ModelFile, json: Json = False) -> None:
     say(f"network: {model.line}")
     say(fractions_line(model))
     layer_table(report.layers)
-    try:
-        model.check_runs()
-    except ModelError as error:
-        say(f"No engine runs it: {error}")
-        return
+    if model.unsupported is not None:
+        say(f"{model.unsupported}: engines with a map memory")
     if engines:
         engine_table(engines, fits)
     if len(engines) < len(SIZES):

@@ -55,7 +55,6 @@ def command(
         raise ConfigError(f"--simulator is verilator or icarus, not {simulator!r}")
     require(simulator)
     model = load(file)
-    model.check_runs()
     chosen = engine_for(pes, engine, set_, model, file)
     found = labels_as(dataset_for(dataset, model, labels=False), model.outputs, loss)
     if not json:

@@ -136,6 +136,8 @@ def show_answers(answers: Answers, images: int) -> None:
 
 def show_simulation(result: SimulationResult, answers: Answers) -> None:
     """What an engine did with inputs, and what it answered."""
+    if result.plan is not None:
+        say(f"plan, teams × window of output pixels: {result.plan}")
     print_table(
         f"{result.config.pes} PEs, means of {result.images} images",
         ("layer", "cycles", "MACs", "utilisation"),
@@ -149,9 +151,10 @@ def show_simulation(result: SimulationResult, answers: Answers) -> None:
             for layer in result.layers
         ],
     )
+    overlap = "" if result.config.maps else ": layers overlap"
     say(
         f"{mean(result.latency_cycles):.0f} cycles an image, {min(result.latency_cycles)} to "
-        f"{max(result.latency_cycles)}: layers overlap; {result.load_cycles:,} to load the file"
+        f"{max(result.latency_cycles)}{overlap}; {result.load_cycles:,} to load the file"
     )
     if result.bit_exact:
         show_answers(answers, result.images)

@@ -100,7 +100,9 @@ def test_convolutions_are_refused_by_name():
     shape = Convolution(channels=1, height=4, width=4, kernel_height=2, kernel_width=2)
     layer = replace(random_layer(np.random.default_rng(1), 4, 3), name="c1", convolution=shape)
     model = CompressedModel((layer,))
-    refused = pytest.raises(ModelError, match="layer 'c1' is a convolution: the engine runs fully")
+    refused = pytest.raises(
+        ModelError, match="layer 'c1' is a convolution: an engine without a map memory runs fully"
+    )
     with refused:
         CycleModel(model, ENGINE)
     with refused:

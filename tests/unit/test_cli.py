@@ -66,8 +66,11 @@ def test_info(digits, pleach):
     assert "holds it: orangecrab-25f, ulx3s-12f" in " ".join(text.split())
     assert info["boards"] == [board.name for board in boards()]
     with_convolutions = Path(__file__).parents[2] / "bench/models/lenet_5_small.pleach"
-    assert "No engine runs it: layer 'conv1' is a" in pleach("info", with_convolutions)[0]
-    assert json.loads(pleach("info", with_convolutions, "--json")[0])["engines"] == []
+    text = " ".join(pleach("info", with_convolutions)[0].split())
+    assert "layer 'conv1' is a convolution" in text and "engines with a map memory" in text
+    rows = json.loads(pleach("info", with_convolutions, "--json")[0])["engines"]
+    assert [row["pes"] for row in rows] == [1, 2, 4, 8, 16, 32, 64]
+    assert all(row["needs"]["maps"] == 3664 for row in rows)
 
 
 def test_evaluate(digits, pleach):

@@ -299,7 +299,7 @@ def test_a_dear_stage_has_a_note_under_the_table(digits, pleach, tmp_path):
 def test_a_per_cent_figure_has_no_other_name(capsys):
     result = SimpleNamespace(config=EngineConfig(), images=1, layers=[], latency_cycles=[1],
                              load_cycles=1, bit_exact=True, outputs_compared=1,
-                             simulator="verilator", wave=None)  # fmt: skip
+                             simulator="verilator", wave=None, plan=None)  # fmt: skip
     show_simulation(result, Answers(predictions=[1], metric="error_pct", error=20.0))
     assert "error of these images: 20.00 %\n" in capsys.readouterr().out
     show_simulation(result, Answers(outputs=[[1.0]], metric="rmse", error=0.5))

@@ -239,7 +239,9 @@ def test_what_the_engine_lacks_is_named(scale):
     if scale == "pool":
         nodes.append(Node("fc2", random_part(rng, None, 2, inputs=1), (1,)))
     model = CompressedModel.of(Graph(tuple(nodes), (4,)))
-    with pytest.raises(ModelError, match="^(layer|node) 'fc1' .*: the engine runs"):
+    with pytest.raises(
+        ModelError, match="^(layer|node) 'fc1' .*: an engine without a map memory runs"
+    ):
         model.check_runs()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from pleach.cycles import CycleModel
-from pleach.engine import EngineConfig
+from pleach.engine import EngineConfig, plan
 from pleach.engine.pipeline import block_bits, entry_bits
+from pleach.engine.plan import base_engine, default_plan, fitted
 from pleach.errors import CapacityError, ConfigError, ModelError
 from pleach.model import CompressedModel
 from pleach.numbers import PES_MAX
@@ -46,7 +47,8 @@ def engines(model: CompressedModel, **sweep: Sequence[int]) -> list[EngineConfig
         given: dict[str, Any] = dict(zip(sweep, values, strict=True))
         least: dict[str, Any] = {"columns": 2 * given.get("block", 1), "entries": 2, "codebook": 2}
         try:
-            config = EngineConfig(accumulators=2, layers=2, **least, **given).grown(model)
+            base = base_engine(model, given.get("pes", 16))
+            config = fitted(model, replace(base, accumulators=2, layers=2, **least, **given))
         except ConfigError:  # more groups than PEs, or than there can be at all
             continue
         except CapacityError as error:
@@ -83,25 +85,32 @@ def catalogue(model: CompressedModel, sizes: Sequence[int] = SIZES) -> list[Size
         sizes: numbers of PEs.
     """
     found = []
-    try:
-        model.check_runs()
-    except ModelError:
-        return found
     for pes in sizes:
-        config = EngineConfig(pes=pes)
-        needs = config.needs(model)
-        with suppress(CapacityError):  # larger than an engine's parameters can be
-            grown = config.grown(model)
+        config = base_engine(model, pes)
+        with suppress(CapacityError, ModelError):  # larger than an engine's parameters can be
+            grown = fitted(model, config)
+            needs = (
+                plan.needs(model, default_plan(model, grown), grown)
+                if grown.maps
+                else config.needs(model)
+            )
             found.append(Sized(grown, needs, grown == config))
     return found
 
 
 def memory_bits(model: CompressedModel, config: EngineConfig) -> float:
     """Bits of PE memory filled per weight kept: entries and pointers, in the words of `config`."""
-    columns = sum(config.local_columns(layer.columns) for layer in model.layers)
+    kept = max(1, sum(layer.kept for layer in model.layers))
+    copies = 1.0  # of a weight
+    if config.maps:
+        plans = default_plan(model, config)
+        columns = plan.needs(model, plans, config)["columns"]
+        nodes = zip(model.graph.nodes, plans, strict=True)
+        copies = sum(getattr(node.op, "kept", 0) * each.teams for node, each in nodes) / kept
+    else:
+        columns = sum(config.local_columns(layer.columns) for layer in model.layers)
     blocks = config.pes * columns // config.block
-    kept = sum(layer.kept for layer in model.layers)
-    return entry_bits(config) + blocks * block_bits(config) / max(kept, 1)
+    return copies * entry_bits(config) + blocks * block_bits(config) / kept
 
 
 def sweep(

@@ -1,4 +1,4 @@
-"""The plan by which an engine with a map memory runs a network fastest, as the cycle model counts."""
+"""The plan by which an engine with a map memory runs a network fastest, by the cycle model."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def counted(model: CompressedModel, config: EngineConfig, inputs: np.ndarray) ->
         found = []
         for option in options:
             cycles = 0.0
-            if trace is not None and len(options) > 1:
+            if trace is not None:
                 plans = (*base[:number], option, *base[number + 1 :])
                 each, _ = MapCycles(model, roomy, plans).layer(
                     number, trace.inputs != 0, trace.skips != 0
@@ -88,9 +88,10 @@ def chosen(
                     if best is None or cost < best[0]:
                         best = cost, number, option
         if best is None:
+            need = int(total.max())
             raise CapacityError(
-                f"a PE would hold {int(total.max())} weights of the network, however it runs; the "
-                f"engine's hold {config.entries}: give entries={1 << (int(total.max()) - 1).bit_length()}"
+                f"a PE would hold {need} weights of it, however it runs; the engine's hold "
+                f"{config.entries}: give entries={1 << (need - 1).bit_length()}"
             )
         picked[best[1]] = best[2]
     return tuple(choice.plan for choice in picked)

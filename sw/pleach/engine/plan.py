@@ -12,7 +12,7 @@ from pleach.engine.config import EngineConfig
 from pleach.engine.maps import MOST_SLOTS, MapPass, MapProgram, PassKind, widths
 from pleach.errors import CapacityError, ModelError
 from pleach.model import CompressedLayer, CompressedModel, Pool
-from pleach.numbers import INT16_MAX, INT16_MIN
+from pleach.numbers import INT16_MAX, INT16_MIN, PE_GROUPS_MAX
 
 #: sides that a window of output pixels may have where the layer does not pool
 SIDES = (1, 2)
@@ -31,6 +31,16 @@ class LayerPlan:
 
     teams: int = 1
     side: int = 1
+
+
+def base_engine(model: CompressedModel, pes: int = 16) -> EngineConfig:
+    """The engine that a network's own is grown from: without a map memory where it needs none."""
+    if model.unsupported is None:
+        return EngineConfig(pes=pes)
+    groups = min(max(1, pes // 4), PE_GROUPS_MAX)
+    return EngineConfig(
+        pes=pes, groups=groups, lanes=2, block=4, vectors=8, queue_depth=32, maps=256
+    )
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,15 @@ def geometry(op: CompressedLayer | Pool) -> Geometry:
         over.map,
         1 if isinstance(op, Pool) else over.pool,
         over.channels if isinstance(op, Pool) else op.outputs,
+    )
+
+
+def said(model: CompressedModel, plans: Sequence[LayerPlan]) -> str:
+    """A plan in a line, for people: of each layer its teams and the side of its windows."""
+    return ", ".join(
+        f"{node.name} {plan.teams} × {plan.side}×{plan.side}"
+        for node, plan in zip(model.graph.nodes, plans, strict=True)
+        if isinstance(node.op, CompressedLayer)
     )
 
 

@@ -325,8 +325,8 @@ class CompressedModel:
             else:
                 continue
             return (
-                f"{what}: the engine runs fully connected layers with ReLU only, one after the "
-                "other; the reference runs all (pleach evaluate)"
+                f"{what}: an engine without a map memory runs fully connected layers with ReLU "
+                "only, one after the other; the reference runs all (pleach evaluate)"
             )
         return None
 
