@@ -1,7 +1,9 @@
 """The driver against a simulated board: link and engine in RTL, at the end of a pseudo-terminal
 that damages bytes, is pulled, or is used by two. All cases share one simulator."""
 
+import sys
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from pleach.format import dumps, load
 from pleach.host import Driver, SerialLink, serial
 from pleach.host.frames import LINK_VERSION
 from pleach.reference import Reference
+from pleach_cli import main
 from pleach_sim.cable import Cable, Noise
 from tests.golden.make import HERE
 from tests.strategies import random_inputs, random_model
@@ -185,3 +188,47 @@ def test_an_old_bitstream(cable, monkeypatch):
     monkeypatch.setattr(serial, "LINK_VERSION", LINK_VERSION + 1)
     with pytest.raises(LinkError, match=rf"speaks version {LINK_VERSION} of the link's protocol"):
         Driver(SerialLink(cable.name)).status()
+
+
+def test_command_run(tmp_path, capsys, monkeypatch):
+    """`pleach run` on the simulated board, with the very engine of the other cases."""
+    images = INPUTS / 2.0**MODEL.input_fraction
+    labels = np.array([1, 1, 4, 0])
+    file = tmp_path / "data.npz"
+    np.savez(file, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    settings = [f"--set={k}={str(v).lower()}" for k, v in asdict(ENGINE).items() if k != "pes"]
+    options = ["--simulated", "--pes", "1", "--dataset", str(file), *settings]
+    monkeypatch.setattr(sys, "argv", ["pleach", "run", str(HERE / "model.pleach"), *options])
+    with pytest.raises(SystemExit) as end:
+        main()
+    printed = capsys.readouterr().out
+    assert end.value.code == 0, printed
+    assert "board: simulated, 1 PEs, 256 weights each" in printed
+    assert "images a second over the link" in printed
+    classes = ", ".join(map(str, OUTPUTS.argmax(axis=1)))
+    assert f"classes: {classes}" in printed and "20 outputs compared" in printed
+    monkeypatch.setattr(sys, "argv", ["pleach", "run", str(HERE / "model.pleach"), *options[1:]])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2 and "are of --simulated" in capsys.readouterr().err
+
+
+def test_ports(monkeypatch):
+    """A board's adapter comes first; what is no USB device is no board."""
+    from serial.tools import list_ports
+    from serial.tools.list_ports_common import ListPortInfo
+
+    found = []
+    for name, vid, pid in (("a", 0x1234, 1), ("b", None, None), ("c", 0x0403, 0x6015)):
+        port = ListPortInfo(f"/dev/tty{name}", skip_link_detection=True)
+        port.vid, port.pid = vid, pid
+        found.append(port)
+    monkeypatch.setattr(list_ports, "comports", lambda: found)
+    listed = pleach.host.ports()
+    assert [port.name for port in listed] == ["/dev/ttyc", "/dev/ttya"]
+    assert "ULX3S" in listed[0].adapter and not listed[1].adapter
+    with pytest.raises(LinkError, match="/dev/ttyc cannot be opened: No such file"):
+        pleach.Engine.open()
+    found.pop()
+    with pytest.raises(LinkError, match="no board is plugged in; pleach ports"):
+        pleach.Engine.open()
