@@ -83,6 +83,7 @@ calls = {
     "digits": lambda: pleach.data.load("digits"),
     "mnist": lambda: pleach.data.load("mnist"),
     "plot": lambda: pleach.files.check_figure(__import__("pathlib").Path("plot.svg")),
+    "board": lambda: pleach.Engine.open("/dev/ttyUSB0"),
     "command": lambda: importlib.import_module("pleach_cli").main(),
 }
 for what, call in calls.items():
@@ -100,6 +101,7 @@ simulation: amaranth is not installed: pip install "pleach[sim]" or "pleach[synt
 digits: sklearn is not installed: pip install "pleach[train]"
 mnist: platformdirs is not installed: pip install "pleach[cli]"
 plot: matplotlib is not installed: pip install "pleach[plot]"
+board: serial is not installed: pip install "pleach[link]"
 command: pleach: typer is not installed: pip install "pleach[cli]"
 """
 
