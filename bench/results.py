@@ -38,6 +38,7 @@ COMMANDS = {
     "lenet": "lenet.py --kept 0.08",
     "balance": "balance.py",
     "boards": "boards.py",
+    "link": "link.py",
     "timing": "timing.py --pes 16 64 --chips LFE5U-85F-6",
 }
 #: packages whose version a figure depends on
@@ -123,6 +124,24 @@ def faults(found: dict[str, Any]) -> str:
     )
     rows = [(row["damage"], row["outcome"], f"{row['files']:,}") for row in found["outcomes"]]
     return joined("Damaged files", text, table(("damage", "outcome", "files"), rows))
+
+
+def link(found: dict[str, Any]) -> str:
+    noise, speed = found["noise"], found["rates"]
+    text = (
+        f"{noise['faults']:,} bytes dropped, doubled or with a bit flipped at random on the cable "
+        f"to a simulated board, {noise['to_board']:,} of them on the way to it: {noise['loads']:,} "
+        f"loads and {noise['runs']:,} runs, {noise['wrong']:,} wrong answers, "
+        f"{noise['exceptions']:,} exceptions. Below, {speed['model']}: of an image's "
+        f"{speed['input_bytes']} bytes {speed['wire_bytes']:.0f} are on the wire on average. An "
+        f"engine of {speed['pes']} PEs takes {speed['latency_cycles']:.0f} cycles for it, so it is "
+        "the baud rate that bounds images a second."
+    )
+    rows = [
+        (f"{row['baud']:,}", f"{row['load_seconds']:.3f}", f"{row['images_per_second']:,.0f}")
+        for row in speed["bauds"]
+    ]
+    return joined("Serial link", text, table(("baud", "seconds to load", "images a second"), rows))
 
 
 def eie(found: dict[str, Any]) -> str:
@@ -255,7 +274,7 @@ def boards(found: dict[str, Any]) -> str:
 
 
 SECTIONS: tuple[Callable[[Any], str], ...] = (
-    compression, eie, lenet, balance, timing, boards, codec, faults,
+    compression, eie, lenet, balance, timing, boards, codec, faults, link,
 )  # fmt: skip
 
 
