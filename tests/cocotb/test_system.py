@@ -1,18 +1,18 @@
-"""An engine in a system: bench_system.py on one simulator, with a network of digits."""
+"""An engine in a system: bench_system.py on one simulator, with a small network."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pleach.data import load as dataset
-from pleach.format import load
+from pleach.format import save
 from pleach.reference import Reference
 from pleach_hw.build.export import cached_verilog
 from pleach_hw.build.system import pynq_class
 from pleach_hw.system import System
 from pleach_sim.runner import run_cocotb
-from tests.cocotb.system import DIGITS, ENGINE, FLASH_AT
+from tests.cocotb.cases import images, network
+from tests.cocotb.system import ENGINE, FLASH_AT
 
 HERE = Path(__file__).parents[2]
 PORTS = ("s_axil_*", "irq", "cs_n", "sck", "copi", "cipo")
@@ -21,8 +21,9 @@ PORTS = ("s_axil_*", "irq", "cs_n", "sck", "copi", "cipo")
 @pytest.mark.timeout(600)
 def test_system(tmp_path):
     """Every register, two hosts, interrupts, resets, the flash: see bench_system.py."""
-    model = load(DIGITS)
-    inputs = model.quantise(dataset("digits").test_images[:8])
+    model = network(3, (40, 16, 10))
+    inputs = images(model, 8)
+    file = save(model, tmp_path / "model.pleach")
     np.savez(tmp_path / "data.npz", inputs=inputs, outputs=Reference(model).run(inputs))
     run_cocotb(
         cached_verilog(
@@ -31,7 +32,7 @@ def test_system(tmp_path):
         "system",
         "tests.cocotb.bench_system",
         parameters={
-            "model": str(DIGITS),
+            "model": str(file),
             "data": str(tmp_path / "data.npz"),
             "layers": ENGINE.layers,
             "pynq": pynq_class(),
