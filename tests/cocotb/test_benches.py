@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cocotb import test_bulk
+from tests.cocotb import test_board, test_bulk
 from tests.gateware.streams import simulate
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -108,3 +108,17 @@ def test_dense_engine(monkeypatch):
         assert cycles == dense.dense_cycles([(20, 3), (20, 3)], 3) - 2
 
     simulate(dut, run)
+
+
+def test_link(monkeypatch, tmp_path, capsys):
+    """A few faults on the cable of the board that `test_board` has built."""
+    link = bench("link")
+    assert link.ENGINE == test_board.ENGINE
+    monkeypatch.setattr(link, "RUNS", 4)
+    file = tmp_path / "link.json"
+    options = f"--faults 20 --images 0 --json {file}".split()
+    monkeypatch.setattr(sys, "argv", ["link.py", *options])
+    link.main()
+    found = json.loads(file.read_text())["noise"]
+    assert found["faults"] >= 20 and found["runs"] == 4 * found["loads"] > 0
+    assert found["wrong"] == found["exceptions"] == 0
