@@ -199,6 +199,8 @@ def test_help_answers_at_once_and_has_examples(pleach):
         (["export", "--set", "columns"], 2, "NAME=VALUE"),
         (["simulate", "odd.pleach", "--simulator", "spice"], 2, "verilator or icarus"),
         (["synth", "--board", "abacus"], 2, "no board is called"),
+        (["build", "--board", "abacus"], 2, "no board is called"),
+        (["program", "."], 1, "has no bitstream with its manifest.json: make one with"),
         (["compress", "damaged.safetensors"], 1, "not a checkpoint"),
         (["compress", "pickle.pt"], 1, "never run"),
         (["compress", "text.pt"], 1, "text.pt is not a checkpoint or is damaged"),
