@@ -4,7 +4,8 @@
     python bench/boards.py --boards icebreaker ulx3s-85f:16
 
 Each is built as `pleach build --board NAME bench/models/lenet_300_100_small.pleach` builds it, and
-the ULX3S-85F with 16 and 64 PEs besides (NAME:PES). Bitstreams are below build/boards. Cycles are
+the ULX3S-85F with 16 and 64 PEs (NAME:PES). A board that holds no engine for it has its own.
+Bitstreams are below build/boards. Cycles are
 the cycle model's, means of ten MNIST images; images over the link and load time are those of the
 bytes on the wire at the board's baud rate. What the tools make is cached by content: routing all of
 it takes hours of a core.
@@ -12,11 +13,12 @@ it takes hours of a core.
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from pleach import data
 from pleach.engine import EngineConfig
+from pleach.errors import CapacityError
 from pleach.files import write_whole
 from pleach.format import load
 from pleach_cli.output import print_table
@@ -31,6 +33,10 @@ FOLDER = Path("build/boards")
 BOARDS = (
     "ulx3s-85f:64", "ulx3s-85f:16", "ulx3s-25f", "orangecrab-25f", "tang-nano-20k", "icebreaker",
 )  # fmt: skip
+#: figures of `Speed` with their digits
+SPEED = {
+    "latency_cycles": 0, "images_per_second": 0, "images_per_second_link": 0, "load_seconds": 2,
+}  # fmt: skip
 #: of 64 PEs each holds few weights; the chip has not the RAMs for the default capacities
 ENGINES = {
     16: EngineConfig(pes=16),
@@ -41,18 +47,22 @@ ENGINES = {
 def measure(name: str, model, trial: Trial, seed: int) -> dict:
     """One row: the board's top built, and the model's speed on it."""
     name, _, pes = name.partition(":")
-    chip = board(name)
+    chip, fits = board(name), True
     if pes:
         config = ENGINES[int(pes)]
         config.check(model)
     else:
-        config = fastest_engine(model, trial.activations, chip).engine
+        try:
+            config = fastest_engine(model, trial.activations, chip).engine
+        except CapacityError:  # the board's own engine, which runs smaller networks
+            config, fits = chip.engine, False
     folder = FOLDER / (f"{name}-{pes}" if pes else name)
     built = build(config, chip, folder, seed=seed, progress=lambda step: print(f"{name}: {step}"))
-    speed = Speed.of(
-        model, trial, MODEL.read_bytes(), config, clock_mhz=built.pll_mhz, baud=built.baud
-    )
-    row = built.as_json() | asdict(speed) | {"engine": asdict(config)}
+    speed = dict.fromkeys(field.name for field in fields(Speed))
+    if fits:
+        clocks = {"clock_mhz": built.pll_mhz, "baud": built.baud}
+        speed = asdict(Speed.of(model, trial, MODEL.read_bytes(), config, **clocks))
+    row = built.as_json() | speed | {"engine": asdict(config)}
     del row["bitstream"]  # where it is on this machine
     return row
 
@@ -82,8 +92,10 @@ def main() -> None:
             (
                 row["board"], str(row["pes"]), f"{row['lut4']:,}", str(row["bram"]),
                 str(row["mult"]), f"{row['fmax_mhz']:.1f}", f"{row['pll_mhz']:.2f}",
-                f"{row['latency_cycles']:.0f}", f"{row['images_per_second']:,.0f}",
-                f"{row['images_per_second_link']:,.0f}", f"{row['load_seconds']:.2f}",
+                *(
+                    "none" if row[name] is None else f"{row[name]:,.{digits}f}"
+                    for name, digits in SPEED.items()
+                ),
                 f"{row['bitstream_bytes']:,}",
             )
             for row in rows

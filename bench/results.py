@@ -257,18 +257,23 @@ def boards(found: dict[str, Any]) -> str:
             *(f"{row[name]:,}" for name in ("lut4", "bram", "mult")),
             f"{row['fmax_mhz']:.1f}",
             f"{row['pll_mhz']:.2f}",
-            f"{row['latency_cycles']:.0f}",
-            f"{row['images_per_second']:,.0f}",
-            f"{row['images_per_second_link']:,.0f}",
+            *(
+                "does not fit" if row[name] is None else f"{row[name]:,.{digits}f}"
+                for name, digits in (
+                    ("latency_cycles", 0),
+                    ("images_per_second", 0),
+                    ("images_per_second_link", 0),
+                    ("load_seconds", 2),
+                )
+            ),
             f"{row['baud']:,}",
-            f"{row['load_seconds']:.2f} s",
             f"{row['bitstream_bytes']:,}",
         )
         for row in found["boards"]
     ]
     columns = (
         "board", "PEs", "LUT4", "RAMs", "multipliers", "MHz routed", "MHz", "cycles", "images/s",
-        "images/s over the link", "baud", "load", "bitstream, bytes",
+        "images/s over the link", "load, s", "baud", "bitstream, bytes",
     )  # fmt: skip
     return joined("On boards", text, table(columns, rows))
 

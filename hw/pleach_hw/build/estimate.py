@@ -88,6 +88,9 @@ def needs(config: EngineConfig, chip: Board) -> dict[str, int]:
     if chip.family != FAMILY:
         found["lut4"] = beside["pe"] * config.pes
         found["lut4"] += 0 if config.serial_loader else PARALLEL_LUT4
+    if chip.family == "iCE40":  # each bit of an address counts
+        sizes = (config.columns, config.entries, config.accumulators, config.codebook)
+        found["lut4"] += 28 * sum(size.bit_length() - 1 for size in sizes)
     if chip.family == "iCE40" and found["lut4"] + beside["lut4"] <= chip.lut4:
         found |= _of_pes(config, chip)  # memories of other kinds
     return {name: number + beside.get(name, 0) for name, number in found.items()}
@@ -134,6 +137,6 @@ PARALLEL_LUT4 = 2500
 # all of the engine but its PEs; ``pe`` are a PE's tables there.
 BESIDE = {
     "ecp5": {"lut4": 1200, "bram": 2},
-    "iCE40": {"lut4": 4800, "bram": 8, "pe": 400},  # a third more than tables: logic cells
+    "iCE40": {"lut4": 3950, "bram": 8, "pe": 350},  # logic cells, of which a tenth stays free
     "gowin": {"lut4": 5000, "bram": 2, "pe": 490},
 }

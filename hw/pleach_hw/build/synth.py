@@ -161,7 +161,7 @@ def synth(
     progress("exporting Verilog")
     if top:
         verilog, pins = elaborated(design, chip)
-        options = [*flow.top_options, *flow.routed]
+        options = [*flow.routed]
     else:
         verilog = to_verilog(Harness(design), platform=chip)
         platform = chip.pins()

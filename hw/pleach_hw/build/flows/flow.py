@@ -38,7 +38,6 @@ class Flow:
         pins: nextpnr's options for a file of constraints, ``{}``, and how its name ends.
         locate: a line of constraints that puts ``{port}`` at ``{site}``.
         anywhere: options that let ports without a pin be anywhere.
-        top_options: for a board's top.
         routed: nextpnr's option for what it writes, and the file.
         pack: the tool that makes a bitstream of that, and its arguments.
         bitstream: the bitstream's name.
@@ -63,7 +62,6 @@ class Flow:
     pins: tuple[tuple[str, ...], str]
     locate: str
     anywhere: tuple[str, ...] = ()
-    top_options: tuple[str, ...] = ()
     routed: tuple[str, str]
     pack: Callable[[Board], tuple[tuple[str, str], list[str]]]
     bitstream: str

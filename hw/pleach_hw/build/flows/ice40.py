@@ -99,8 +99,6 @@ FLOW = Flow(
     pins=(("--pcf", "{}"), ".pcf"),
     locate="set_io {port} {site}",
     anywhere=("--pcf-allow-unconstrained",),
-    # With the link the chip is full, and the analytical placer finds no place for the last cells.
-    top_options=("--placer", "sa"),
     routed=("--write", "routed.json"),
     pack=_pack,
     bitstream="top.bin",
