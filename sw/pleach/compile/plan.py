@@ -45,22 +45,26 @@ def planned(
 
 def counted(model: CompressedModel, config: EngineConfig, inputs: np.ndarray) -> list[list[Choice]]:
     """The ways to run each layer and pooling, the fastest first."""
+    traces = Reference(model).trace(inputs)
+    return counted_by(model, config, [(t.inputs != 0, t.skips != 0) for t in traces])
+
+
+def counted_by(
+    model: CompressedModel, config: EngineConfig, taken: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> list[list[Choice]]:
+    """`counted`, by which values of its source and its skip each layer finds not to be zero, bool
+    ``[n, values]``."""
     roomy = replace(config, entries=PARAMETERS["entries"].high)
     base = default_plan(model, roomy)
-    traces = iter(Reference(model).trace(inputs))
+    masks = iter(taken)
     ways = []
     for number, node in enumerate(model.graph.nodes):
-        options = choices(node.op, config)
-        trace = next(traces) if isinstance(node.op, CompressedLayer) else None
+        given = next(masks) if isinstance(node.op, CompressedLayer) else (np.zeros((1, 0)),) * 2
         found = []
-        for option in options:
-            cycles = 0.0
-            if trace is not None:
-                plans = (*base[:number], option, *base[number + 1 :])
-                each, _ = MapCycles(model, roomy, plans).layer(
-                    number, trace.inputs != 0, trace.skips != 0
-                )
-                cycles = float(each.mean())
+        for option in choices(node.op, config):
+            plans = (*base[:number], option, *base[number + 1 :])
+            each, _ = MapCycles(model, roomy, plans).layer(number, *given)
+            cycles = float(each.mean())
             held = np.tile(entries(node.op, option.teams, config), option.teams)
             found.append(Choice(option, cycles, held))
         ways.append(sorted(found, key=lambda choice: choice.cycles))

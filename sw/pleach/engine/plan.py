@@ -457,6 +457,8 @@ def _pool_pass(op: Pool, lanes: int, source: int, sink: int) -> MapPass:
     return replace(
         _pass_over(shape, 1, source, sink),
         kind=PassKind.POOL,
+        pixel_y=0,
+        pixel_y_columns=0,
         pooled=op.shift is None,
         pixel_x=op.window.channels,
         shift=op.shift or 0,

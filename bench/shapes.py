@@ -1,0 +1,189 @@
+"""Networks by their shapes, with weights and activations at seeded places.
+
+ResNet-8 and DS-CNN are those of MLPerf Tiny (image classification and keyword spotting, Banbury et
+al., NeurIPS Datasets and Benchmarks 2021). No figure here is that benchmark's: the data sets are
+not, and the weights are at random places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pleach.model import (
+    Activation,
+    CompressedLayer,
+    CompressedModel,
+    Convolution,
+    Graph,
+    InputType,
+    Node,
+    Pool,
+    Skip,
+    Window,
+)
+
+#: spread of the densities of rows and channels, of a log-normal distribution
+SPREAD = 0.3
+
+
+@dataclass
+class Seeded:
+    """A network that is built node by node.
+
+    Args:
+        shape: of its input.
+        seed: of the places of weights and activations.
+        active: share of activations that are not zero, inputs excepted.
+    """
+
+    shape: tuple[int, int, int]
+    seed: int
+    active: float
+    nodes: list[Node] = field(default_factory=list)
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.rng = np.random.default_rng(self.seed)
+        self.shapes.append(self.shape)
+
+    def _weights(self, rows: int, channels: int, places: int, density: float) -> np.ndarray:
+        """Which weights are kept, ``[rows, places, channels]``: some rows and channels have more
+        of them than others."""
+        spread = self.rng.lognormal(0, SPREAD, (rows, 1, 1))
+        chance = spread * self.rng.lognormal(0, SPREAD, (1, 1, channels))
+        for _ in range(8):
+            chance = np.minimum(chance * density / chance.mean(), 1)
+        return self.rng.random((rows, places, channels)) < chance
+
+    def add(
+        self, name, rows, kernel=(1, 1), stride=(1, 1), padding=(0, 0, 0, 0), *, density, source=None,
+        groups=1, pool=1, skip=None, skip_stride=(1, 1), skip_density=None,
+    ):  # fmt: skip
+        """A convolution, and the number of its node; a skip without a density is a residual sum."""
+        source = len(self.nodes) if source is None else source
+        channels, height, width = self.shapes[source]
+        geometry = Convolution(
+            channels, height, width, *kernel, stride=stride, padding=padding, groups=groups,
+            pool=pool,
+        )  # fmt: skip
+        places = kernel[0] * kernel[1]
+        if groups == 1:
+            kept = self._weights(rows, channels, places, density)
+        else:  # depthwise
+            kept = np.zeros((rows, places, channels), bool)
+            own = np.arange(rows)
+            kept[own, :, own] = self._weights(rows, 1, places, density)[:, :, 0]
+        matrix = kept.reshape(rows, -1)
+        more = None
+        if skip is not None:
+            taken = self.shapes[skip][0]
+            more = Skip(taken, stride=skip_stride)
+            if skip_density is None:
+                extra = np.eye(rows, taken, dtype=bool)
+            else:
+                extra = self._weights(rows, taken, 1, skip_density)[:, 0]
+            matrix = np.concatenate([matrix, extra], axis=1)
+        bias = np.ones((rows, 1), bool)
+        matrix = np.concatenate([matrix, bias], axis=1)
+        matrix = matrix[_dealt(matrix.sum(axis=1))]
+        if groups > 1:  # a row takes its own channel: renaming both leaves it where it was
+            matrix = np.concatenate([kept.reshape(rows, -1), bias], axis=1)
+        column, row = np.nonzero(matrix.T)
+        layer = _layer(name, geometry, rows, more, column, row, self.rng)
+        sources = (source,) if skip is None else (source, skip)
+        self.nodes.append(Node(name, layer, sources))
+        self.shapes.append((rows, *geometry.pooled))
+        return len(self.nodes)
+
+    def average(self, name):
+        """A mean over the whole map."""
+        channels, height, width = self.shapes[-1]
+        window = Window(channels, height, width, kernel_height=height, kernel_width=width)
+        self.nodes.append(Node(name, Pool(window, shift=6), (len(self.nodes),)))
+        self.shapes.append((channels, 1, 1))
+        return len(self.nodes)
+
+    def model(self) -> CompressedModel:
+        """The network."""
+        return CompressedModel.of(
+            Graph(tuple(self.nodes), self.shape), input_type=InputType.INT16, input_fraction=8
+        )
+
+    def taken(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Which values of source and skip each layer finds not to be zero, bool ``[1, values]``."""
+        maps = [np.ones((1, int(np.prod(self.shape))), bool)]
+        for shape in self.shapes[1:]:
+            maps.append(self._active(shape))
+        none = np.zeros((1, 0), bool)
+        return [
+            (maps[node.sources[0]], maps[node.sources[1]] if node.sources[1:] else none)
+            for node in self.nodes
+            if isinstance(node.op, CompressedLayer)
+        ]
+
+    def _active(self, shape: tuple[int, ...]) -> np.ndarray:
+        """A map whose channels are active more and less, and neighbours alike."""
+        channels, height, width = shape
+        rough = self.rng.standard_normal((-(-height // 4), -(-width // 4), channels))
+        smooth = rough.repeat(4, axis=0).repeat(4, axis=1)[:height, :width]
+        level = 0.6 * smooth + 0.8 * self.rng.standard_normal((height, width, channels))
+        level += 0.5 * self.rng.standard_normal(channels)
+        return (level > np.quantile(level, 1 - self.active)).reshape(1, -1)
+
+
+def _dealt(work: np.ndarray) -> np.ndarray:
+    """An order of rows in which any number of PEs, to which they are dealt in turn, have nearly the
+    same work: the most first, then back and forth."""
+    order = np.argsort(-work, kind="stable")
+    size = 64
+    parts = [order[at : at + size] for at in range(0, len(order), size)]
+    return np.concatenate([part[::-1] if n % 2 else part for n, part in enumerate(parts)])
+
+
+def _layer(name, geometry, rows, skip, column, row, rng) -> CompressedLayer:
+    """A layer of a codebook of sixteen values, of which none is zero."""
+    shared = {
+        "inputs": geometry.columns, "outputs": rows, "bias": True, "shift": 8,
+        "activation": Activation.RELU, "bias_exponent": 8, "output_fraction": 8,
+        "convolution": geometry, "skip": skip, "codebook": [v for v in range(-8, 9) if v],
+    }  # fmt: skip
+    shape = CompressedLayer(name, positions=[], codes=[], **(shared | {"codebook": []}))
+    positions = np.sort(shape.position_of(column, row))
+    return CompressedLayer(
+        name, positions=positions, codes=rng.integers(0, 16, len(positions)), **shared
+    )
+
+
+def resnet8(density: float = 0.35, active: float = 0.55, seed: int = 3) -> Seeded:
+    """ResNet-8 on images of 32 × 32."""
+    net = Seeded((3, 32, 32), seed, active)
+    same, at = (1, 1, 1, 1), 0
+    at = net.add("conv1", 16, (3, 3), padding=same, density=0.8)
+    for stage, rows in enumerate((16, 32, 64), start=1):
+        down = (2, 2) if stage > 1 else (1, 1)
+        # Padding as for the same size: of a stride of 2 over an even map, below and to the right.
+        padding = (0, 0, 1, 1) if stage > 1 else same
+        first = net.add(
+            f"stage{stage}.conv1", rows, (3, 3), down, padding, density=density, source=at
+        )
+        at = net.add(
+            f"stage{stage}.conv2", rows, (3, 3), padding=same, density=density, source=first,
+            skip=at, skip_stride=down, skip_density=density if stage > 1 else None,
+        )  # fmt: skip
+    net.average("mean")
+    net.add("fc", 10, density=density)
+    return net
+
+
+def ds_cnn(density: float = 0.3, active: float = 0.55, seed: int = 3) -> Seeded:
+    """DS-CNN on spectrograms of 49 × 10."""
+    net = Seeded((1, 49, 10), seed, active)
+    net.add("conv1", 64, (10, 4), (2, 2), (4, 1, 5, 1), density=0.6)
+    for block in range(1, 5):
+        net.add(f"dw{block}", 64, (3, 3), padding=(1, 1, 1, 1), density=0.8, groups=64)
+        net.add(f"pw{block}", 64, density=density)
+    net.average("mean")
+    net.add("fc", 12, density=density)
+    return net
