@@ -36,11 +36,13 @@ class Seeded:
         shape: of its input.
         seed: of the places of weights and activations.
         active: share of activations that are not zero, inputs excepted.
+        own: PEs of a team, among which the rows of a layer are dealt out by their weights.
     """
 
     shape: tuple[int, int, int]
     seed: int
     active: float
+    own: int
     nodes: list[Node] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
 
@@ -58,8 +60,8 @@ class Seeded:
         return self.rng.random((rows, places, channels)) < chance
 
     def add(
-        self, name, rows, kernel=(1, 1), stride=(1, 1), padding=(0, 0, 0, 0), *, density, source=None,
-        groups=1, pool=1, skip=None, skip_stride=(1, 1), skip_density=None,
+        self, name, rows, kernel=(1, 1), stride=(1, 1), padding=(0, 0, 0, 0), *, density,
+        source=None, groups=1, pool=1, skip=None, skip_stride=(1, 1), skip_density=None,
     ):  # fmt: skip
         """A convolution, and the number of its node; a skip without a density is a residual sum."""
         source = len(self.nodes) if source is None else source
@@ -87,7 +89,7 @@ class Seeded:
             matrix = np.concatenate([matrix, extra], axis=1)
         bias = np.ones((rows, 1), bool)
         matrix = np.concatenate([matrix, bias], axis=1)
-        matrix = matrix[_dealt(matrix.sum(axis=1))]
+        matrix = matrix[_dealt(matrix.sum(axis=1), self.own)]
         if groups > 1:  # a row takes its own channel: renaming both leaves it where it was
             matrix = np.concatenate([kept.reshape(rows, -1), bias], axis=1)
         column, row = np.nonzero(matrix.T)
@@ -133,13 +135,17 @@ class Seeded:
         return (level > np.quantile(level, 1 - self.active)).reshape(1, -1)
 
 
-def _dealt(work: np.ndarray) -> np.ndarray:
-    """An order of rows in which any number of PEs, to which they are dealt in turn, have nearly the
-    same work: the most first, then back and forth."""
-    order = np.argsort(-work, kind="stable")
-    size = 64
-    parts = [order[at : at + size] for at in range(0, len(order), size)]
-    return np.concatenate([part[::-1] if n % 2 else part for n, part in enumerate(parts)])
+def _dealt(work: np.ndarray, own: int) -> np.ndarray:
+    """An order of rows in which `own` PEs, to which they are dealt in turn, have nearly the same
+    work: the most first, each to the PE that has the least and still takes one."""
+    places = [-(-(len(work) - pe) // own) for pe in range(own)]
+    rows: list[list[int]] = [[] for _ in range(own)]
+    load = np.zeros(own)
+    for row in np.argsort(-work, kind="stable").tolist():
+        pe = min((p for p in range(own) if len(rows[p]) < places[p]), key=lambda p: load[p])
+        rows[pe].append(row)
+        load[pe] += work[row]
+    return np.array([rows[n % own][n // own] for n in range(len(work))])
 
 
 def _layer(name, geometry, rows, skip, column, row, rng) -> CompressedLayer:
@@ -156,9 +162,9 @@ def _layer(name, geometry, rows, skip, column, row, rng) -> CompressedLayer:
     )
 
 
-def resnet8(density: float = 0.35, active: float = 0.55, seed: int = 3) -> Seeded:
+def resnet8(own: int, density: float = 0.35, active: float = 0.55, seed: int = 3) -> Seeded:
     """ResNet-8 on images of 32 × 32."""
-    net = Seeded((3, 32, 32), seed, active)
+    net = Seeded((3, 32, 32), seed, active, own)
     same, at = (1, 1, 1, 1), 0
     at = net.add("conv1", 16, (3, 3), padding=same, density=0.8)
     for stage, rows in enumerate((16, 32, 64), start=1):
@@ -177,9 +183,9 @@ def resnet8(density: float = 0.35, active: float = 0.55, seed: int = 3) -> Seede
     return net
 
 
-def ds_cnn(density: float = 0.3, active: float = 0.55, seed: int = 3) -> Seeded:
+def ds_cnn(own: int, density: float = 0.3, active: float = 0.55, seed: int = 3) -> Seeded:
     """DS-CNN on spectrograms of 49 × 10."""
-    net = Seeded((1, 49, 10), seed, active)
+    net = Seeded((1, 49, 10), seed, active, own)
     net.add("conv1", 64, (10, 4), (2, 2), (4, 1, 5, 1), density=0.6)
     for block in range(1, 5):
         net.add(f"dw{block}", 64, (3, 3), padding=(1, 1, 1, 1), density=0.8, groups=64)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from pleach.engine.config import EngineConfig
 from pleach.engine.maps import MOST_SLOTS, MapPass, MapProgram, PassKind, widths
 from pleach.errors import CapacityError, ModelError
-from pleach.model import CompressedLayer, CompressedModel, Pool
+from pleach.model import CompressedLayer, CompressedModel, Node, Pool
+from pleach.model.window import Shape
 from pleach.numbers import INT16_MAX, INT16_MIN, PE_GROUPS_MAX
 
 #: sides that a window of output pixels may have where the layer does not pool
@@ -302,30 +304,49 @@ def places(model: CompressedModel, config: EngineConfig) -> tuple[list[int], int
         for source in node.sources:
             last[source] = number
     last[-1] = len(nodes) + 1
+    size = _power(max(sizes))
+    while True:
+        if found := _placed(nodes, shapes, sizes, last, size):
+            return found
+        size *= 2
+
+
+def _placed(nodes, shapes, sizes, last, size) -> tuple[list[int], int] | None:
+    """`places` in a memory of `size` values, if they fit: every other map from the end down, so
+    that what is free in between stays in one piece."""
     at, top = [0], sizes[0]
     for number, node in enumerate(nodes, start=1):
-        op = node.op
-        if (
-            len(node.sources) == 2
-            and node.sources[0] != node.sources[1]
-            and last[node.sources[1]] == number
-            and shapes[node.sources[1]] == shapes[number]
-            and isinstance(op, CompressedLayer)
-            and op.skip is not None
-            and op.skip.stride == (1, 1)
-            and geometry(op).pool == 1
-        ):
+        if _over_its_skip(number, node, shapes, last):
             at.append(at[node.sources[1]])
             continue
         taken = sorted((at[n], at[n] + sizes[n]) for n in range(number) if last[n] >= number)
-        start = 0
-        for low, high in taken:
-            if start + sizes[number] <= low:
-                break
-            start = max(start, high)
+        gaps = [
+            (low, high)
+            for (_, low), (high, _) in pairwise([(0, 0), *taken, (size, size)])
+            if high - low >= sizes[number]
+        ]
+        if not gaps:
+            return None
+        start = gaps[-1][1] - sizes[number] if number % 2 else gaps[0][0]
         at.append(start)
         top = max(top, start + sizes[number])
     return at, top
+
+
+def _over_its_skip(number: int, node: Node, shapes: list[Shape], last: list[int]) -> bool:
+    """Whether a node writes each pixel where it has read it from its skip, which nothing else takes
+    any more."""
+    op = node.op
+    return (
+        len(node.sources) == 2
+        and node.sources[0] != node.sources[1]
+        and last[node.sources[1]] == number
+        and shapes[node.sources[1]] == shapes[number]
+        and isinstance(op, CompressedLayer)
+        and op.skip is not None
+        and op.skip.stride == (1, 1)
+        and geometry(op).pool == 1
+    )
 
 
 def lower(
