@@ -37,6 +37,7 @@ COMMANDS = {
     "eie": "eie.py --pes 64",
     "lenet": "lenet.py --kept 0.08",
     "balance": "balance.py",
+    "networks": "networks.py",
     "boards": "boards.py",
     "link": "link.py",
     "timing": "timing.py --pes 16 64 --chips LFE5U-85F-6",
@@ -278,8 +279,33 @@ def boards(found: dict[str, Any]) -> str:
     return joined("On boards", text, table(columns, rows))
 
 
+def networks(found: dict[str, Any]) -> str:
+    text = (
+        "Cycles of an image from the first value of a map read to the last one written, by the "
+        "cycle model, which the tests hold equal to the RTL. LeNet-5 are the files above, means of "
+        "MNIST's first 100 test images. ResNet-8 and DS-CNN have the shapes of MLPerf Tiny, weights "
+        "and activations at seeded places: no figure of them is that benchmark's. The teams of each "
+        "layer are those that the cycle model counts the fewest cycles for."
+    )
+    rows = [
+        (
+            row["network"],
+            row["weights"],
+            str(row["pes"]),
+            " ".join(map(str, row["teams"])),
+            f"{row['cycles']:,.0f}",
+            f"{row['utilisation']:.3f}",
+            f"{row['error_pct']:.2f} %" if "error_pct" in row else "",
+            f"{row['bytes']:,}" if "bytes" in row else "",
+        )
+        for row in found["networks"]
+    ]
+    heads = ("network", "weights", "PEs", "teams", "cycles", "utilisation", "error", "bytes")
+    return joined("Convolutional networks", text, table(heads, rows))
+
+
 SECTIONS: tuple[Callable[[Any], str], ...] = (
-    compression, eie, lenet, balance, timing, boards, codec, faults, link,
+    compression, eie, lenet, networks, balance, timing, boards, codec, faults, link,
 )  # fmt: skip
 
 

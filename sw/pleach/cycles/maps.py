@@ -64,6 +64,22 @@ def map_stages(config: EngineConfig) -> MapStages:
     )
 
 
+def _fetch(config: EngineConfig) -> int:
+    """Cycles in which a record is read, a word a cycle; two to find that there is nothing to wait
+    for, or that there no longer is."""
+    return len(PLAN_WORDS + FILE_WORDS) + config.ram_latency + 2
+
+
+def between(config: EngineConfig, compute: np.ndarray) -> np.ndarray:
+    """Cycles from the end of each pass to the start of the next, ``[n, passes - 1]``: a record is
+    read while the pass before runs.
+
+    Args:
+        compute: of the passes, ``[n, passes]``.
+    """
+    return np.maximum(3, _fetch(config) + 2 - compute[:, :-1])
+
+
 def host_cycles(
     program: MapProgram, config: EngineConfig, per_word: int, compute: np.ndarray
 ) -> np.ndarray:
@@ -72,16 +88,13 @@ def host_cycles(
     Args:
         compute: of the passes, ``[n, passes]``.
     """
-    # A record is read, a word a cycle, while inputs come or the pass before runs; two cycles to
-    # find that there is nothing to wait for, or that there no longer is.
-    fetch = len(PLAN_WORDS + FILE_WORDS) + config.ram_latency + 2
-    inputs = max(math.ceil(program.inputs / per_word) + 1, fetch) + 1
-    between = np.maximum(3, fetch + 2 - compute[:, :-1])
+    # The first record is read while inputs come.
+    inputs = max(math.ceil(program.inputs / per_word) + 1, _fetch(config)) + 1
     lanes = config.neighbours
     vectors = math.ceil(program.outputs / lanes)
     words = (vectors - 1) * (lanes // INT16_PER_WORD)
     words += math.ceil((program.outputs - (vectors - 1) * lanes) / INT16_PER_WORD)
-    return inputs + between.sum(axis=1) + 4 + words + vectors * (MAP_READ + 1)
+    return inputs + between(config, compute).sum(axis=1) + 4 + words + vectors * (MAP_READ + 1)
 
 
 def layer_counts(
@@ -128,6 +141,11 @@ class MapCycles:
         """Of runs whose passes take ``[n, passes]`` cycles."""
         per_word = self.model.input_type.per_word
         return compute.sum(axis=1) + host_cycles(self.program, self.config, per_word, compute)
+
+    def span(self, compute: np.ndarray) -> np.ndarray:
+        """Cycles from the start of the first pass to the end of the last: from the first value of a
+        map read to the last one written."""
+        return compute.sum(axis=1) + between(self.config, compute).sum(axis=1)
 
     def run(
         self, inputs: Sequence[np.ndarray], skips: Sequence[np.ndarray]
