@@ -1,5 +1,7 @@
 """Weights past LOAD are the weights that LOAD writes."""
 
+from dataclasses import asdict
+
 import numpy as np
 
 from pleach.engine import EngineConfig
@@ -43,6 +45,8 @@ def test_contents_are_what_load_writes(tmp_path):
         "idle": "none",
         "stall": "none",
         "seed": 1,
+        "engine": asdict(config),
+        "plan": None,
     }
     reported = run_cocotb(
         bulk_verilog(config),
