@@ -284,8 +284,8 @@ def networks(found: dict[str, Any]) -> str:
         "Cycles of an image from the first value of a map read to the last one written, by the "
         "cycle model, which the tests hold equal to the RTL. LeNet-5 are the files above, means "
         "of MNIST's first 100 test images. ResNet-8 and DS-CNN have the shapes of MLPerf Tiny, "
-        "weights and activations at seeded places: no figure is that benchmark's. The teams of each "
-        "layer are those that the cycle model counts the fewest cycles for."
+        "weights and activations at seeded places: no figure is that benchmark's. The teams of "
+        "each layer are those that the cycle model counts the fewest cycles for."
     )
     rows = [
         (
