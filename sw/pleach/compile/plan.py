@@ -80,7 +80,7 @@ def chosen(
         CapacityError: there are none.
     """
     picked = [each[0] for each in ways]
-    while (total := sum(choice.entries for choice in picked)).max() > config.entries:
+    while (total := np.sum([c.entries for c in picked], axis=0)).max() > config.entries:
         fullest = int(np.argmax(total))
         best = None
         for number, options in enumerate(ways):

@@ -82,7 +82,7 @@ class Dispatch(NamedTuple):
 
 def table(passes: Iterable[MapPass]) -> np.ndarray:
     """Passes as the functions here take them, `PASS` ``[passes]``."""
-    names = PASS.names
+    names = [field.name for field in fields(MapPass)]
     return np.array([tuple(int(getattr(each, n)) for n in names) for each in passes], PASS)
 
 

@@ -6,13 +6,14 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from pleach.engine.config import EngineConfig
 from pleach.engine.maps import MOST_SLOTS, MapPass, MapProgram, PassKind, widths
 from pleach.errors import CapacityError, ModelError
-from pleach.model import CompressedLayer, CompressedModel, Node, Pool
+from pleach.model import CompressedLayer, CompressedModel, Convolution, Node, Pool, Window
 from pleach.model.window import Shape
 from pleach.numbers import INT16_MAX, INT16_MIN, PE_GROUPS_MAX
 
@@ -77,21 +78,19 @@ class Geometry:
 
 def geometry(op: CompressedLayer | Pool) -> Geometry:
     """Of a layer or a pooling."""
-    over = op.window if isinstance(op, Pool) else op.convolution
-    if over is None:
-        assert isinstance(op, CompressedLayer)
+    pool, rows = 1, 0
+    if isinstance(op, Pool):
+        over: Window | Convolution = op.window
+        rows = over.channels
+    elif op.convolution is None:
         return Geometry(1, 1, op.inputs, (1, 1), (1, 1), 0, 0, (1, 1), 1, op.outputs)
+    else:
+        over, pool, rows = op.convolution, op.convolution.pool, op.outputs
+    kernel = over.kernel_height, over.kernel_width
+    stride = over.stride[0], over.stride[1]
+    top, left, *_ = over.padding
     return Geometry(
-        over.height,
-        over.width,
-        over.channels,
-        (over.kernel_height, over.kernel_width),
-        over.stride,
-        over.padding[0],
-        over.padding[1],
-        over.map,
-        1 if isinstance(op, Pool) else over.pool,
-        over.channels if isinstance(op, Pool) else op.outputs,
+        over.height, over.width, over.channels, kernel, stride, top, left, over.map, pool, rows
     )
 
 
@@ -228,7 +227,7 @@ def fitted(
     if not config.maps:
         return config.grown(model, fixed)
     roomy = {"entries": 1 << 20, "entry_rows": 0, "codes": 0}
-    free = {name: value for name, value in roomy.items() if name not in fixed}
+    free: dict[str, Any] = {name: value for name, value in roomy.items() if name not in fixed}
     if "accumulators" not in fixed:
         # Room for two windows of each layer in as many teams as there can be.
         wanted = [64, config.accumulators]
@@ -239,7 +238,7 @@ def fitted(
         free["accumulators"] = _power(max(wanted))
     plan = default_plan(model, replace(config, **free))
     need = needs(model, plan, config)
-    grown = {
+    grown: dict[str, Any] = {
         name: _power(value) if name not in ("layers", "accumulator_bits") else value
         for name, value in need.items()
         if name not in fixed and (value > getattr(config, name) or name in ("entry_rows", "codes"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -193,7 +193,8 @@ class Status:
     def engine(self) -> EngineConfig:
         """The engine, as far as the status words say what it is."""
         named = {field.name for field in fields(EngineConfig)}
-        return EngineConfig(**{name: n for name, n in self.fields.items() if name in named})
+        said: dict[str, Any] = {name: n for name, n in self.fields.items() if name in named}
+        return EngineConfig(**said)
 
     @property
     def load_error(self) -> EngineError:
