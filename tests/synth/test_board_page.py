@@ -24,6 +24,6 @@ def test_a_board_of_ones_own_from_start_to_end(tmp_path, monkeypatch, capsys):
         exec(compile(program, PAGE.name, "exec"), {})
     finally:
         sys.modules.pop("echo", None)
-    assert re.fullmatch(r"\d+ LUT4 of 5280, 15 block RAMs of 30\n", capsys.readouterr().out)
+    assert re.fullmatch(r"\d+ LUT4 of 5280, 12 block RAMs of 30\n", capsys.readouterr().out)
     # It has the iCEBreaker's chip, so its engine is the very same.
     assert board("icesugar.py").engine == board("icebreaker").engine

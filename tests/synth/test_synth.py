@@ -103,7 +103,7 @@ def no_tool(*arguments, **options):
         (
             "icebreaker",
             {"pes": 16},
-            "16 PEs does not fit the iCE40UP5K of icebreaker: it wants at least 144 block RAMs of "
+            "16 PEs does not fit the iCE40UP5K of icebreaker: it wants at least 96 block RAMs of "
             "30, 16 multipliers of 8, 16 single-port RAMs of 4; .* has 1 PE",
         ),
         ("ulx3s-85f", {"pes": 64}, "it wants at least 320 block RAMs of 208; "),

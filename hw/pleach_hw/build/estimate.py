@@ -137,6 +137,6 @@ PARALLEL_LUT4 = 2500
 # all of the engine but its PEs; ``pe`` are a PE's tables there.
 BESIDE = {
     "ecp5": {"lut4": 1200, "bram": 2},
-    "iCE40": {"lut4": 3950, "bram": 8, "pe": 350},  # logic cells, of which a tenth stays free
+    "iCE40": {"lut4": 4100, "bram": 8, "pe": 350},  # logic cells, of which an eighth stays free
     "gowin": {"lut4": 5000, "bram": 2, "pe": 490},
 }

@@ -17,10 +17,12 @@ def _block_rams(words: int, width: int, block: bool) -> int:
 
 
 # Logic cells are what runs out: `abc` takes fewer than `synth_ice40` by itself.
+# An enable of few flip-flops is a table in front of each: the eight cells of a tile share one, and
+# a full chip has no place for so many tiles.
 # Without -dsp, which takes the registers of multipliers instantiated away (yosys 0.70).
 SCRIPT = """\
 read_verilog top.v
-synth_ice40 -device u -top top -run begin:map_luts
+synth_ice40 -device u -top top -dffe_min_ce_use 6 -run begin:map_luts
 techmap -map +/ice40/latches_map.v
 abc -lut 4
 ice40_wrapcarry -unwrap
