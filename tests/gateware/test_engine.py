@@ -199,6 +199,23 @@ def test_status():
     assert after.latency_cycles == taken - accepted + 1
 
 
+def test_outputs_wait_for_nobody_where_places_are_scarce():
+    """A word for each vector, and more of them than the drain's queue has places."""
+    config = EngineConfig(
+        **SMALL | {"accumulators": 32}, pes=4, groups=2, lanes=2, block=2, outputs=32,
+        ram_latency=1,
+    )  # fmt: skip
+    model = random_model(np.random.default_rng(7), [3, 60], density=0.3)
+    (inputs,) = random_inputs(np.random.default_rng(8), model, 1)
+    packets = [load_packet(dumps(model)), run_packet(inputs, model.input_type), status_packet()]
+    *_, run, status = exchange(config, packets)
+    cycles = CycleModel(model, config).run(inputs[None])
+    assert run.outputs(60).tolist() == Reference(model).run(inputs[None])[0].tolist()
+    counted = status.status()
+    assert counted.latency_cycles == cycles.latency[0]
+    assert counted.compute_cycles[0] == cycles.compute[0, 0]
+
+
 def test_an_engine_and_its_check_go_by_what_a_file_claims():
     config = EngineConfig(pes=1, **SMALL)
     data = dumps(random_model(np.random.default_rng(0), [3, 2]))

@@ -99,9 +99,9 @@ def drain_latency(config: EngineConfig) -> int:
 
 def drain_places(config: EngineConfig) -> int:
     """Vectors that the queue at the drain's output holds, a power of two: enough for one a cycle,
-    each of which takes its place for three cycles more than it needs to get there, and for
+    each of which takes its place for four cycles more than it needs to get there, and for
     `outputs` rows."""
-    way = drain_ages(config).queued + 2
+    way = drain_ages(config).queued + 3
     return max(1 << way.bit_length(), config.outputs // config.drained)
 
 
