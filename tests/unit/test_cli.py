@@ -70,7 +70,7 @@ def test_info(digits, pleach):
     assert "layer 'conv1' is a convolution" in text and "engines with a map memory" in text
     rows = json.loads(pleach("info", with_convolutions, "--json")[0])["engines"]
     assert [row["pes"] for row in rows] == [1, 2, 4, 8, 16, 32, 64]
-    assert all(row["needs"]["maps"] == 3664 for row in rows)
+    assert all(row["needs"]["maps"] == 4096 for row in rows)
 
 
 def test_evaluate(digits, pleach):

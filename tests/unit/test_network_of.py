@@ -126,9 +126,13 @@ def test_from_a_module_to_a_file_and_what_it_says(trained, tmp_path, pleach):
     assert evaluated["error_pct"] == pytest.approx(error)
     info = json.loads(pleach("info", path, "--json")[0])
     assert "(block.conv1, stem)" in info["network"] and "sum/" in info["network"]
-    assert info["engines"] == [] and "No engine runs it" in pleach("info", path)[0]
-    said = pleach("simulate", path, "--dataset", data, code=1)[1]
-    assert "layer 'stem' is a convolution" in " ".join(said.split())
+    assert info["engines"] and "engines with a map memory" in " ".join(
+        pleach("info", path)[0].split()
+    )
+    call = ("simulate", path, "--dataset", data, "--pes", 1, "--images", 2, "--json")
+    ran = json.loads(pleach(*call)[0])
+    assert ran["bit_exact"] and ran["plan"].startswith("stem 1 × ")
+    assert len(ran["latency_cycles"]) == 2
 
 
 def pleach_error(model, inputs, labels) -> float:
