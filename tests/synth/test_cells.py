@@ -73,7 +73,7 @@ CELLS_OF = {
     "ecp5": {BlockRam: "DP16KD", LutRam: "TRELLIS_DPR16X4", Multiplier: "MULT18X18D"},
     "iCE40": {
         BlockRam: "SB_RAM40_4K|SB_SPRAM256KA",
-        LutRam: "SB_RAM40_4KNR|SB_DFFE",
+        LutRam: "SB_RAM40_4KNR|SB_DFFE?",
         Multiplier: "SB_MAC16",
     },
 }

@@ -64,7 +64,8 @@ def test_info(digits, pleach):
     text = pleach("info", folder / "net.pleach")[0]
     assert "Default engines" in text
     assert "holds it: orangecrab-25f, ulx3s-12f" in " ".join(text.split())
-    assert info["boards"] == [board.name for board in boards()]
+    # The smallest board's own engine is made for less.
+    assert info["boards"] == [each.name for each in boards() if each.name != "icebreaker"]
     with_convolutions = Path(__file__).parents[2] / "bench/models/lenet_5_small.pleach"
     text = " ".join(pleach("info", with_convolutions)[0].split())
     assert "layer 'conv1' is a convolution" in text and "engines with a map memory" in text
