@@ -5,14 +5,12 @@ import re
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from amaranth.build import ResourceError
-from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
-from amaranth.lib import io, wiring
+from amaranth.hdl import Elaboratable, Module
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth_boards.arty_a7 import ArtyA7_35Platform
 
@@ -24,6 +22,7 @@ from pleach_hw.build import tools
 from pleach_hw.build.cache import cache_folder
 from pleach_hw.build.estimate import check_fits, estimate
 from pleach_hw.build.flows import flow_of
+from pleach_hw.build.pinout import EveryPin, pinout
 from pleach_hw.build.synth import synth
 from pleach_hw.build.top import parts
 from pleach_hw.compute.pe import ProcessingElement
@@ -178,6 +177,9 @@ def test_tools_are_compiled_once_and_never_in_place(monkeypatch, tmp_path):
     assert tools.environment(tool)["YOWASP_CACHE_DIR"] != first["YOWASP_CACHE_DIR"]
 
 
+CONSTRAINTS = Path(__file__).parents[2] / "constraints"
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_bus_error_is_tried_once_more_and_named(times, monkeypatch, tmp_path):
     script = f"echo >> tries; test $(wc -l < tries) -gt {times} || kill -BUS $$"
@@ -190,32 +192,6 @@ def test_a_bus_error_is_tried_once_more_and_named(times, monkeypatch, tmp_path):
             tools.run_tool(tools.YOSYS, [], tmp_path, "yosys.log", 9)
     assert (tmp_path / "tries").read_text() == "\n\n"
     assert -signal.SIGBUS in tools.BUS_ERRORS and 135 in tools.BUS_ERRORS
-
-
-class EveryPin(Elaboratable):
-    """A board's top: all inputs that one has, folded into its serial output, at its clock."""
-
-    def elaborate(self, platform):
-        m = Module()
-        m.domains.sync = ClockDomain(reset_less=True)
-        pin = platform.request(platform.default_clk, dir="-")
-        m.submodules.clk = clk = io.Buffer("i", pin)
-        uart = platform.request("uart", 0, dir=dict.fromkeys(parts(platform, "uart"), "-"))
-        m.submodules.rx = rx = io.Buffer("i", uart.rx)
-        m.submodules.tx = tx = io.Buffer("o", uart.tx)
-        m.d.comb += ClockSignal().eq(clk.i)
-        seen = Signal()
-        m.d.sync += seen.eq(rx.i)
-        folded = seen
-        with suppress(ResourceError):
-            m.submodules.button = button = io.Buffer("i", platform.request("button", 0, dir="-"))
-            folded = folded ^ button.i
-        m.d.sync += tx.o.eq(folded)
-        for number in range(2):
-            led = io.Buffer("o", platform.request("led", number, dir="-"))
-            m.submodules[f"led_{number}"] = led
-            m.d.comb += led.o.eq(tx.o)
-        return m
 
 
 def slow_for_gowin(chip):
@@ -239,6 +215,18 @@ def test_chips_and_pins_are_what_the_boards_say(chip):
         if name in ("lut4", "bram", "mult", "spram"):
             assert getattr(chip, name) == report["utilization"][kind]["available"]
     assert (result.log.parent / flow.routed[1]).exists()
+
+
+@pytest.mark.parametrize("chip", boards(), ids=lambda chip: chip.name)
+def test_constraints_are_the_pins_of_each_board(chip):
+    """`python -m pleach_hw.build.pinout constraints` has been run since a board changed."""
+    name, text = pinout(chip)
+    assert (CONSTRAINTS / name).read_text("utf-8") == text
+
+
+def test_no_constraints_are_left_of_a_board_that_is_gone():
+    names = {pinout(chip)[0] for chip in boards()}
+    assert {path.name for path in CONSTRAINTS.iterdir()} == names
 
 
 def test_every_board_has_a_clock_and_a_serial_port():

@@ -45,7 +45,7 @@ def parameters() -> str:
     rows = []
     for each in fields(EngineConfig):
         low, high, meaning, power = PARAMETERS[each.name]
-        values = f"{low}, {2 * low}, … {high}" if power else f"{low} to {high}"
+        values = f"{low}, {2 * low or 1}, … {high}" if power else f"{low} to {high}"
         if isinstance(each.default, bool):
             values = "true or false"
         rows.append((f"`{each.name}`", values, str(each.default).lower(), meaning))
