@@ -79,10 +79,12 @@ class Allocation(ABC):
 
     Attributes:
         kind: the name in settings.
+        source: the paper that it is from, with its equation, section or table.
         most: the largest figure that ``PruneConfig.layers`` takes.
     """
 
     kind: ClassVar[str]
+    source: ClassVar[str] = ""
     most: ClassVar[float] = 1
 
     @abstractmethod

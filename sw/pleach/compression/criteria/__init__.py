@@ -28,11 +28,13 @@ class Criterion(ABC):
 
     Attributes:
         kind: the name in settings.
+        source: the paper that it is from, with its equation, section or table.
         needs: what of the training it has to see. Whoever needs anything is asked for scores from
             the first step on, so it wants a ramp.
     """
 
     kind: ClassVar[str]
+    source: ClassVar[str] = ""
     needs: ClassVar[frozenset[Observe]] = frozenset()
 
     @abstractmethod

@@ -18,9 +18,11 @@ class Factoriser(ABC):
 
     Attributes:
         kind: the name in settings.
+        source: the paper that it is from, with its equation, section or table.
     """
 
     kind: ClassVar[str]
+    source: ClassVar[str] = ""
 
     @abstractmethod
     def factors(self, layer: PrunableLayer) -> nn.Sequential | None:

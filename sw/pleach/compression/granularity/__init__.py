@@ -18,9 +18,11 @@ class Granularity(ABC):
 
     Attributes:
         kind: the name in settings.
+        source: the paper that it is from, with its equation, section or table.
     """
 
     kind: ClassVar[str]
+    source: ClassVar[str] = ""
 
     @abstractmethod
     def groups(self, layer: PrunableLayer) -> dict[str, Tensor] | None:

@@ -17,11 +17,13 @@ class Quantiser(ABC):
 
     Attributes:
         kind: the name in settings.
+        source: the paper that it is from, with its equation, section or table.
         trained: whether the values move while the shared network is fine-tuned. Where they do not,
             only ``reassign`` changes anything.
     """
 
     kind: ClassVar[str]
+    source: ClassVar[str] = ""
     trained: ClassVar[bool] = True
 
     @abstractmethod

@@ -18,9 +18,11 @@ class Regulariser(ABC):
 
     Attributes:
         kind: the name in settings.
+        source: the paper that it is from, with its equation, section or table.
     """
 
     kind: ClassVar[str]
+    source: ClassVar[str] = ""
 
     @property
     def decay(self) -> float:

@@ -15,9 +15,11 @@ class Schedule(ABC):
 
     Attributes:
         kind: the name in settings.
+        source: the paper that it is from, with its equation, section or table.
     """
 
     kind: ClassVar[str]
+    source: ClassVar[str] = ""
 
     @abstractmethod
     def remaining(self, progress: float) -> float:

@@ -17,9 +17,11 @@ class Teacher(ABC):
 
     Attributes:
         kind: its name.
+        source: the paper that it is from, with its equation, section or table.
     """
 
     kind: ClassVar[str]
+    source: ClassVar[str] = ""
 
     @abstractmethod
     def outputs(self, inputs: Tensor) -> Tensor:
