@@ -22,6 +22,7 @@ from pleach.compression.checks import (
 from pleach.compression.criteria import CRITERIA, Criterion
 from pleach.compression.granularity import GRANULARITIES, Granularity
 from pleach.compression.kinds import Kinds
+from pleach.compression.observe import OF_STEPS
 from pleach.compression.quantisers import QUANTISERS, Quantiser
 from pleach.compression.regularisers import REGULARISERS, Regulariser
 from pleach.compression.schedules import SCHEDULES, Schedule
@@ -194,7 +195,15 @@ class PruneConfig:
         scope.check(self)
         self.allocation.check(self)
         criterion.check(self)
-        if criterion.needs and not self.ramp:
+        granularities = criterion.granularities
+        kind = GRANULARITIES.of(self.granularity, "granularity").kind
+        if granularities and kind not in granularities:
+            said = " or ".join(f"{each!r}" for each in granularities)
+            raise ConfigError(
+                f"PruneConfig.criterion = {criterion.kind!r} does not go with the granularity "
+                f"{kind!r}: set granularity = {said}"
+            )
+        if criterion.needs & OF_STEPS and not self.ramp:
             raise ConfigError(
                 f"PruneConfig.criterion = {criterion.kind!r} needs a ramp to be measured on"
             )

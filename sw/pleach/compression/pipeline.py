@@ -148,13 +148,13 @@ def _compress(
 ) -> CompressedModel:
     inputs = as_floats(student, calibration)
     shape = tuple(inputs.shape[1:])
-    _check(student, shape, steps)
     outputs = graph_of(student, shape).outputs
     original = _original(student)
     if labels is not None:
         loss, labels = objective(loss, labels, len(inputs), outputs)
     elif loss is not None:
         raise DataError("a loss needs labels")
+    _check(student, shape, steps, labels is not None and labels.dtype.kind in "iu")
     soft = None if teacher is None else _taught(teacher, inputs, outputs)
     scale = _Scale(student, shape)
     measured = _Measured(student, scale, calibration, loss, metric, validation, outputs)
@@ -448,10 +448,12 @@ def _doubt(
     return [], None
 
 
-def _check(student: nn.Module, shape: tuple[int, ...], steps: Sequence[Step]) -> None:
+def _check(
+    student: nn.Module, shape: tuple[int, ...], steps: Sequence[Step], classes: bool
+) -> None:
     """Refuse what no training makes representable, and whatever a step refuses."""
     check_weights(layers_of(student, shape))
-    plan = Plan(student, shape)
+    plan = Plan(student, shape, classes=classes)
     for step in steps:
         step.check(plan)
     dumps(empty_model(plan.module, plan.shape))

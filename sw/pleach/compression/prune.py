@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
-from pleach.compression.allocation import Candidates, Progress
+from pleach.compression.allocation import Allocation, Candidates, Progress
 from pleach.compression.config import PruneConfig
-from pleach.compression.criteria import CRITERIA, Criterion
+from pleach.compression.criteria import CRITERIA, Criterion, Scores, Search
 from pleach.compression.granularity import GRANULARITIES, Granularity
 from pleach.compression.masks import Mask, check_weights, masked_
-from pleach.compression.observe import Observations, Observe, PrunableLayer, prunable
+from pleach.compression.observe import OF_STEPS, Observations, Observe, PrunableLayer
 from pleach.compression.schedules import SCHEDULES
 from pleach.errors import ConfigError, PleachError
 from pleach.models import layers_of
 from pleach.settings import by_layer
+
+T = TypeVar("T")
 
 
 def prune_(
@@ -55,18 +62,20 @@ def prune_(
     """
     config = config or PruneConfig()
     check_weights(layers_of(model))
-    layers = prunable(model)
     criterion = CRITERIA.of(config.criterion, "criterion")
     granularity = GRANULARITIES.of(config.granularity, "granularity")
     allocation = config.allocation
-    default = allocation.target(config.density)
-    targets = by_layer([layer.name for layer in layers], default, config.layers)
     if seen is None:
-        if criterion.needs & {Observe.GRADIENTS, Observe.ACTIVATIONS}:
+        if criterion.needs & (OF_STEPS | {Observe.SAMPLES}) - {Observe.OPTIMIZER}:
             raise ConfigError(
                 f"the criterion {criterion.kind} needs what it has seen: prune_(…, seen=…)"
             )
         seen = Observations(model, criterion)
+    seen.renew()
+    layers = seen.layers()
+    criterion.check_layers(layers)
+    default = allocation.target(config.density)
+    targets = by_layer([layer.name for layer in layers], default, config.layers)
     seen.optimizer = optimizer or seen.optimizer
     share = min(max(progress, 0.0), 1.0)
     way = Progress(config.start, SCHEDULES.of(config.schedule, "schedule").remaining(share))
@@ -80,10 +89,77 @@ def prune_(
             grouping = _Grouping(layer, masks, granularity)
             found.append((grouping, grouping.candidates(scores, targets[layer.name], config)))
         found = [(grouping, each) for grouping, each in found if grouping.masks]
+        if isinstance(criterion, Search):
+            found = _searched(criterion, found, allocation, way, seen)
         kept = allocation.keep([each for _, each in found], way)
         for (grouping, each), chosen in zip(found, kept, strict=True):
             if chosen is not None:
-                grouping.apply_([k & (s > 0) for k, s in zip(chosen, each.ranked, strict=True)])
+                masks = grouping.kept(chosen, each)
+                _settle(criterion, grouping, masks, seen)
+
+
+def _settle(
+    criterion: Criterion, grouping: _Grouping, kept: dict[str, Tensor], seen: Observations
+) -> None:
+    """Mask all but what is kept of a layer, and give that the values that the criterion says."""
+    layer = grouping.layer
+    whole = {p: torch.ones_like(t, dtype=torch.bool) for p, t in layer.tensors.items()} | kept
+    values = _asked(criterion, layer, lambda: criterion.survivors(layer, whole, seen))
+    for part, mask in grouping.masks.items():
+        mask.mask.copy_(kept[part])
+    for part, value in (values or {}).items():
+        tensor = layer.tensors[part]
+        tensor.copy_(torch.where(whole[part], value, tensor))
+
+
+def _searched(
+    criterion: Search,
+    found: Sequence[tuple[_Grouping, Candidates]],
+    allocation: Allocation,
+    way: Progress,
+    seen: Observations,
+) -> list[tuple[_Grouping, Candidates]]:
+    """The candidates with the best scores that a search finds."""
+    layers = [each for _, each in found]
+
+    def with_(scores: Scores) -> list[Candidates]:
+        # What is masked already has the score 0, in the shapes of the groups.
+        return [
+            replace(each, scores=tuple(s * (old > 0) for s, old in zip(own, each.ranked, strict=True)))
+            for each, own in zip(layers, scores, strict=True)
+        ]
+
+    def cost(scores: Scores) -> float:
+        tried = with_(scores)
+        with _kept_masks([mask for grouping, _ in found for mask in grouping.masks.values()]):
+            for (grouping, _), each, kept in zip(
+                found, tried, allocation.keep(tried, way), strict=True
+            ):
+                for part, mask in grouping.kept(kept or (), each).items() if kept else ():
+                    grouping.masks[part].mask.copy_(mask)
+            return seen.loss(criterion.samples)
+
+    generator = torch.Generator().manual_seed(criterion.seed)
+
+    def draw() -> Scores:
+        return [
+            tuple(torch.rand(h.shape, generator=generator).to(h) for h in each.held)
+            for each in layers
+        ]
+
+    best = with_(criterion.search(layers, cost, draw))
+    return [(grouping, each) for (grouping, _), each in zip(found, best, strict=True)]
+
+
+@contextmanager
+def _kept_masks(masks: Sequence[Mask]) -> Iterator[None]:
+    """Have masks as they are now again at the end."""
+    before = [mask.mask.clone() for mask in masks]
+    try:
+        yield
+    finally:
+        for mask, old in zip(masks, before, strict=True):
+            mask.mask.copy_(old)
 
 
 def _scores(
@@ -94,15 +170,10 @@ def _scores(
     Raises:
         ConfigError: it failed, or gave something else than a number for each element.
     """
-    where = f"the criterion {criterion.kind}, of layer {layer.name!r}"
-    try:
-        scores = criterion.scores(layer, seen)
-    except PleachError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"{where}: {type(error).__name__}: {error}") from error
+    scores = _asked(criterion, layer, lambda: criterion.scores(layer, seen))
     if scores is None:
         return None
+    where = _where(criterion, layer)
     for part, tensor in layer.tensors.items():
         score = scores.get(part) if isinstance(scores, dict) else None
         if not isinstance(score, Tensor) or score.shape != tensor.shape:
@@ -114,12 +185,31 @@ def _scores(
     return scores
 
 
+def _where(criterion: Criterion, layer: PrunableLayer) -> str:
+    return f"the criterion {criterion.kind}, of layer {layer.name!r}"
+
+
+def _asked(criterion: Criterion, layer: PrunableLayer, question: Callable[[], T]) -> T:
+    """What a criterion answers; it may be a user's own.
+
+    Raises:
+        ConfigError: it failed.
+    """
+    try:
+        return question()
+    except PleachError:
+        raise
+    except Exception as error:
+        where = _where(criterion, layer)
+        raise ConfigError(f"{where}: {type(error).__name__}: {error}") from error
+
+
 class _Grouping:
     """The elements of a layer, by part, and the groups that they are kept or pruned in."""
 
     def __init__(self, layer: PrunableLayer, masks: dict[str, Mask], granularity: Granularity):
         self._groups = granularity.groups(layer)
-        self._name = layer.name
+        self.layer = layer
         self.masks = masks
         if self._groups is not None:
             self.masks = {part: mask for part, mask in masks.items() if part in self._groups}
@@ -139,7 +229,8 @@ class _Grouping:
             held = (self._mean(held),)
             ranked = ranked and (self._mean(ranked),)
         return Candidates(
-            name=self._name,
+            name=self.layer.name,
+            layer=self.layer,
             target=target,
             scores=ranked,
             sizes=sizes,
@@ -155,12 +246,13 @@ class _Grouping:
         totals = values.new_zeros(len(self._sizes)).index_add_(0, self._flat, values)
         return totals / self._sizes.clamp(min=1)
 
-    def apply_(self, kept: list[Tensor]) -> None:
-        """Mask all but the groups that are `kept`; what was masked before stays so."""
+    def kept(self, chosen: Sequence[Tensor], candidates: Candidates) -> dict[str, Tensor]:
+        """Which elements stay, by part, of the groups that are chosen; what was masked before stays
+        so."""
+        chosen = [k & (s > 0) for k, s in zip(chosen, candidates.ranked, strict=True)]
         if self._groups is not None:
-            kept = [
-                kept[0][self._groups[part]] & (mask.splice | (mask.mask > 0))
+            return {
+                part: chosen[0][self._groups[part]] & (mask.splice | (mask.mask > 0))
                 for part, mask in self.masks.items()
-            ]
-        for mask, part in zip(self.masks.values(), kept, strict=True):
-            mask.mask.copy_(part)
+            }
+        return dict(zip(self.masks, chosen, strict=True))

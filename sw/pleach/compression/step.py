@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pleach.compression.config import TrainConfig
-from pleach.compression.train import Loss, train
+from pleach.compression.observe import Samples
+from pleach.compression.train import Loss, loss_of, train
 from pleach.errors import ConfigError
 from pleach.models import Layer, layers_of
 from pleach.settings import by_layer
@@ -29,11 +30,15 @@ class Plan:
         module: the network, or a copy on which steps that change its layers have done so.
         shape: of an input.
         shared: whether the weights will be shared.
+        pruned: whether some of them will be masked.
+        classes: whether the labels are classes.
     """
 
     module: nn.Module
     shape: tuple[int, ...]
     shared: bool = False
+    pruned: bool = False
+    classes: bool = False
 
     @property
     def layers(self) -> list[Layer]:
@@ -85,6 +90,23 @@ class Context:
     unscale: Tensor | None
     seed: int
     progress: StageProgress | None = None
+
+    @property
+    def samples(self) -> Samples:
+        """What a criterion may run the network on: the training inputs. Without labels their loss
+        is the distance to the teacher's outputs."""
+        labels = None if self.labels is None else torch.from_numpy(self.labels)
+
+        def loss(outputs: Tensor, chosen: Tensor) -> Tensor:
+            return loss_of(
+                outputs,
+                None if labels is None else labels[chosen],
+                self.teacher[chosen],
+                self.loss,
+                self.unscale,
+            )
+
+        return Samples(self.inputs, loss, labels)
 
     def train(
         self,

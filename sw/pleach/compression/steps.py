@@ -15,7 +15,7 @@ from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, 
 from pleach.compression.criteria import CRITERIA
 from pleach.compression.factorise import FACTORISERS, Factoriser
 from pleach.compression.masks import masks_of
-from pleach.compression.observe import Observations, PrunableLayer
+from pleach.compression.observe import Observations, Observe, PrunableLayer, prunable
 from pleach.compression.prune import prune_
 from pleach.compression.remove import remove_neurons_
 from pleach.compression.share import reassign_, share_
@@ -44,6 +44,16 @@ class Prune(Step):
         plan.check_train(self.settings.train, f"{self.place}.train")
         if plan.shared:
             raise ConfigError(f"the step {self.name!r} comes after one that shares: prune first")
+        criterion = CRITERIA.of(self.settings.criterion, "criterion")
+        if Observe.CLASSES in criterion.needs and not plan.classes:
+            raise ConfigError(
+                f"{self.place}.criterion = {criterion.kind!r} needs the classes of the training "
+                "inputs: give labels that are integers"
+            )
+        layers = prunable(plan.module, plan.shape)
+        criterion.check_layers(layers)
+        self.settings.allocation.check_layers(layers)
+        plan.pruned = True
         for layer in plan.layers:
             if parametrize.is_parametrized(layer.module) and not masks_of(layer.module):
                 raise ModelError(
@@ -54,7 +64,7 @@ class Prune(Step):
 
     def run(self, context: Context) -> None:
         criterion = CRITERIA.of(self.settings.criterion, "criterion")
-        with Observations(context.module, criterion) as seen:
+        with Observations(context.module, criterion, samples=context.samples) as seen:
             narrow = narrowing(context.module, self.settings, seen)
             context.train(self.name, self.settings.train, narrow)
         if self.settings.remove:
@@ -149,6 +159,11 @@ class Factorise(Step):
 
     def check(self, plan: Plan) -> None:
         by_layer(plan.names, 0, dict.fromkeys(self.layers, 0), f"{self.place}.layers")
+        if plan.pruned or plan.shared:
+            done = "shares" if plan.shared else "prunes"
+            raise ConfigError(
+                f"the step {self.name!r} comes after one that {done}: factorise first"
+            )
         plan.module = copied(plan.module)
         self._rewrite(plan.module)
         if self.train is not None:

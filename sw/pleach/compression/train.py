@@ -397,6 +397,22 @@ LOSSES = {
 }
 
 
+def loss_of(
+    outputs: Tensor,
+    targets: Tensor | None,
+    soft: Tensor | None,
+    loss: Loss | None,
+    unscale: Tensor | None,
+) -> Tensor:
+    """The loss of outputs without what a teacher adds to it; of those alone where there are no
+    labels."""
+    targets, soft, unscale = (
+        None if t is None else t.to(outputs) if t.is_floating_point() else t.to(outputs.device)
+        for t in (targets, soft, unscale)
+    )
+    return _loss(outputs, targets, soft, TrainConfig(), loss, unscale)
+
+
 def _loss(
     outputs: Tensor,
     targets: Tensor | None,
@@ -448,7 +464,9 @@ def _dropout(model: nn.Module, config: TrainConfig, generator: torch.Generator) 
         if isinstance(module, nn.Linear):
             size = before.weight.numel()
 
-            def drop(_, args, before=before, size=size):
+            def drop(module, args, before=before, size=size):
+                if not model.training:
+                    return None
                 share = config.dropout
                 if config.rescale_dropout:
                     share *= math.sqrt(int(before.weight.count_nonzero()) / size)
@@ -472,6 +490,8 @@ def _own_dropout(model: nn.Module, generator: torch.Generator) -> Iterator[None]
             module.eval()  # it passes on what the hook has dropped
 
             def drop(module, args):
+                if not model.training:  # a criterion looks at samples
+                    return None
                 return (_dropped(module, args[0], generator),)
 
             hooks.append(module.register_forward_pre_hook(ours(drop)))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pleach.compression.kinds import Kinds
+from pleach.compression.observe import PrunableLayer
 from pleach.compression.stage import PruningStage
 
 __all__ = [
@@ -40,6 +41,7 @@ class Candidates:
         deviations: standard deviation of the layer's weights before any was pruned, for each of
             `scores`.
         splice: whether what is masked may come back.
+        layer: the layer itself, where there is one.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Candidates:
     total: int
     deviations: tuple[float, ...]
     splice: bool
+    layer: PrunableLayer | None = None
 
     @property
     def ranked(self) -> tuple[Tensor, ...]:
@@ -103,6 +106,13 @@ class Allocation(ABC):
 
         Raises:
             ConfigError: says which.
+        """
+
+    def check_layers(self, layers: Sequence[PrunableLayer]) -> None:  # noqa: B027 - as above
+        """Refuse a network that it does not go with, before any training.
+
+        Raises:
+            ConfigError: says which layer.
         """
 
 

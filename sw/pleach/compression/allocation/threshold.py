@@ -9,6 +9,8 @@ from torch import Tensor
 
 from pleach.compression.allocation import Allocation, Candidates, Progress, allocation
 from pleach.compression.checks import check_number
+from pleach.compression.stage import PruningStage
+from pleach.errors import ConfigError
 
 
 @allocation("threshold")
@@ -29,6 +31,13 @@ class Threshold(Allocation):
 
     def target(self, density: float) -> float:
         return self.quality
+
+    def check(self, stage: PruningStage) -> None:
+        if stage.criterion.kind != "magnitude":
+            raise ConfigError(
+                "PruneConfig.quality is in deviations of the weights: it needs criterion "
+                f"magnitude, not {stage.criterion.kind}"
+            )
 
     def keep(
         self, layers: Sequence[Candidates], progress: Progress

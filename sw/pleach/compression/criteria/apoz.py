@@ -14,8 +14,6 @@ from pleach.compression.criteria import (
     PrunableLayer,
     criterion,
 )
-from pleach.compression.stage import PruningStage
-from pleach.errors import ConfigError
 
 
 @criterion("apoz")
@@ -25,6 +23,7 @@ class ActiveShare(Criterion):
     there), over the steps since the last pruning; for the granularity ``channel``."""
 
     needs = frozenset({Observe.ACTIVATIONS})
+    granularities = ("channel",)
 
     def observe(self, layer: PrunableLayer, batch: Batch) -> dict[str, Tensor]:
         if batch.outputs is None:  # the layer has not run
@@ -36,13 +35,4 @@ class ActiveShare(Criterion):
         active = seen.mean(layer).get("active")
         if active is None:
             return None
-        return {
-            part: active.reshape(-1, *[1] * (tensor.ndim - 1)).expand_as(tensor)
-            for part, tensor in layer.tensors.items()
-        }
-
-    def check(self, stage: PruningStage) -> None:
-        if stage.granularity.kind != "channel":
-            raise ConfigError(
-                "PruneConfig.criterion = 'apoz' ranks channels: set granularity = 'channel'"
-            )
+        return layer.by_row(active)

@@ -45,5 +45,3 @@ class Saliency(Criterion):
     def check(self, stage: PruningStage) -> None:
         if stage.train.optimizer != "adam":
             raise ConfigError("PruneConfig.criterion = 'saliency' needs train.optimizer = 'adam'")
-        if stage.quality is not None:
-            raise ConfigError("PruneConfig.quality is in deviations: it needs criterion magnitude")

@@ -14,8 +14,6 @@ from pleach.compression.criteria import (
     PrunableLayer,
     criterion,
 )
-from pleach.compression.stage import PruningStage
-from pleach.errors import ConfigError
 
 
 @criterion("taylor")
@@ -35,7 +33,3 @@ class Taylor(Criterion):
     def scores(self, layer: PrunableLayer, seen: Observations) -> dict[str, Tensor] | None:
         found = seen.mean(layer)
         return found if found.keys() == layer.tensors.keys() else None
-
-    def check(self, stage: PruningStage) -> None:
-        if stage.quality is not None:
-            raise ConfigError("PruneConfig.quality is in deviations: it needs criterion magnitude")
