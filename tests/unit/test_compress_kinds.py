@@ -171,7 +171,10 @@ def test_a_name_a_table_and_the_thing_say_the_same():
         (lambda: PruneConfig(schedule=None), "PruneConfig.schedule must be one of cubic, not None"),
         (lambda: PruneConfig(scope={"kind": "balance", "pes": 65}), "Balance.pes must be an integ"),
         (lambda: PruneConfig(scope={"kind": "threshold", "quality": -1}), "Threshold.quality must"),
-        (lambda: PruneConfig(criterion="apoz"), "'apoz' does not go with the granularity 'element': set gr"),
+        (
+            lambda: PruneConfig(criterion="apoz"),
+            "'apoz' does not go with the granularity 'element': set gr",
+        ),
         (lambda: PruneConfig(criterion="taylor", ramp=0), "'taylor' needs a ramp"),
         (lambda: PruneConfig(criterion="taylor", quality=1), "it needs criterion magnitude"),
         (lambda: PruneConfig(balance=2, granularity="channel"), "goes with the granularity elem"),

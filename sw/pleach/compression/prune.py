@@ -125,7 +125,9 @@ def _searched(
     def with_(scores: Scores) -> list[Candidates]:
         # What is masked already has the score 0, in the shapes of the groups.
         return [
-            replace(each, scores=tuple(s * (old > 0) for s, old in zip(own, each.ranked, strict=True)))
+            replace(
+                each, scores=tuple(s * (old > 0) for s, old in zip(own, each.ranked, strict=True))
+            )
             for each, own in zip(layers, scores, strict=True)
         ]
 

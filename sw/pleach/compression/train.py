@@ -243,6 +243,9 @@ def _epochs(
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()
                 optimizer.step()
+                with torch.no_grad():
+                    for each in penalties:
+                        each.after_step(model, optimizer.param_groups[0]["lr"])
                 total += value.item() * len(chosen)
             mean = total / count
             with torch.no_grad():

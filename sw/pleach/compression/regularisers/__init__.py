@@ -14,7 +14,7 @@ __all__ = ["REGULARISERS", "Regulariser", "regulariser"]
 
 
 class Regulariser(ABC):
-    """A penalty, or a change after each epoch; whichever it has, it overrides.
+    """A penalty, or a change after each step or epoch; whichever it has, it overrides.
 
     Attributes:
         kind: the name in settings.
@@ -42,6 +42,13 @@ class Regulariser(ABC):
             parameters: what is trained of it.
         """
         return None
+
+    def after_step(self, model: nn.Module, rate: float) -> None:  # noqa: B027 - need not be there
+        """Change the network after a step, with gradients off.
+
+        Args:
+            rate: the learning rate of the step.
+        """
 
     def after_epoch(self, model: nn.Module) -> None:  # noqa: B027 - need not be there
         """Change the network after an epoch, with gradients off."""
