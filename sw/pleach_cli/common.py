@@ -83,7 +83,7 @@ def output_option(help: str, *names: str):
 
 
 #: parameters that are files to write; every other path of a command's is one that it reads
-OUTPUTS = ("output", "plot", "wave")
+OUTPUTS = ("output", "plot", "picture", "wave")
 
 
 def careful(command: Callable[..., None]) -> Callable[..., None]:
@@ -105,6 +105,12 @@ def careful(command: Callable[..., None]) -> Callable[..., None]:
 
 Plot = Annotated[
     Path | None, typer.Option(help="Plot to write, .png, .svg or .pdf.", callback=_figure)
+]
+Picture = Annotated[
+    Path | None,
+    typer.Option(
+        help="Picture to write of what it classified, .png, .svg or .pdf.", callback=_figure
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 DATA = (

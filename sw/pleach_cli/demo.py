@@ -7,63 +7,91 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pleach_cli.common import Json
+from pleach_cli.common import Json, Picture, engine_for
 from pleach_cli.output import print_json, progress, say
 from pleach_cli.views import show_compression, show_simulation
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from pleach.compression import CompressConfig, TrainConfig
     from pleach.data import Dataset
     from pleach.report import CompressionReport
+
+#: networks on MNIST
+NETWORKS = ("lenet_300_100", "lenet_5")
 
 
 def command(
     folder: Annotated[Path, typer.Option(help="Where its files go.", file_okay=False)] = Path(
         "build/demo"
     ),
+    network: Annotated[
+        str | None,
+        typer.Option(help="lenet_300_100 or lenet_5, on mnist.", show_default="lenet_300_100"),
+    ] = None,
     dataset: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
     images: Annotated[int, typer.Option(min=1, help="Test images to run on the engine.")] = 20,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again.")] = False,
+    picture: Picture = None,
     json: Json = False,
 ) -> None:
     """Train, prune, share, code; then load the file into the RTL engine and classify with it.
 
-    LeNet-300-100 on MNIST, or a small network on scikit-learn's digits (needs no download). What
-    was trained before is used again.
+    LeNet-300-100 or LeNet-5 on MNIST, or a small network on scikit-learn's digits (needs no
+    download). What was trained before is used again. The convolutions of LeNet-5 run on an engine
+    with a map memory.
 
-    Example: [bold]pleach demo --dataset digits[/bold]
+    Example: [bold]pleach demo --network lenet_5 --picture build/demo/digits.png[/bold]
     """
     from pleach.data import load
-    from pleach.engine import EngineConfig
     from pleach.errors import ConfigError
     from pleach.format import load as load_model
+    from pleach.reference import Reference
     from pleach.report import Answers
-    from pleach_cli.common import ChosenEngine
+    from pleach_cli import picture as pictures
     from pleach_sim.simulate import simulate
 
     if dataset not in ("mnist", "digits"):
         raise ConfigError(f"the demo runs on mnist or digits, not {dataset!r}: pleach compress")
+    if network is not None and network not in NETWORKS:
+        raise ConfigError(f"the demo's networks are {' and '.join(NETWORKS)}, not {network!r}")
+    if network is not None and dataset != "mnist":
+        raise ConfigError(f"{network} takes the images of mnist: leave out --dataset {dataset}")
     found = load(dataset)
-    compressed, made = _compressed(folder, found, fresh)
+    compressed, made = _compressed(folder, found, network, fresh)
     if not json:
         say(f"data: {found.describe()}")
         show_compression(made)
     model = load_model(compressed)
-    given = EngineConfig(pes=16)
-    chosen = ChosenEngine(given.grown(model), given, compressed)
+    chosen = engine_for(16, None, None, model, compressed)
     if not json:
         say(f"network: {model.line}")
         say(chosen.describe())
     inputs = model.quantise(found.test_images[:images])
-    with progress(f"building the engine, {given.pes} PEs; loading the file; {images} images"):
+    pes = chosen.config.pes
+    with progress(f"building the engine, {pes} PEs; loading the file; {images} images"):
         result = simulate(compressed, inputs, chosen.config)
     answers = Answers.of(model, inputs, found)
+    classified = pictures.Classified(
+        images=found.test_images[: len(inputs)].reshape(-1, *found.shape),
+        labels=found.test_labels,
+        logits=model.dequantise(Reference(model).run(inputs)),
+    )
+    if picture and result.bit_exact:
+        pictures.draw(classified, picture)
     if json:
         simulation = result.as_json() | chosen.as_json() | answers.as_json()
         about = {"network": model.line, "data": found.as_json()}
+        about |= {"logits": classified.logits.tolist(), "picture": picture and str(picture)}
         print_json(about | made.as_json() | {"simulation": simulation})
     else:
         dense, fixed = (made.stages[at].error or 0.0 for at in (0, -1))
+        if result.bit_exact:
+            pictures.show(classified)
         show_simulation(result, answers)
+        if picture and result.bit_exact:
+            say(f"picture of all {len(inputs)}: {picture}")
         said = (
             f"{dataset}: error {dense:.2f} % dense, {fixed:.2f} % compressed "
             f"{made.file.ratio:.1f}× into {made.file.file_bytes:,} bytes, the very file that the "
@@ -74,26 +102,38 @@ def command(
         raise typer.Exit(1)
 
 
-def _compressed(folder: Path, found: Dataset, fresh: bool) -> tuple[Path, CompressionReport]:
+def _recipe(found: Dataset, network: str | None) -> tuple[nn.Module, TrainConfig, CompressConfig]:
+    """The network as it is made, and how it is trained and compressed."""
+    from pleach.compression import CompressConfig, TrainConfig, lenet_5_recipe, lenet_recipe
+    from pleach.models import lenet_5, lenet_300_100, mlp
+
+    if network == "lenet_5":
+        return lenet_5(), *lenet_5_recipe()
+    if found.name == "mnist":
+        return lenet_300_100(), *lenet_recipe()
+    widths = [found.train_images.shape[1], 48, 32, 10]
+    return mlp(widths), TrainConfig(epochs=60), CompressConfig()
+
+
+def _compressed(
+    folder: Path, found: Dataset, network: str | None, fresh: bool
+) -> tuple[Path, CompressionReport]:
     """The compressed network and its description, made now or by an earlier call."""
     import json
     import time
     from dataclasses import asdict, replace
 
     import pleach
-    from pleach.compression import CompressConfig, TrainConfig, lenet_recipe, train
+    from pleach.compression import train
     from pleach.files import write_whole
-    from pleach.models import lenet_300_100, mlp, save_checkpoint
+    from pleach.models import save_checkpoint
     from pleach.report import CompressionReport, Stage
     from pleach_cli.common import compress_on, saved
 
-    if found.name == "mnist":
-        model, (dense, config) = lenet_300_100(), lenet_recipe()
-    else:
-        model = mlp([found.train_images.shape[1], 48, 32, 10])
-        dense, config = TrainConfig(epochs=60), CompressConfig()
+    model, dense, config = _recipe(found, network)
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{found.name}.pleach"
+    name = "lenet_5" if network == "lenet_5" else found.name
+    file = folder / f"{name}.pleach"
     description = file.with_suffix(".json")
     recipe = {"version": pleach.__version__, "train": asdict(dense), "compress": asdict(config)}
     recipe = json.loads(json.dumps(recipe))  # as it comes out of the file
@@ -111,7 +151,7 @@ def _compressed(folder: Path, found: Dataset, fresh: bool) -> tuple[Path, Compre
             ),
         )  # fmt: skip
         training = time.monotonic() - start
-        save_checkpoint(model, folder / f"{found.name}.safetensors")
+        save_checkpoint(model, folder / f"{name}.safetensors")
         stages: list[Stage] = []
         compressed = compress_on(found, model, config, update, stages.append)
     stages[0] = replace(stages[0], seconds=training)

@@ -9,7 +9,7 @@ from pleach.compression.observe import Observations
 from pleach.compression.pipeline import Stage, compress, finish
 from pleach.compression.prune import prune_
 from pleach.compression.quantisers.kmeans import kmeans
-from pleach.compression.recipe import lenet_recipe
+from pleach.compression.recipe import lenet_5_recipe, lenet_recipe
 from pleach.compression.remove import remove_neurons_
 from pleach.compression.scan import Sensitivity, sensitivity
 from pleach.compression.share import reassign_, share_
@@ -36,6 +36,7 @@ __all__ = [
     "factorise_",
     "finish",
     "kmeans",
+    "lenet_5_recipe",
     "lenet_recipe",
     "prune_",
     "reassign_",

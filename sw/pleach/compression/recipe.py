@@ -21,3 +21,22 @@ def lenet_recipe(*, seed: int = 0) -> tuple[TrainConfig, CompressConfig]:
         clusters=16, train=TrainConfig(epochs=8, learning_rate=3e-4, distillation=0.95)
     )
     return dense, CompressConfig(prune=(prune,), share=share, seed=seed)
+
+
+def lenet_5_recipe(*, seed: int = 0) -> tuple[TrainConfig, CompressConfig]:
+    """A short dense training and compression of LeNet-5 on MNIST's 60,000 images as they are.
+
+    Use with `pleach.models.lenet_5` and `train`, then `compress`. The recipes of bench/ take longer
+    and go further.
+    """
+    prune = PruneConfig(
+        criterion="saliency",
+        scope="network",
+        density=0.05,
+        ramp=3,
+        train=TrainConfig(epochs=4, distillation=0.95),
+    )
+    share = ShareConfig(
+        clusters=16, train=TrainConfig(epochs=1, learning_rate=3e-4, distillation=0.95)
+    )
+    return TrainConfig(epochs=2), CompressConfig(prune=(prune,), share=share, seed=seed)
