@@ -59,6 +59,10 @@ def command(
         int | None, typer.Option(help="Of the serial port.", show_default="the board's, 1000000")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the placer.")] = 1,
+    flash: Annotated[
+        bool,
+        typer.Option("--flash", help="The engine loads MODEL by itself, from the board's flash."),
+    ] = False,
     dataset: DatasetOption = None,
     json: Json = False,
 ) -> None:
@@ -69,6 +73,9 @@ def command(
     model. Without a model it is the board's own engine. A model that does not fit is refused at
     once, with what would fit.
 
+    With --flash the folder has an image of the model for the board's flash too, and the engine
+    loads itself from there when it is switched on.
+
     Takes minutes; what the tools make is cached by content. The PLL is set to the clock that
     routing reached. Hand the bitstream to the board with pleach program.
 
@@ -77,11 +84,14 @@ def command(
     from dataclasses import asdict, fields
     from hashlib import sha256
 
+    from pleach.errors import ConfigError
     from pleach.format import load
     from pleach_hw.boards import board as find
-    from pleach_hw.build.bitstream import build
+    from pleach_hw.build.bitstream import IMAGE, build
     from pleach_hw.build.sizing import Speed, fastest_engine
 
+    if flash and model is None:
+        raise ConfigError("--flash is of a model: give its file too")
     chip = find(board)
     folder = output or Path("build") / chip.name
     network, trial = None, None
@@ -109,7 +119,11 @@ def command(
     for line in [] if json else lines:
         say(line)
     with progress("building") as update:
-        built = build(config, chip, folder, baud=baud, seed=seed, about=about, progress=update)
+        image = model.read_bytes() if flash and model is not None else None
+        built = build(
+            config, chip, folder,
+            baud=baud, seed=seed, network=image, about=about, progress=update,
+        )  # fmt: skip
     speed = None
     if network is not None and trial is not None and model is not None:
         speed = Speed.of(
@@ -123,6 +137,8 @@ def command(
     if speed:
         say(speed.describe())
     say((built.bitstream, "bold"), f": {built.bitstream.stat().st_size:,} bytes")
+    if flash and chip.flash is not None:
+        say(f"{folder / IMAGE}: the model, for byte {chip.flash.address:#x} of the board's flash")
     say(f"for the board: pleach program {folder}")
 
 

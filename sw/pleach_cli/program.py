@@ -22,11 +22,12 @@ def command(
 
     That is openFPGALoader, or what the board has instead: dfu-util for OrangeCrab, iceprog for
     iCEBreaker. The board is connected by USB; it forgets the bitstream when it is switched off,
-    where its tool can load it without writing the flash.
+    where its tool can load it without writing the flash. What was built with --flash is written
+    into the flash: the network and the bitstream.
 
     Example: [bold]pleach program build/ulx3s-85f[/bold]
     """
     from pleach_hw.build.program import program
 
-    command = program(folder, say=lambda line: say(line))
-    say(f"done: {' '.join(command)}")
+    program(folder, say=lambda line: say(line))
+    say("done")

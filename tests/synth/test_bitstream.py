@@ -9,13 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
 from amaranth.lib import io
 from amaranth.sim import Simulator
 
 from pleach import processes
 from pleach.engine import EngineConfig
-from pleach.errors import CapacityError, ConfigError, DataError, NotInstalledError, ToolError
+from pleach.engine.flash import flash_image
+from pleach.errors import (
+    CapacityError,
+    ConfigError,
+    DataError,
+    FormatError,
+    NotInstalledError,
+    ToolError,
+)
 from pleach.format import load
 from pleach_hw.boards import board
 from pleach_hw.build import bitstream, program, tools
@@ -23,6 +32,7 @@ from pleach_hw.build.flows import flow_of
 from pleach_hw.build.flows.flow import set_cells
 from pleach_hw.build.sizing import Speed, Trial, fastest_engine
 from pleach_hw.crossing import Crossing
+from pleach_hw.primitives import Multiplier
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -91,6 +101,18 @@ def test_the_pll_of_gowin_is_gowin_plls(name, part, most, tmp_path):
     assert 27 * ratio * found.dividers["ODIV_SEL"] >= 400
 
 
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [("ulx3s-85f", "MULT18X18D"), ("icebreaker", "SB_MAC16"), ("tang-nano-9k", "MULT18X18")],
+)
+def test_a_top_at_the_pins_has_the_multipliers_of_the_chip(name, cell):
+    """What is elaborated for Amaranth's platform has the cells that a `Board` gets."""
+    chip = board(name)
+    for platform in (chip, chip.pins()):
+        text = rtlil.convert(Multiplier(width_a=16, width_b=16), platform=platform)
+        assert re.findall(r"cell \\(\w+) ", text) == [cell]
+
+
 def test_there_is_one_pll():
     cells = {"a": {"type": "rPLL", "parameters": {"IDIV_SEL": "0"}}}
     design = {"modules": {"top": {"cells": cells}}}
@@ -142,8 +164,10 @@ class Blinks(Elaboratable):
     """In place of a board's top, and as that with the board's own PLL: a counter in either clock,
     so that the tools are done in seconds."""
 
-    def __init__(self, config, chip, pll, baud):
+    def __init__(self, config, chip, pll, baud, *, flash):
         self._chip, self._pll = chip, pll
+        # 12.5 MHz of a flash at the clock that is aimed for.
+        assert flash in (None, {"ulx3s-85f": 8, "icebreaker": 4}[chip.name])
 
     def elaborate(self, platform):
         m = Module()
@@ -188,7 +212,52 @@ def test_a_folder_has_all_that_its_manifest_says(name, tmp_path, monkeypatch):
     assert slower.bitstream.read_bytes() != built.bitstream.read_bytes()
     assert not any("routing" in step for step in steps)
     assert slower.pll_mhz <= built.pll_mhz / 2
+    assert not (tmp_path / "out/flash.bin").exists() and "flash" not in manifest
     hand_over(tmp_path / "out", monkeypatch)
+    # With a network for the flash: its image, which leaves when the next build is without.
+    network = (MODELS / "lenet_300_100_small.pleach").read_bytes()
+    bitstream.build(chip.engine, chip, tmp_path / "out", network=network)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["flash"] == {"address": chip.flash.address, "image": "flash.bin"}
+    assert (tmp_path / "out/flash.bin").read_bytes() == flash_image(network)
+    assert manifest["bitstream_bytes"] < chip.flash.address
+    write_flash(tmp_path / "out", chip, monkeypatch)
+    bitstream.build(chip.engine, chip, tmp_path / "out")
+    assert not (tmp_path / "out/flash.bin").exists()
+
+
+def write_flash(folder, chip, monkeypatch):
+    """First the image, at its address, then the bitstream; nothing where the image is another."""
+    script = folder / chip.program[0]
+    script.write_text(f'#!/bin/sh\necho "$@" >> {folder}/written\n')
+    script.chmod(0o755)
+    commands = program.program(folder)
+    lines = (folder / "written").read_text().splitlines()
+    assert lines == [" ".join(command[1:]) for command in commands]
+    image, bits = (line.split() for line in lines)
+    assert image == [*chip.flash.image[1:], str(folder / "flash.bin")]
+    assert bits[:-1] == list(chip.flash.bitstream[1:]) and "top.bi" in bits[-1]
+    place = {"131072": "128k"}.get(str(chip.flash.address), str(chip.flash.address))
+    assert image[image.index("-o") + 1] == place
+    (folder / "flash.bin").write_bytes(b"another")
+    with pytest.raises(DataError, match="flash.bin is not what"):
+        program.program(folder)
+    assert len((folder / "written").read_text().splitlines()) == 2
+
+
+def test_a_flash_that_is_not_known_or_too_small(monkeypatch):
+    """Refused by name, before any tool is run."""
+    monkeypatch.setattr(processes, "run", no_tool)
+    crab, chip = board("orangecrab-25f"), board("ulx3s-85f")
+    with pytest.raises(
+        ConfigError, match="no flash of orangecrab-25f .* does of .*ulx3s-85f, .*icebreaker"
+    ):
+        bitstream.build(crab.engine, crab, "nowhere", network=bytes(8))
+    with pytest.raises(CapacityError, match="2,097,152 bytes for a network, .* is 2,097,164"):
+        bitstream.build(chip.engine, chip, "nowhere", network=bytes(0x20_0000))
+    with pytest.raises(FormatError, match="no bitstream for a flash"):
+        bitstream.build(chip.engine, chip, "nowhere", network=b"")
+    assert not Path("nowhere").exists()
 
 
 def hand_over(folder, monkeypatch):
@@ -202,7 +271,7 @@ def hand_over(folder, monkeypatch):
     script.write_text(f'#!/bin/sh\necho "$@" > {folder}/called\n')
     script.chmod(0o755)
     said = []
-    command = program.program(folder, say=said.append)
+    (command,) = program.program(folder, say=said.append)
     called = (folder / "called").read_text().split()
     assert called == command[1:] == [*chip.program[1:], str(folder / f"top.{called[-1][-3:]}")]
     assert said == [f"{chip.name}: {' '.join(command)}"]

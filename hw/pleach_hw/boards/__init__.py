@@ -18,9 +18,9 @@ from pleach.extras import need
 
 need("amaranth_boards")
 
-from pleach_hw.boards.definition import Board
+from pleach_hw.boards.definition import Board, Flash
 
-__all__ = ["Board", "board", "boards"]
+__all__ = ["Board", "Flash", "board", "boards"]
 
 
 def board(name: str) -> Board:

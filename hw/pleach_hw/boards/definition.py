@@ -15,6 +15,27 @@ FAMILIES = {LatticePlatform: "ecp5", SiliconBluePlatform: "iCE40", GowinPlatform
 
 
 @dataclass(frozen=True, kw_only=True)
+class Flash:
+    """A SPI flash that a board's chip reads while it runs, with a network's image in it.
+
+    Args:
+        resource: its name among the platform's: ``cs``, ``copi``, ``cipo``, and ``clk`` where the
+            chip has no cell of its own for that; ``wp`` and ``hold`` where they are.
+        size: bytes.
+        address: of the image's first byte; of the flash that the chip configures itself from,
+            behind the bitstream.
+        bitstream, image: commands that write the bitstream, for good, and the image; the file's
+            path is added.
+    """
+
+    resource: str = "spi_flash_1x"
+    size: int
+    address: int
+    bitstream: tuple[str, ...]
+    image: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Board:
     """A board and the chip on it.
 
@@ -30,6 +51,7 @@ class Board:
         engine: one that fits it.
         baud: of its serial port.
         program: the command that hands it a bitstream, whose path is added.
+        flash: where an engine may load itself from; `None` where its pins are not known.
     """
 
     name: str
@@ -42,6 +64,7 @@ class Board:
     engine: EngineConfig
     baud: int = 1_000_000
     program: tuple[str, ...] = ()
+    flash: Flash | None = None
 
     @property
     def family(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from pleach.engine import EngineConfig
-from pleach_hw.boards.definition import Board
+from pleach_hw.boards.definition import Board, Flash
 
 BOARDS = (
     Board(
@@ -32,5 +32,11 @@ BOARDS = (
             serial_loader=True,
         ),
         program=("iceprog",),
+        flash=Flash(
+            size=1 << 24,
+            address=0x2_0000,  # a bitstream has 104,090 bytes
+            bitstream=("iceprog",),
+            image=("iceprog", "-o", "128k"),
+        ),
     ),
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from amaranth.build import Attrs, Clock, Pins, Resource
 from amaranth.vendor import GowinPlatform
-from amaranth_boards.resources import LEDResources, UARTResource
+from amaranth_boards.resources import LEDResources, SPIFlashResources, UARTResource
 from amaranth_boards.tang_nano_9k import TangNano9kPlatform
 
 from pleach.engine import EngineConfig
-from pleach_hw.boards.definition import Board
+from pleach_hw.boards.definition import Board, Flash
 
 _3V3 = Attrs(IO_TYPE="LVCMOS33")
 
@@ -23,6 +23,7 @@ class TangNano20kPlatform(GowinPlatform):
         Resource("clk27", 0, Pins("4", dir="i"), Clock(27e6), _3V3),
         *LEDResources(pins="15 16 17 18 19 20", invert=True, attrs=_3V3),
         UARTResource(0, rx="70", tx="69", attrs=Attrs(PULL_MODE="UP", IO_TYPE="LVCMOS33")),
+        *SPIFlashResources(0, cs_n="60", clk="59", copi="61", cipo="62", attrs=_3V3),
     ]
     connectors = []  # noqa: RUF012
 
@@ -44,6 +45,13 @@ BOARDS = (
             serial_loader=True,
         ),
         program=("openFPGALoader", "-b", "tangnano9k"),
+        # The bitstream is in the chip's own flash.
+        flash=Flash(
+            size=1 << 22,
+            address=0,
+            bitstream=("openFPGALoader", "-b", "tangnano9k", "-f"),
+            image=("openFPGALoader", "-b", "tangnano9k", "--external-flash", "-f"),
+        ),
     ),
     Board(
         name="tang-nano-20k",
@@ -53,5 +61,11 @@ BOARDS = (
         mult=48,
         engine=EngineConfig(pes=8, columns=1024),
         program=("openFPGALoader", "-b", "tangnano20k"),
+        flash=Flash(
+            size=1 << 23,
+            address=0x20_0000,  # a bitstream has 0.6 MB
+            bitstream=("openFPGALoader", "-b", "tangnano20k", "-f"),
+            image=("openFPGALoader", "-b", "tangnano20k", "-f", "-o", f"{0x20_0000}"),
+        ),
     ),
 )

@@ -5,7 +5,17 @@ from __future__ import annotations
 from amaranth_boards import ulx3s
 
 from pleach.engine import EngineConfig
-from pleach_hw.boards.definition import Board
+from pleach_hw.boards.definition import Board, Flash
+
+LOADER = ("openFPGALoader", "-b", "ulx3s")
+# Of the boards that were sold the smallest flash has 4 MB, and a bitstream of the 85F at most 1.9.
+FLASH = Flash(
+    resource="spi_flash",
+    size=1 << 22,
+    address=0x20_0000,
+    bitstream=(*LOADER, "-f"),
+    image=(*LOADER, "-f", "-o", f"{0x20_0000}"),
+)
 
 
 def _ulx3s(size: int, *, lut4: int, bram: int, mult: int, pes: int = 16) -> Board:
@@ -17,7 +27,8 @@ def _ulx3s(size: int, *, lut4: int, bram: int, mult: int, pes: int = 16) -> Boar
         bram=bram,
         mult=mult,
         engine=EngineConfig(pes=pes),
-        program=("openFPGALoader", "-b", "ulx3s"),
+        program=LOADER,
+        flash=FLASH,
     )
 
 

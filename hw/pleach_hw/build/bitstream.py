@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -13,10 +14,11 @@ from typing import Any
 
 import pleach
 from pleach.engine import EngineConfig
+from pleach.engine.flash import flash_image
 from pleach.engine.protocol import GATEWARE_VERSION
-from pleach.errors import ConfigError, ToolError
+from pleach.errors import CapacityError, ConfigError, ToolError
 from pleach.files import write_whole
-from pleach_hw.boards import Board
+from pleach_hw.boards import Board, boards
 from pleach_hw.build import tools
 from pleach_hw.build.cache import cached
 from pleach_hw.build.estimate import check_fits
@@ -28,7 +30,10 @@ from pleach_hw.build.top import BoardTop
 #: they can
 AIM_MHZ = {"ecp5": 200.0, "iCE40": 100.0, "gowin": 200.0}
 
-MANIFEST = "manifest.json"
+#: and MHz that a flash's clock has at most, should one
+FLASH_MHZ = 12.5
+
+MANIFEST, IMAGE = "manifest.json", "flash.bin"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,7 @@ def build(
     *,
     baud: int | None = None,
     seed: int = 1,
+    network: bytes | None = None,
     about: dict[str, Any] | None = None,
     progress: Callable[[str], None] = lambda step: None,
     timeout: float = 7200,
@@ -93,15 +99,20 @@ def build(
             the tools' logs and reports, and ``manifest.json``, which comes last and names the rest.
         baud: of the serial port; by default the board's.
         seed: of the placer.
+        network: a ``.pleach`` file that the engine is to load by itself from the board's flash: its
+            image is then in the folder too, as ``flash.bin``.
         about: what the manifest says besides, such as the model that the engine is for.
         progress: called with a line before each step.
         timeout: seconds that each tool may take.
 
     Raises:
-        ConfigError: the board has no serial port, or its oscillator is too slow for the baud rate.
-        CapacityError: the chip does not hold the engine.
+        ConfigError: the board has no serial port, or its oscillator is too slow for the baud rate;
+            or it has no flash that is known.
+        CapacityError: the chip does not hold the engine, or the flash not the network.
+        FormatError: the network is no file for a flash.
         ToolError: a tool failed, or the clock that routing reached is below all of the PLL's.
     """
+    image = None if network is None else _image(network, chip)
     check_fits(config, chip)
     flow = flow_of(chip.family)
     clock_mhz = chip.pins().default_clk_frequency / 1e6
@@ -112,7 +123,8 @@ def build(
             f"{clock_mhz / 4:g} million baud, not {baud:,}"
         )
     aimed = flow.pll(chip, clock_mhz, AIM_MHZ[chip.family])
-    top = BoardTop(config, chip, aimed, baud)
+    divider = None if image is None else math.ceil(AIM_MHZ[chip.family] / (2 * FLASH_MHZ))
+    top = BoardTop(config, chip, aimed, baud, flash=divider)
     result = synth(top, chip, top=True, seed=seed, progress=progress, timeout=timeout)
     placed = result.log.parent
     engine_mhz, link_mhz = _routed(result, flow, clock_mhz)
@@ -151,6 +163,10 @@ def build(
     (folder / MANIFEST).unlink(missing_ok=True)  # of files that are no more
     for name, source in found.items():
         write_whole(folder / name, source.read_bytes())
+    (folder / IMAGE).unlink(missing_ok=True)
+    if chip.flash is not None and image is not None:
+        write_whole(folder / IMAGE, image)
+        about = {"flash": {"address": chip.flash.address, "image": IMAGE}} | (about or {})
     built = Built(
         result=result,
         engine=config,
@@ -177,10 +193,27 @@ def build(
         },
         "options": flow.options(chip),
         **(about or {}),
-        "sha256": {name: _digest(folder / name) for name in found},
+        "sha256": {name: _digest(folder / name) for name in [*found, *([IMAGE] if image else [])]},
     }
     write_whole(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
     return built
+
+
+def _image(network: bytes, chip: Board) -> bytes:
+    """What stands in the board's flash for a network."""
+    if chip.flash is None:
+        known = ", ".join(each.name for each in boards() if each.flash)
+        raise ConfigError(
+            f"Pleach knows no flash of {chip.name} that an engine could load itself from; it does "
+            f"of {known}"
+        )
+    image = flash_image(network)
+    if chip.flash.address + len(image) > chip.flash.size:
+        raise CapacityError(
+            f"the flash of {chip.name} has {chip.flash.size - chip.flash.address:,} bytes for a "
+            f"network, and this one is {len(image):,}"
+        )
+    return image
 
 
 def _routed(result: SynthResult, flow: Flow, clock_mhz: float) -> tuple[float, float]:

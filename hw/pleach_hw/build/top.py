@@ -11,7 +11,8 @@ from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import connect
 
 from pleach.engine import EngineConfig
-from pleach.engine.protocol import RESPONSE_WORD, Command, EngineError
+from pleach.engine.protocol import RESPONSE_WORD, STATUS_WORDS, Boot, Command, EngineError
+from pleach.errors import ConfigError
 from pleach_hw.boards import Board
 from pleach_hw.build.flows import flow_of
 from pleach_hw.build.flows.flow import Pll
@@ -19,6 +20,7 @@ from pleach_hw.crossing import Crossing
 from pleach_hw.engine import Engine
 from pleach_hw.layouts import PACKET_WORD, layout
 from pleach_hw.link import UartLink
+from pleach_hw.system.selfloading import SelfLoadingEngine
 
 #: names of the two clocks, by which they are found again in the tools' reports
 ENGINE_CLOCK, LINK_CLOCK = "clk_engine", "clk_link"
@@ -32,20 +34,26 @@ class BoardTop(Elaboratable):
     until the PLL is locked, and while the board's first button is pressed.
 
     The first LED blinks, about once a second. The second is on while a model is held, the third
-    after an answer that has an error, until the next without.
+    after an answer that has an error, until the next without; and while the flash has an image that
+    is damaged or refused, until a model is held.
 
     Args:
         config: of the engine.
         board: whose ``pins()`` it is elaborated for.
         pll: settings.
         baud: of the serial port.
+        flash: cycles of half a period of the flash's clock; the engine then loads itself from the
+            flash of the board. `None` leaves the flash alone.
     """
 
-    def __init__(self, config: EngineConfig, board: Board, pll: Pll, baud: int):
+    def __init__(
+        self, config: EngineConfig, board: Board, pll: Pll, baud: int, *, flash: int | None = None
+    ):
         self._config = config
         self._board = board
         self._pll = pll
         self._baud = baud
+        self._flash = flash
 
     def elaborate(self, platform):
         m = Module()
@@ -69,7 +77,7 @@ class BoardTop(Elaboratable):
             m.submodules[f"reset_{domain}"] = ResetSynchronizer(reset, domain=domain)
 
         clock_hz = platform.default_clk_frequency
-        m.submodules.engine = engine = Engine(self._config)
+        m.submodules.engine = engine = self._engine(m, platform)
         m.submodules.link = link = DomainRenamer("link")(self._link(round(clock_hz)))
         m.submodules.to_engine = to = Crossing(PACKET_WORD, source="link", target="sync")
         m.submodules.from_engine = back = Crossing(PACKET_WORD, source="sync", target="link")
@@ -93,12 +101,54 @@ class BoardTop(Elaboratable):
         beat = Signal(range(int(clock_hz)), reset_less=True)
         m.d.link += beat.eq(beat + 1)
         held, failed = self._answers(m, back)
+        if self._flash is not None:
+            held, failed = self._booted(m, engine, failed)
         for number, light in enumerate((beat[-1], held, failed)):
             with suppress(ResourceError):
                 led = io.Buffer("o", platform.request("led", number, dir="-"))
                 m.submodules[f"led_{number}"] = led
                 m.d.comb += led.o.eq(light)
         return m
+
+    def _engine(self, m, platform):
+        """It, and where it loads itself the flash's pins."""
+        if self._flash is None:
+            return Engine(self._config)
+        flash, clock = self._board.flash, flow_of(self._board.family).flash_clock
+        assert flash is not None  # whoever wants it has looked
+        engine = SelfLoadingEngine(
+            self._config, address=flash.address, divider=self._flash, inside=True
+        )
+        names = parts(platform, flash.resource)
+        pins = platform.request(flash.resource, 0, dir=dict.fromkeys(names, "-"))
+        drive = {"cs": ~engine.cs_n, "clk": engine.sck, "copi": engine.copi, "wp": 0, "hold": 0}
+        for name in names:
+            buffer = io.Buffer("o" if name in drive else "i", getattr(pins, name))
+            m.submodules[f"flash_{name}"] = buffer
+            if name in drive:
+                m.d.comb += buffer.o.eq(drive[name])
+            else:
+                m.d.comb += engine.cipo.eq(buffer.i)
+        if "clk" not in names:
+            if clock is None:
+                raise ConfigError(
+                    f"{flash.resource} of {self._board.name} has no clk, and {self._board.device} "
+                    "no cell for it"
+                )
+            clock(m, engine.sck)
+        return engine
+
+    def _booted(self, m, engine, failed):
+        """Whether the engine holds a model, from wherever; and an answer or the flash failed."""
+        held, damaged = Signal(), Signal()
+        status = Signal(layout(STATUS_WORDS[0]))
+        m.d.comb += [engine.status.index.eq(0), status.eq(engine.status.word)]
+        with m.If(engine.status_ready):
+            m.d.sync += [
+                held.eq(status.model_held),
+                damaged.eq((status.boot == Boot.DAMAGED) | (status.boot == Boot.REFUSED)),
+            ]
+        return held, failed | damaged & ~held
 
     def _link(self, clock_hz):
         # Each of its buffers is a block RAM.

@@ -9,6 +9,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach_hw.primitives import ecp5, ice40
+from pleach_hw.primitives.family import family_of
 
 
 class _Ram(wiring.Component):
@@ -88,7 +89,7 @@ class BlockRam(_Ram):
         return self._latency
 
     def elaborate(self, platform):
-        if getattr(platform, "family", None) == "ecp5":
+        if family_of(platform) == "ecp5":
             return ecp5.block_ram(self)
         if self._apart and ice40.single_port_fits(platform, self.depth):
             return ice40.single_port_ram(self)
@@ -126,7 +127,7 @@ class LutRam(_Ram):
     def elaborate(self, platform):
         m = Module()
         domain = "comb"
-        if getattr(platform, "family", None) == "iCE40" and self.depth >= 8:
+        if family_of(platform) == "iCE40" and self.depth >= 8:
             domain = "falling"
             m.domains.falling = ClockDomain(clk_edge="neg", reset_less=True, local=True)
             m.d.comb += ClockSignal("falling").eq(ClockSignal())

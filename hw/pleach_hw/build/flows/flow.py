@@ -53,6 +53,8 @@ class Flow:
             is packed.
         clocks: adds the PLL for a clock's pin to a module, and drives with it: the PLL's clock, the
             oscillator's, and whether the PLL is locked.
+        flash_clock: drives the clock of the flash that the chip configures itself from, where that
+            has no pin, by a cell.
     """
 
     family: str
@@ -73,6 +75,7 @@ class Flow:
     pll_clock: tuple[str, str]
     set_pll: Callable[[Board, Path, Pll], None]
     clocks: Callable[[Module, Board, Any, Pll, Signal, Signal, Signal], None]
+    flash_clock: Callable[[Module, Signal], None] | None = None
 
 
 def set_cells(design: dict[str, Any], kind: str, parameters: dict[str, str]) -> None:
