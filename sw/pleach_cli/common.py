@@ -43,9 +43,9 @@ def _network(text: str) -> Path | str:
 Network = Annotated[
     Any,
     typer.Argument(
-        help="State dict, .safetensors or torch's; or package.module:function, a function or class "
-        "of yours that makes the network when it is called.",
-        metavar="CHECKPOINT|MODULE:FUNCTION",
+        help="State dict, .safetensors or torch's; an ONNX file; or package.module:function, a "
+        "function or class of yours that makes the network when it is called.",
+        metavar="CHECKPOINT|ONNX|MODULE:FUNCTION",
         parser=_network,
     ),
 ]
@@ -339,7 +339,8 @@ def network_for(
         ConfigError: no data set, options that do not go together, or what `pleach.models.Factory`
             or `pleach.models.fold_inputs` refuses.
         DataError, ModelError: as `pleach.models.read_network`, `pleach.models.Factory`,
-            `pleach.data.load` and `pleach.models.fold_inputs`, or they do not fit each other.
+            `pleach.models.onnx_file.read_onnx`, `pleach.data.load` and
+            `pleach.models.fold_inputs`, or they do not fit each other.
     """
     from pleach import data
     from pleach.errors import ConfigError
@@ -358,9 +359,15 @@ def network_for(
                 f"{source} says itself how it runs: it goes with neither --order nor --activation"
             )
         model = Factory.parse(source).build(weights)
+    elif weights is not None:
+        raise ConfigError(f"--weights is for a network from Python; {source} has its own")
+    elif source.suffix.lower() == ".onnx":
+        if order is not None or activation is not None:
+            raise ConfigError(
+                f"{source} says itself how it runs: it goes with neither --order nor --activation"
+            )
+        model = None  # which needs the inputs' shape
     else:
-        if weights is not None:
-            raise ConfigError(f"--weights is for a network from Python; {source} has its own")
         names = None if order is None else [name.strip() for name in order.split(",")]
         model = read_network(source, order=names, activation=activation)
     if dataset is None:
@@ -369,7 +376,11 @@ def network_for(
             "is trained on is not guessed"
         )
     found = data.load(dataset)
-    if not is_network(model, found.shape):
+    if model is None:
+        from pleach.models.onnx_file import read_onnx
+
+        model = read_onnx(source, found.shape)
+    elif not is_network(model, found.shape):
         model = network_of(model, found.shape)
     graph = graph_of(model, found.shape)
     check_fits(found, graph.inputs, graph.outputs)
@@ -384,8 +395,13 @@ def network_for(
     return model, found
 
 
-def say_made(source: Path | str, weights: Path | None) -> None:
-    """Say how a network from Python was made; nothing of one out of a checkpoint."""
+def say_made(source: Path | str, weights: Path | None, model: nn.Module) -> None:
+    """Say how a network from Python was made, and what was read of an ONNX file; nothing of one
+    out of a checkpoint."""
+    from pleach.models import Network
+
+    for note in model.notes if isinstance(model, Network) else ():
+        say(f"{source}: {note}")
     if isinstance(source, str):
         having = "as it makes it" if weights is None else f"weights of {weights}"
         say(f"made by: {source} called, in {Path.cwd()} or installed; {having}")

@@ -146,7 +146,7 @@ def command(
     found = labels_as(found, graph_of(model, found.shape).outputs, loss)
     about = {"network": line_of(model, found), "data": found.as_json()}
     if not json:
-        say_made(network, weights)
+        say_made(network, weights, model)
         say(f"network: {about['network']}")
         say(f"data: {found.describe()}")
     stages: list[Stage] = []

@@ -82,7 +82,7 @@ def command(
             }
         )
         return
-    say_made(network, weights)
+    say_made(network, weights, model)
     say(f"network: {line}")
     say(f"data: {found.describe()}")
     shown = "{:.2f}".format if metric.unit else "{:.4g}".format

@@ -119,9 +119,14 @@ class Network(nn.Module):
         joints: nodes in running order whose operators are a `Step`.
         layers: by name, for each `Weighted` node.
 
+    Attributes:
+        notes: sentences on what a reader of files left out, or how far it is from the file.
+
     Raises:
         ModelError: sizes that do not fit; names the node.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, joints: Graph, layers: Mapping[str, nn.Linear | nn.Conv2d]):
         super().__init__()

@@ -469,8 +469,15 @@ def _joined(
     taken into the layers that they follow."""
     number = 1
     while number <= len(nodes):
-        if isinstance(nodes[number - 1].op, Normalise):
-            _fold(nodes, number, modules)
+        op = nodes[number - 1].op
+        if isinstance(op, Normalise):
+            users = takers(nodes, number)
+            after = nodes[users[0] - 1].op if len(users) == 1 else None
+            if isinstance(after, Normalise):  # two in a row are one
+                both = Normalise(after.scale * op.scale, after.scale * op.offset + after.offset)
+                nodes[users[0] - 1] = replace(nodes[users[0] - 1], op=both)
+            else:
+                _fold(nodes, number, modules)
             nodes = _bypassed(nodes, number)
         else:
             number += 1
