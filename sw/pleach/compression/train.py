@@ -453,6 +453,8 @@ def _loss(
 
 def _frozen(model: nn.Module, names: tuple[str, ...]) -> set[int]:
     """The ids of the parameters of the layers called `names`."""
+    if not names:  # nothing is asked of a network that would have to be traced for it
+        return set()
     layers = {layer.name: layer.module for layer in layers_of(model)}
     by_layer(list(layers), 0, dict.fromkeys(names, 0))
     return {id(p) for name in names for p in layers[name].parameters()}
@@ -462,8 +464,8 @@ def _frozen(model: nn.Module, names: tuple[str, ...]) -> set[int]:
 def _dropout(model: nn.Module, config: TrainConfig, generator: torch.Generator) -> Iterator[None]:
     """Drop what hidden layers pass to Linear ones, without a change to the model."""
     hooks = []
-    modules = [layer.module for layer in layers_of(model)]
-    for before, module in pairwise(modules) if config.dropout else ():
+    modules = [layer.module for layer in layers_of(model)] if config.dropout else []
+    for before, module in pairwise(modules):
         if isinstance(module, nn.Linear):
             size = before.weight.numel()
 

@@ -12,6 +12,8 @@ from pleach.errors import DataError
 from pleach.extras import need
 
 LARGEST_LABEL = 65534
+#: what `load` takes besides files
+NAMES = ("mnist", "fashion-mnist", "digits")
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +123,8 @@ class Dataset:
 
 
 def load(name: str, *, labels: bool = True) -> Dataset:
-    """The data set called `name`: ``"mnist"``, ``"digits"``, which needs no network, or a file.
+    """The data set called `name`: ``"mnist"``, ``"fashion-mnist"``, ``"digits"``, which needs no
+    network, or a file.
 
     A file ends in ``.npz`` and holds ``train_images``, ``train_labels``, ``test_images`` and
     ``test_labels``: inputs uint8 or floats, ``(n, …)``; labels are classes, integers from 0,
@@ -138,18 +141,19 @@ def load(name: str, *, labels: bool = True) -> Dataset:
     ((1437, 64), (360, 64), dtype('uint8'))
     """
     name = str(name)
-    if name == "mnist":
+    if name in ("mnist", "fashion-mnist"):
         need("platformdirs", "rich")
-        from pleach.data.mnist import mnist
+        from pleach.data.fashion_mnist import FASHION_MNIST
+        from pleach.data.mnist import MNIST
 
-        images, classes, test_images, test_classes = mnist()
-        split = "MNIST, its own training and test images"
-        return Dataset(name, images, classes, test_images, test_classes, (28, 28), split)
+        found = next(each for each in (MNIST, FASHION_MNIST) if each.name == name)
+        split = f"{found.title}, its own training and test images"
+        return Dataset(name, *found.read(), (28, 28), split)
     if name == "digits":
         return _digits()
     if name.endswith(".npz"):
         return _from_file(name, labels)
-    raise DataError(f"no data set is called {name!r}; there are mnist, digits and .npz files")
+    raise DataError(f"no data set is called {name!r}; there are {', '.join(NAMES)} and .npz files")
 
 
 def _digits() -> Dataset:
