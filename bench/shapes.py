@@ -71,12 +71,18 @@ class Seeded:
             pool=pool,
         )  # fmt: skip
         places = kernel[0] * kernel[1]
-        if groups == 1:
-            kept = self._weights(rows, channels, places, density)
-        else:  # depthwise
-            kept = np.zeros((rows, places, channels), bool)
+        kept = np.zeros((rows, places, channels), bool)
+        if groups == rows:  # depthwise
             own = np.arange(rows)
             kept[own, :, own] = self._weights(rows, 1, places, density)[:, :, 0]
+        else:
+            for group in range(groups):
+                few, taken = (
+                    slice(group * n // groups, (group + 1) * n // groups) for n in (rows, channels)
+                )
+                kept[few, :, taken] = self._weights(
+                    rows // groups, channels // groups, places, density
+                )
         matrix = kept.reshape(rows, -1)
         more = None
         if skip is not None:
@@ -89,9 +95,11 @@ class Seeded:
             matrix = np.concatenate([matrix, extra], axis=1)
         bias = np.ones((rows, 1), bool)
         matrix = np.concatenate([matrix, bias], axis=1)
-        matrix = matrix[_dealt(matrix.sum(axis=1), self.own)]
-        if groups > 1:  # a row takes its own channel: renaming both leaves it where it was
-            matrix = np.concatenate([kept.reshape(rows, -1), bias], axis=1)
+        each = rows // groups  # a row stays in its group; a depthwise one where it was
+        order = [
+            at + _dealt(matrix[at : at + each].sum(axis=1), self.own) for at in range(0, rows, each)
+        ]
+        matrix = matrix[np.concatenate(order)]
         column, row = np.nonzero(matrix.T)
         layer = _layer(name, geometry, rows, more, column, row, self.rng)
         sources = (source,) if skip is None else (source, skip)
