@@ -8,6 +8,7 @@ value. A test holds the files equal to what LOAD of the whole model writes into 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import numpy as np
 from amaranth.hdl import ClockSignal, Instance, Module, Shape, Value
 
 from pleach.engine import EngineConfig
-from pleach.model import CompressedModel
+from pleach.engine.plan import LayerPlan, default_plan
+from pleach.model import CompressedLayer, CompressedModel
 from pleach_hw.build.export import engine_verilog
 from pleach_hw.layouts import block_layout, entry_layout
 
@@ -91,22 +93,41 @@ def file_name(memory: str, pe: int, config: EngineConfig) -> str:
     return f"engine.group_{pe // config.row_pes}.pe_{pe}.{memory}.memory.ram"
 
 
-def contents(model: CompressedModel, config: EngineConfig) -> dict[str, np.ndarray]:
+def contents(
+    model: CompressedModel, config: EngineConfig, plan: Sequence[LayerPlan] | None = None
+) -> dict[str, np.ndarray]:
     """Words of each PE memory that `model`, as it was read from a file, fills: ``[pes, words]`` by
-    the memory's name; 0 where a PE has fewer."""
-    pes, width = config.pes, config.row_pes
-    columns = sum(config.local_columns(layer.columns) for layer in model.layers)
-    counts = np.zeros((pes, columns), np.int64)
-    written = np.zeros((pes, columns), bool)  # columns that there are in the PE's group
+    the memory's name; 0 where a PE has fewer.
+
+    Args:
+        plan: of an engine with a map memory.
+    """
+    pes = config.pes
+    teams = iter(_teams(model, config, plan))
+    # Columns are dealt out to groups, unless each team has all of them.
+    groups = 1 if config.maps else config.groups
+    each = [-(-layer.columns // (groups * config.block)) * config.block for layer in model.layers]
+    counts = np.zeros((pes, sum(each)), np.int64)
+    written = np.zeros((pes, sum(each)), bool)  # columns that there are in the PE's group
     found, base = [], 0
-    for layer in model.layers:
-        pe = config.pe_of(layer)
-        np.add.at(counts, (pe, base + layer.column_of // config.groups), 1)
-        found.append((pe, layer.row_of // width, layer.codes.astype(np.int64)))
-        for group in range(config.groups):
-            own = len(range(group, layer.columns, config.groups))
-            written[group * width : (group + 1) * width, base : base + own] = True
-        base += config.local_columns(layer.columns)
+    for layer, columns in zip(model.layers, each, strict=True):
+        if config.maps:
+            copies = next(teams)
+            own = pes // copies
+            pe = (np.arange(copies)[:, None] * own + layer.row_of % own).ravel()
+            row, column, code = (
+                np.tile(part, copies)
+                for part in (layer.row_of // own, layer.column_of, layer.codes)
+            )
+        else:
+            pe, row, code = config.pe_of(layer), layer.row_of // config.row_pes, layer.codes
+            column = layer.column_of // groups
+        np.add.at(counts, (pe, base + column), 1)
+        found.append((pe, row, code.astype(np.int64)))
+        for group in range(groups):
+            there = len(range(group, layer.columns, groups))
+            written[group * pes // groups : (group + 1) * pes // groups, base : base + there] = True
+        base += columns
     pe, row, code = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(pe, kind="stable")
     totals = counts.sum(axis=1)
@@ -128,9 +149,25 @@ def contents(model: CompressedModel, config: EngineConfig) -> dict[str, np.ndarr
     return {POINTERS: blocks, ENTRIES: entries}
 
 
-def write_contents(model: CompressedModel, config: EngineConfig, folder: Path) -> None:
-    """The files for ``+bulk``."""
-    for memory, words in contents(model, config).items():
+def _teams(
+    model: CompressedModel, config: EngineConfig, plan: Sequence[LayerPlan] | None
+) -> list[int]:
+    """Of each layer, on an engine with a map memory."""
+    if not config.maps:
+        return []
+    plan = default_plan(model, config) if plan is None else plan
+    nodes = zip(model.graph.nodes, plan, strict=True)
+    return [each.teams for node, each in nodes if isinstance(node.op, CompressedLayer)]
+
+
+def write_contents(
+    model: CompressedModel,
+    config: EngineConfig,
+    folder: Path,
+    plan: Sequence[LayerPlan] | None = None,
+) -> None:
+    """The files for ``+bulk``; `plan` as in `contents`."""
+    for memory, words in contents(model, config, plan).items():
         for pe, row in enumerate(words):
             text = "\n".join(f"{word:x}" for word in row.tolist())
             (folder / file_name(memory, pe, config)).write_text(text + "\n")

