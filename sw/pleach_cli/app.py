@@ -14,6 +14,7 @@ from pleach.errors import ConfigError, PleachError
 from pleach_cli import (
     balance,
     build,
+    check,
     compress,
     convert,
     demo,
@@ -46,7 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    demo, train, sensitivity, compress, balance, info, evaluate, convert, plan,
+    demo, train, check, sensitivity, compress, balance, info, evaluate, convert, plan,
     explore, simulate, export, synth, build, program, run_command, ports,
 ):  # fmt: skip
     # A terminal breaks the lines of a paragraph where it wants.

@@ -165,6 +165,11 @@ class Network(nn.Module):
         self._joints = Graph(tuple(nodes), self._joints.shape)
         resolved(self)
 
+    @property
+    def shape(self) -> Shape:
+        """Of an input."""
+        return self._joints.shape
+
     def forward(self, inputs: Tensor) -> Tensor:
         """``(n, *shape)`` to ``(n, …)``."""
         *_, (_, _, outputs) = self._joints.walk(inputs, self._run)

@@ -79,6 +79,17 @@ def read_onnx(path: str | Path, shape: Sequence[int] | None = None) -> Network:
     return network
 
 
+def kinds_of(path: str | Path) -> list[tuple[str, str, bool]]:
+    """Name, kind and whether it is known of each node that a file's output needs, as they run.
+
+    Raises:
+        DataError, ModelError: as `read_onnx`, of the file.
+    """
+    proto = _parsed(Path(path))
+    module = _Module(proto.graph, {}, "", None, known=False)
+    return [(node.name, node.kind, hasattr(module, f"op_{node.kind}")) for node in module.nodes]
+
+
 # --- the file --------------------------------------------------------------------------------
 
 
@@ -190,13 +201,15 @@ class _Module(nn.Module):
     """What the graph of a file computes, in torch: `network_of` traces it.
 
     Attributes:
+        nodes: those that the output needs, as they run.
         notes: sentences on what was left out or taken otherwise than the file has it.
         own_kinds: whether there are nodes that only QONNX's tools run.
     """
 
     def __init__(
-        self, graph: onnx.GraphProto, tensors: dict[str, np.ndarray], name: str, batch: int | None
-    ):
+        self, graph: onnx.GraphProto, tensors: dict[str, np.ndarray], name: str,
+        batch: int | None, known: bool = True,
+    ):  # fmt: skip
         super().__init__()
         self.notes: list[str] = []
         self.own_kinds = False
@@ -204,9 +217,9 @@ class _Module(nn.Module):
         self._constants: dict[str, np.ndarray] = dict(tensors)
         self._places: dict[str, str] = {}
         nodes = [self._node(node, number) for number, node in enumerate(graph.node)]
-        self._nodes = self._needed(nodes)
-        for node in self._nodes:
-            if not hasattr(self, f"op_{node.kind}"):
+        self.nodes = self._needed(nodes)
+        for node in self.nodes:
+            if known and not hasattr(self, f"op_{node.kind}"):
                 raise ModelError(
                     f"node {node.name!r} computes {node.kind}: supported are {_known()}"
                 )
@@ -246,7 +259,7 @@ class _Module(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         values: dict[str, Any] = {"": None, **self._constants, self._input: inputs}
-        for node in self._nodes:
+        for node in self.nodes:
             try:
                 taken = [values[name] for name in node.inputs]
                 found = getattr(self, f"op_{node.kind}")(node, *taken)

@@ -71,11 +71,11 @@ def network_of(model: nn.Module, shape: Sequence[int]) -> Network:
     own = copied(model).to("cpu", torch.float32).eval()
     for name, module in own.named_modules():
         check_hooks(f"layer {name!r}" if name else "the network", module)
-    plain = _plain(own)
+    plain = plain_copy(own)
     with torch.inference_mode(False), torch.no_grad():
-        inputs, wanted = _first_run(plain, shape)
-        reader = _Reader(own, plain, tuple(inputs.shape[1:]))
-        reader.read(_traced(plain, inputs))
+        inputs, wanted = first_run(plain, shape)
+        reader = Reader(own, plain, tuple(inputs.shape[1:]))
+        reader.read(traced(plain, inputs))
         network = Network(*_joined(reader.nodes, reader.modules, tuple(inputs.shape[1:])))
         network.eval()
         found = network(inputs)
@@ -88,7 +88,7 @@ def network_of(model: nn.Module, shape: Sequence[int]) -> Network:
     return network
 
 
-def _plain(model: nn.Module) -> nn.Module:
+def plain_copy(model: nn.Module) -> nn.Module:
     """A copy whose tensors are plain ones, whatever prunes or parametrizes them."""
     plain = copied(model)
     for module in plain.modules():
@@ -101,7 +101,7 @@ def _plain(model: nn.Module) -> nn.Module:
     return plain
 
 
-def _first_run(model: nn.Module, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+def first_run(model: nn.Module, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Inputs of the first likely shape that the module takes, and what it gives."""
     generator = torch.Generator().manual_seed(0)
     why = None
@@ -137,7 +137,7 @@ def _shapes(model: nn.Module, shape: Shape) -> list[Shape]:
     return [*dict.fromkeys([*found, (values,)])]
 
 
-def _traced(model: nn.Module, inputs: Tensor) -> Any:
+def traced(model: nn.Module, inputs: Tensor) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -149,7 +149,7 @@ def _traced(model: nn.Module, inputs: Tensor) -> Any:
         ) from error
 
 
-class _Reader:
+class Reader:
     """From the operations of a trace to nodes.
 
     Attributes:

@@ -1,0 +1,124 @@
+"""`pleach check`: what of a network runs where, before anybody trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pleach_cli.common import (
+    ActivationOption,
+    GivenDataset,
+    Json,
+    Network,
+    Order,
+    Weights,
+    say_made,
+)
+from pleach_cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from pleach.models.check import Checked
+
+Shape = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZES",
+        help="Of an input, without the axis of the batch: 1,28,28. Or give --dataset, which has "
+        "inputs; an ONNX file may say it.",
+    ),
+]
+
+
+def command(
+    network: Network,
+    dataset: GivenDataset = None,
+    shape: Shape = None,
+    weights: Weights = None,
+    order: Order = None,
+    activation: ActivationOption = None,
+    json: Json = False,
+) -> None:
+    """Say of each layer of a network where it runs once it is compressed, and of what does not run
+    why not.
+
+    Nothing is trained. The exit code is 1 where something is not supported.
+
+    Example: [bold]pleach check net.onnx[/bold]
+
+    [bold]pleach check mynet:make --shape 1,28,28[/bold]
+    """
+    from dataclasses import asdict
+
+    from pleach.models.check import REFUSED
+
+    sizes = _sizes(dataset, shape)
+    made, rows = _checked(network, sizes, weights, order, activation)
+    refused = sum(row.runs == REFUSED for row in rows)
+    if json:
+        print_json({"nodes": [asdict(row) for row in rows], "supported": not refused})
+    else:
+        if made is not None:
+            say_made(network, weights, made)
+        columns = ("node", "computes", "runs on") + ("why not",) * any(row.why for row in rows)
+        table = [(row.name, row.computes, row.runs, row.why)[: len(columns)] for row in rows]
+        print_table(f"Where {network} runs", columns, table)
+        say(_verdict(rows, refused))
+    if refused:
+        raise typer.Exit(1)
+
+
+def _sizes(dataset: str | None, shape: str | None) -> tuple[int, ...] | None:
+    from pleach import data
+    from pleach.errors import ConfigError
+
+    if dataset is not None and shape is not None:
+        raise ConfigError("--shape is for a network without --dataset")
+    if dataset is not None:
+        return tuple(data.load(dataset, labels=False).shape)
+    if shape is None:
+        return None
+    parts = shape.replace("x", ",").replace("×", ",").split(",")
+    if not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise ConfigError(f"--shape {shape}: give sizes from 1, 1,28,28")
+    return tuple(map(int, parts))
+
+
+def _checked(source: Path | str, sizes: tuple[int, ...] | None, weights, order, activation):
+    """The network, where it could be read, and its nodes."""
+    from pleach.errors import ConfigError, ModelError
+    from pleach.models import Factory, read_network
+    from pleach.models.check import REFUSED, SUPPORTED, Checked, check
+
+    if isinstance(source, Path) and source.suffix.lower() == ".onnx":
+        from pleach.models.onnx_file import kinds_of, read_onnx
+
+        kinds = kinds_of(source)
+        rows = [Checked(name, kind, SUPPORTED if fine else REFUSED) for name, kind, fine in kinds]
+        if not all(fine for _, _, fine in kinds):
+            return None, rows
+        try:
+            model = read_onnx(source, sizes)
+        except ModelError as error:
+            return None, [*rows, Checked("the network", "all of it", REFUSED, str(error))]
+        return model, check(model, model.shape)
+    if isinstance(source, str):
+        model = Factory.parse(source).build(weights)
+    else:
+        names = None if order is None else [name.strip() for name in order.split(",")]
+        model = read_network(source, order=names, activation=activation)
+    if sizes is None:
+        raise ConfigError("give --shape, or --dataset: what an input is decides what is computed")
+    return model, check(model, sizes)
+
+
+def _verdict(rows: list[Checked], refused: int) -> str:
+    from pleach.models.check import ENGINE
+    from pleach.models.read import OPERATORS
+
+    if refused:
+        return f"{refused} of {len(rows)} nodes are not supported; {OPERATORS}"
+    if rows[0].runs == ENGINE:
+        return "All of it runs on an engine, with or without a map memory."
+    return "All of it runs on an engine with a map memory (pleach plan says how)."
