@@ -45,7 +45,8 @@ class Flash:
         dut, up = self.dut, RisingEdge(self.dut.cs_n)
         bits = count = 0
         while True:
-            if await First(RisingEdge(dut.sck), up) is up:
+            await First(RisingEdge(dut.sck), up)
+            if dut.cs_n.value:
                 break
             bits, count = bits << 1 | int(dut.copi.value), count + 1
             if count == 8:
@@ -61,7 +62,8 @@ class Flash:
         while True:
             byte = self._byte(address)
             for bit in range(7, -1, -1):
-                if await First(down, up) is up:
+                await First(down, up)
+                if dut.cs_n.value:  # whether or not the clock falls with it
                     return
                 dut.cipo.value = byte >> bit & 1
             address, self.read = address + 1, self.read + 1

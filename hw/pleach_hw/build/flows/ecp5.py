@@ -88,7 +88,10 @@ def _clocks(m, chip, pin, pll, engine, link, locked):
 
 
 def _flash_clock(m, clock):
-    m.submodules.flash_clock = Instance("USRMCLK", i_USRMCLKI=clock, i_USRMCLKTS=Const(0, 1))
+    # Kept, for nothing comes out of it.
+    m.submodules.flash_clock = Instance(
+        "USRMCLK", a_keep=1, i_USRMCLKI=clock, i_USRMCLKTS=Const(0, 1)
+    )
 
 
 def _pack(chip):
