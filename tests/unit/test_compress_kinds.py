@@ -40,6 +40,7 @@ from pleach.models import lenet_5, mlp
 
 X = np.random.default_rng(0).random((64, 6)).astype(np.float32)
 Y = (X @ np.array([1, -2, 3, -1, 0.5, -1]) > 0.25).astype(np.int64)
+PENALTIES = ("l1", "weight_decay", "group_lasso", "slimming")
 ONCE = TrainConfig(epochs=2, batch_size=16, learning_rate=0.01)
 pytestmark = pytest.mark.filterwarnings("ignore::pleach.errors.PleachWarning")
 
@@ -55,7 +56,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pleach.errors.PleachWarning")
         (ALLOCATIONS, "allocation", {"balance": {"pes": 4}, "threshold": {"quality": 1.0}}),
         (SCHEDULES, "schedules", {}),
         (QUANTISERS, "quantisers", {}),
-        (REGULARISERS, "regularisers", {k: {"strength": 0.1} for k in ("l1", "weight_decay")}),
+        (REGULARISERS, "regularisers", {k: {"strength": 0.1} for k in PENALTIES}),
         (FACTORISERS, "factorise", {}),
         (TEACHERS, "teachers", {"model": {"model": abs}}),
     ],
@@ -166,9 +167,12 @@ def test_a_name_a_table_and_the_thing_say_the_same():
             "'window' of taylor, it h",
         ),
         (lambda: PruneConfig(criterion={"window": 3}), "PruneConfig.criterion must be one of apoz"),
-        (lambda: PruneConfig(granularity="filter"), "granularity must be one of channel, element"),
-        (lambda: PruneConfig(scope="all"), "PruneConfig.scope must be one of balance, layer, netw"),
-        (lambda: PruneConfig(schedule=None), "PruneConfig.schedule must be one of cubic, not None"),
+        (
+            lambda: PruneConfig(granularity="filter"),
+            "granularity must be one of .*channel, element",
+        ),
+        (lambda: PruneConfig(scope="all"), "PruneConfig.scope must be one of balance, .*layer"),
+        (lambda: PruneConfig(schedule=None), "PruneConfig.schedule must be one of cubic, .*None"),
         (lambda: PruneConfig(scope={"kind": "balance", "pes": 65}), "Balance.pes must be an integ"),
         (lambda: PruneConfig(scope={"kind": "threshold", "quality": -1}), "Threshold.quality must"),
         (
@@ -184,8 +188,11 @@ def test_a_name_a_table_and_the_thing_say_the_same():
             lambda: ShareConfig(quantiser="powers_of_two", initialisation="linear"),
             "initialisation is of the quantiser kmeans, it does not go with powers_of_two",
         ),
-        (lambda: TrainConfig(regularisers="l2"), "TrainConfig.regularisers must be one of l1, we"),
-        (lambda: TrainConfig(regularisers=3), "TrainConfig.regularisers must be a list of l1, we"),
+        (
+            lambda: TrainConfig(regularisers="l2"),
+            "TrainConfig.regularisers must be one of .*l1, .*we",
+        ),
+        (lambda: TrainConfig(regularisers=3), "TrainConfig.regularisers must be a list of .*l1, "),
         (lambda: TrainConfig(regularisers=["l1"]), "l1: .*missing 1 required.*'strength'"),
         (lambda: TrainConfig(device="tpu"), "TrainConfig.device must be one of cpu, auto, cuda"),
     ],
@@ -344,7 +351,7 @@ def test_the_largest_of_several_layers():
 
 
 def test_a_schedule_of_ones_own():
-    @schedule("linear")
+    @schedule("straight")
     @dataclass(frozen=True, kw_only=True)
     class Linear(Schedule):
         def remaining(self, progress):
@@ -352,7 +359,7 @@ def test_a_schedule_of_ones_own():
 
     model = nn.Sequential(nn.Linear(99, 10))
     for progress, count in ((0.25, 800), (0.5, 600), (1, 200)):
-        prune_(model, PruneConfig(density=0.2, schedule="linear"), progress=progress)
+        prune_(model, PruneConfig(density=0.2, schedule="straight"), progress=progress)
         assert int(model[0].weight.count_nonzero() + model[0].bias.count_nonzero()) == count
 
 

@@ -5,7 +5,7 @@ from pleach.extras import need
 need("torch", "safetensors")
 
 from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
-from pleach.compression.observe import Observations
+from pleach.compression.observe import Observations, PrunableLayer, Samples
 from pleach.compression.pipeline import Stage, compress, finish
 from pleach.compression.prune import prune_
 from pleach.compression.quantisers.kmeans import kmeans
@@ -23,8 +23,10 @@ __all__ = [
     "Factorise",
     "Observations",
     "Plan",
+    "PrunableLayer",
     "Prune",
     "PruneConfig",
+    "Samples",
     "Sensitivity",
     "Share",
     "ShareConfig",

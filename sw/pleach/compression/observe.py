@@ -74,6 +74,24 @@ class PrunableLayer:
         return found
 
     @property
+    def positions(self) -> int:
+        """Of the map that a row gives: so often each weight is used for an input.
+
+        Raises:
+            ConfigError: the shape of the images is not known.
+        """
+        if isinstance(self.module, nn.Linear):
+            return 1
+        if self.geometry is None:
+            raise ConfigError(
+                f"layer {self.name!r} is a convolution of images of unknown shape, so it is not "
+                "known how often its weights are used: start the network with nn.Unflatten(1, "
+                "shape), or give samples"
+            )
+        height, width = self.geometry.map
+        return height * width
+
+    @property
     def groups(self) -> int:
         """Groups of a convolution, each with rows and channels of its own."""
         return getattr(self.module, "groups", 1)
@@ -136,23 +154,35 @@ def prunable(model: nn.Module, shape: Sequence[int] | None = None) -> list[Pruna
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One step of training, or some samples, seen from a layer.
+    """One step of training, seen from a layer.
 
     Args:
         gradients: of the loss, by part, where they were asked for.
         outputs: what the layer gave, after its activation function, ``(inputs, rows)`` or
             ``(inputs, rows, height, width)``; None where they were not asked for.
-        inputs: of samples, what the layer took.
-        slopes: of samples, the gradient of the loss of each one by what the layer gives, of the
-            shape of `outputs`, where that was asked for.
-        labels: of samples, as the loss takes them; None without.
     """
 
     gradients: Mapping[str, Tensor] = field(default_factory=dict)
     outputs: Tensor | None = None
-    inputs: Tensor | None = None
-    slopes: Tensor | None = None
-    labels: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Some samples, seen from a layer.
+
+    Args:
+        inputs: what it took, ``(n, features)`` or ``(n, channels, height, width)``.
+        outputs: what it gave, after its activation function, ``(n, rows)`` or ``(n, rows, height,
+            width)``.
+        slopes: the gradient of the loss of each sample by `outputs`; none where that was not asked
+            for.
+        labels: as the loss takes them; None without.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+    slopes: Tensor
+    labels: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,7 +303,7 @@ class Observations:
         shape = None if self._samples is None else tuple(self._samples.inputs.shape[1:])
         return prunable(self.model, shape)
 
-    def look(self, layer: PrunableLayer, most: int, *, slopes: bool = False) -> Iterator[Batch]:
+    def look(self, layer: PrunableLayer, most: int, *, slopes: bool = False) -> Iterator[Look]:
         """Run the network as it is now on `most` of the samples, in evaluation mode, and show what
         of them the layer takes and gives, a batch at a time.
 
@@ -299,14 +329,14 @@ class Observations:
                 with evaluating(self.model), torch.set_grad_enabled(slopes):
                     outputs = self.model(samples.inputs[chosen].to(like)).flatten(1)
                     given = taken[1]
-                    slope = None
+                    slope = outputs.new_zeros(0)
                     if slopes:
                         loss = samples.loss(outputs, chosen) * len(chosen)
                         (slope,) = torch.autograd.grad(loss, given)
             finally:
                 handle.remove()
             given = given.detach()
-            yield Batch(
+            yield Look(
                 outputs=given.relu() if layer.activation == Activation.RELU else given,
                 inputs=taken[0],
                 slopes=slope,
@@ -323,6 +353,18 @@ class Observations:
                 outputs = self.model(samples.inputs[part].to(like)).flatten(1)
                 total += float(samples.loss(outputs, part)) * len(part)
         return total / len(chosen)
+
+    def uses(self, layer: PrunableLayer, most: int = BATCH) -> float:
+        """How often a weight of `layer` meets an activation that is not zero for one input, the
+        mean over its columns; without samples, as if none was zero."""
+        if self._samples is None:
+            return float(layer.positions)
+        total, count = 0.0, 0
+        for batch in self.look(layer, most):
+            columns = layer.columns(batch.inputs)
+            total += float(columns.count_nonzero()) / columns[0, :, :, 0].numel()
+            count += len(columns)
+        return total / count
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` gives, made once for each pruning: for what several layers, or scores and

@@ -87,7 +87,9 @@ def prune_(
             if scores is not None and not config.splice:  # what was masked before stays so
                 scores = {part: scores[part] * mask.mask for part, mask in masks.items()}
             grouping = _Grouping(layer, masks, granularity)
-            found.append((grouping, grouping.candidates(scores, targets[layer.name], config)))
+            uses = seen.uses(layer) if allocation.measures else None
+            each = grouping.candidates(scores, targets[layer.name], config)
+            found.append((grouping, replace(each, uses=uses)))
         found = [(grouping, each) for grouping, each in found if grouping.masks]
         if isinstance(criterion, Search):
             found = _searched(criterion, found, allocation, way, seen)

@@ -82,6 +82,8 @@ def _remove(layer: Matrix, activation: Activation, after: Matrix) -> int:
     kept = (~gone).nonzero().flatten()
     for part in parts_of(layer):
         _select(layer, part, kept, 0)
+    if isinstance(gamma := getattr(layer, "gamma", None), Tensor):
+        layer.register_buffer("gamma", gamma[kept], persistent=False)
     columns = outgoing.shape[2] if isinstance(after, nn.Linear) else 1
     spread = torch.arange(columns, device=kept.device)
     _select(after, "weight", (kept[:, None] * columns + spread).flatten(), 1)

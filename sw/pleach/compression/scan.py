@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +54,10 @@ def sensitivity(
     densities: Sequence[float] = DENSITIES,
     *,
     metric: str | Metric | Callable[[np.ndarray, np.ndarray], float] | None = None,
+    stage: PruneConfig | None = None,
     progress: Callable[[str, float, float], None] | None = None,
 ) -> list[Sensitivity]:
-    """Prune each layer alone, by magnitude and without retraining (Han 2015, figure 6).
+    """Prune each layer alone, without retraining (Han 2015, figure 6).
 
     Choose inputs that are neither trained on nor kept for the final figure.
 
@@ -64,6 +65,8 @@ def sensitivity(
         inputs, labels: what the error is measured on (`pleach.metrics.as_targets`).
         densities: shares of a layer's weights and biases to keep.
         metric: as in `compress`; by default the one for the labels.
+        stage: criterion and granularity, magnitude of single weights by default: with
+            ``filter_norm`` and ``channel`` it is the scan of Li et al. 2017, section 3.2.
         progress: called with layer, density and error as each is measured.
 
     Raises:
@@ -79,7 +82,7 @@ def sensitivity(
     densities = tuple(densities)
     if not densities:
         raise ConfigError("a sensitivity scan needs one density at least")
-    curves = []
+    curves, stage = [], stage or PruneConfig()
     student = taken(model, as_numbers(inputs, "inputs").shape[1:])
     names = [layer.name for layer in layers_of(student)]
     for name in names:
@@ -88,7 +91,8 @@ def sensitivity(
             pruned = taken(student)
             # Only this layer is masked at all: the others are kept whole.
             others = dict.fromkeys(names, 1.0)
-            prune_(pruned, PruneConfig(density=density, layers=others | {name: density}))
+            settings = replace(stage, density=density, layers=others | {name: density})
+            prune_(pruned, settings)
             outputs = predict(pruned, inputs).numpy()
             targets = as_targets(labels, *outputs.shape)
             chosen = for_targets(targets, outputs.shape[1]) if metric is None else named(metric)

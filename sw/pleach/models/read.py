@@ -38,10 +38,15 @@ OPERATORS = (
 
 @dataclass(frozen=True)
 class Normalise:
-    """A batch normalisation, until it is folded: of each channel, ``x · scale + offset``."""
+    """A batch normalisation, until it is folded: of each channel, ``x · scale + offset``.
+
+    Args:
+        gamma: its own scale, of what has the variance 1.
+    """
 
     scale: Tensor
     offset: Tensor
+    gamma: Tensor
 
 
 def network_of(model: nn.Module, shape: Sequence[int]) -> Network:
@@ -330,12 +335,12 @@ class Reader:
         if len(self._shape(value)) not in (1, 3):
             raise ModelError(f"normalises rows or maps, not the shape {self._shape(value)}")
         scale = (variance[1].double() + eps).rsqrt()
-        if weight is not None:
-            scale = scale * self._tensor(weight)[1].double()
+        gamma = torch.ones_like(scale) if weight is None else self._tensor(weight)[1].double()
+        scale = scale * gamma
         offset = -mean[1].double() * scale
         if bias is not None:
             offset = offset + self._tensor(bias)[1].double()
-        return self._add(node, Normalise(scale, offset), value)
+        return self._add(node, Normalise(scale, offset, gamma), value)
 
     # --- functions -----------------------------------------------------------------------------
 
@@ -526,6 +531,8 @@ def _fold(nodes: list[Node], number: int, modules: dict[str, nn.Linear | nn.Conv
         rows = scale.reshape(-1, *[1] * (module.weight.ndim - 1))
         bias = 0 if module.bias is None else module.bias.double() * scale
         _set(before.name, module, module.weight.double() * rows, bias + offset)
+        # For network slimming, which prunes by it.
+        module.register_buffer("gamma", node.op.gamma.to(module.weight.dtype), persistent=False)
         return
     after = through(nodes, number)
     takes = [modules.get(nodes[n - 1].name) for n in after]

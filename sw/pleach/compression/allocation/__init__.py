@@ -42,6 +42,7 @@ class Candidates:
             `scores`.
         splice: whether what is masked may come back.
         layer: the layer itself, where there is one.
+        uses: how often a weight meets an activation for one input, where the allocation measures.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Candidates:
     deviations: tuple[float, ...]
     splice: bool
     layer: PrunableLayer | None = None
+    uses: float | None = None
 
     @property
     def ranked(self) -> tuple[Tensor, ...]:
@@ -84,11 +86,13 @@ class Allocation(ABC):
         kind: the name in settings.
         source: the paper that it is from, with its equation, section or table.
         most: the largest figure that ``PruneConfig.layers`` takes.
+        measures: whether it looks at `Candidates.uses`.
     """
 
     kind: ClassVar[str]
     source: ClassVar[str] = ""
     most: ClassVar[float] = 1
+    measures: ClassVar[bool] = False
 
     @abstractmethod
     def keep(

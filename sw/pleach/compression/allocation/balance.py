@@ -19,11 +19,15 @@ from pleach.numbers import PES_MAX
 class Balance(Allocation):
     """A density for each layer, and the same for the rows of each PE.
 
+    Use it where the fullest PE decides the cycles.
+
     Args:
         pes: of a column group; row ``r`` counts to PE ``r % pes``.
     """
 
     pes: int
+
+    source = "ESE, Han 2017 (1612.00694), section 4.2"
 
     def __post_init__(self):
         check_integer(self, "pes", 1, PES_MAX)

@@ -13,7 +13,12 @@ from pleach.compression.allocation import Allocation, Candidates, Progress, allo
 @allocation("layer")
 @dataclass(frozen=True, kw_only=True)
 class PerLayer(Allocation):
-    """Each layer keeps its own share, ``density`` or what ``layers`` says."""
+    """Each layer keeps its own share, ``density`` or what ``layers`` says.
+
+    Use it where you know what each layer can lose: `pleach sensitivity` tells.
+    """
+
+    source = "Han 2015 (1506.02626), section 3.1"
 
     def keep(
         self, layers: Sequence[Candidates], progress: Progress

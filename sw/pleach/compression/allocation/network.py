@@ -15,7 +15,13 @@ from pleach.errors import ConfigError
 @allocation("network")
 @dataclass(frozen=True, kw_only=True)
 class Network(Allocation):
-    """All layers are ranked together: the criterion says how much of it each one gets."""
+    """All layers are ranked together: the criterion says how much of it each one gets.
+
+    Use it with a criterion whose scores say the same in every layer: ``saliency``, ``obd``,
+    ``taylor``, ``slimming``.
+    """
+
+    source = "LeCun 1990, section 3; Li 2017 (1608.08710), section 3.3"
 
     def keep(
         self, layers: Sequence[Candidates], progress: Progress

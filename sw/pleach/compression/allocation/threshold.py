@@ -18,12 +18,15 @@ from pleach.errors import ConfigError
 class Threshold(Allocation):
     """What is below so many standard deviations of a layer's weights before pruning is pruned.
 
+    Use it for Han et al.'s own experiments, with their thresholds for each layer.
+
     Args:
         quality: of them; ``layers`` may give others, the density is not used.
     """
 
     quality: float
 
+    source = "Han 2015 (1506.02626), section 3.1"
     most = 100
 
     def __post_init__(self):

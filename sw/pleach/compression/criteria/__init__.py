@@ -89,16 +89,19 @@ class Criterion(ABC):
 
 
 class Search(Criterion):
-    """A criterion that tries masks of the whole network on samples, and takes the best.
+    """A criterion that tries masks of the whole network on samples, and takes the best."""
 
-    Attributes:
-        samples: how many of them.
-        seed: of what is drawn.
-    """
-
-    samples: int
-    seed: int
     needs = frozenset({Observe.SAMPLES})
+
+    @property
+    @abstractmethod
+    def samples(self) -> int:
+        """How many of them; a field of that name."""
+
+    @property
+    @abstractmethod
+    def seed(self) -> int:
+        """Of what is drawn; a field of that name."""
 
     @abstractmethod
     def search(

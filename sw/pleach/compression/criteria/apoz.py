@@ -20,8 +20,12 @@ from pleach.compression.criteria import (
 @dataclass(frozen=True, kw_only=True)
 class ActiveShare(Criterion):
     """One less the average percentage of zeros of what a neuron or channel gives (equation 1
-    there), over the steps since the last pruning; for the granularity ``channel``."""
+    there), over the steps since the last pruning; for the granularity ``channel``.
 
+    Use it where many neurons are seldom active, as in wide fully connected layers with ReLU.
+    """
+
+    source = "Hu 2016 (1607.03250), equation 1"
     needs = frozenset({Observe.ACTIVATIONS})
     granularities = ("channel",)
 

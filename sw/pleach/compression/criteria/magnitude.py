@@ -12,7 +12,12 @@ from pleach.compression.criteria import Criterion, Observations, PrunableLayer, 
 @criterion("magnitude")
 @dataclass(frozen=True, kw_only=True)
 class Magnitude(Criterion):
-    """What is small is pruned first."""
+    """What is small is pruned first.
+
+    Use it first: it needs nothing, and with long retraining little is better.
+    """
+
+    source = "Han 2015 (1506.02626), section 3"
 
     def scores(self, layer: PrunableLayer, seen: Observations) -> dict[str, Tensor]:
         return {part: tensor.abs() for part, tensor in layer.tensors.items()}

@@ -22,8 +22,12 @@ from pleach.errors import ConfigError
 class Saliency(Criterion):
     """The root of ``w²·E[g²]``, with the Fisher information in place of the curvature: twice what
     removing ``w`` costs is its square (LeCun 1990, equation 5). ``E[g²]`` is Adam's second moment.
+
+    Use it for the smallest file: with ``scope = "network"`` and a ramp it says how much each layer
+    needs, for nothing that Adam does not keep anyway.
     """
 
+    source = "LeCun 1990, equation 5"
     needs = frozenset({Observe.OPTIMIZER})
 
     def scores(self, layer: PrunableLayer, seen: Observations) -> dict[str, Tensor] | None:

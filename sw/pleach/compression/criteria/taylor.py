@@ -22,8 +22,11 @@ class Taylor(Criterion):
     """The mean of ``(w·g)²`` over the steps since the last pruning (equation 8 there).
 
     It works with any optimiser and, with granularity ``channel``, ranks filters as the paper does.
+
+    Use it as ``saliency``, where the optimiser is not Adam; it looks at the last steps only.
     """
 
+    source = "Molchanov 2019 (1906.10771), equation 8"
     needs = frozenset({Observe.GRADIENTS})
 
     def observe(self, layer: PrunableLayer, batch: Batch) -> dict[str, Tensor]:

@@ -10,7 +10,12 @@ from pleach.compression.granularity import Granularity, PrunableLayer, granulari
 @granularity("element")
 @dataclass(frozen=True, kw_only=True)
 class Element(Granularity):
-    """Weights and biases of a layer are ranked together, one by one."""
+    """Weights and biases of a layer are ranked together, one by one.
+
+    Use it for the smallest file at a given error: this engine has no need of larger groups.
+    """
+
+    source = "Han 2015 (1506.02626), section 3"
 
     def groups(self, layer: PrunableLayer) -> None:
         return None

@@ -1,0 +1,44 @@
+"""L1 on the scales of batch normalisations (Liu 2017, network slimming)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from pleach.compression.checks import check_number
+from pleach.compression.regularisers import Regulariser, regulariser
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+@regulariser("slimming")
+@dataclass(frozen=True, kw_only=True)
+class SlimmingPenalty(Regulariser):
+    """``strength·Σ|γ|`` over all channels of all batch normalisations (equation 1).
+
+    It is for the training of a network that still has them; a network of layers alone has nothing
+    that it could act on.
+
+    Use it in the dense training, with a strength of 1e-5 to 1e-4, and prune by the criterion
+    ``slimming`` then.
+
+    Args:
+        strength: the loss for a gamma of 1.
+    """
+
+    strength: float
+
+    source = "Liu 2017 (1708.06519), equation 1"
+
+    def __post_init__(self):
+        check_number(self, "strength", 0, 1)
+
+    def penalty(self, model: nn.Module, parameters: Sequence[nn.Parameter]) -> Tensor | None:
+        total = None
+        for module in model.modules():
+            if isinstance(module, BATCH_NORMS) and module.weight is not None:
+                own = module.weight.abs().sum()
+                total = own if total is None else total + own
+        return None if total is None else self.strength * total
