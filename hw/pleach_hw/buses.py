@@ -68,6 +68,26 @@ class CodebookBus(Bus):
         )
 
 
+class ScaleBus(Bus):
+    """The write port of the scales of a layer's rows.
+
+    Members:
+        write: Out, `value` is that of local row `row`, where the layer's base is added, of PE `pe`
+            of every team.
+        pe, row, value: Out.
+    """
+
+    def __init__(self, config: EngineConfig):
+        super().__init__(
+            {
+                "write": Out(1),
+                "pe": Out(range(config.pes)),
+                "row": Out(range(config.scales)),
+                "value": Out(signed(16)),
+            }
+        )
+
+
 class ProgramBus(Bus):
     """The write port of the program that the control unit runs.
 

@@ -243,6 +243,8 @@ class Engine(wiring.Component):
             connect(m, drain.windows, group.windows)
             connect(m, drain.pes, group.drain)
             connect(m, packer.write, memory.writes[2 + number])
+            if config.scales:
+                share(m, loader.scales, drain.scales)
             clearing.append(drain.clear_busy)
             m.d.comb += [
                 front.start.eq(control.array_start),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pleach.engine import EngineConfig
@@ -17,6 +19,7 @@ from pleach.model import (
     Skip,
     Window,
 )
+from pleach.numbers import INT16
 from pleach_sim.simulate import Job
 from tests.strategies import random_inputs, random_part
 
@@ -25,7 +28,7 @@ def map_engine(pes: int) -> EngineConfig:
     """An engine with a map memory that holds every case; rings and queues are short, so that they
     fill up.
 
-    With one PE the ring is in block RAM; with 16 they are in four groups.
+    With one PE the ring is in block RAM, and there are no scales; with 16 they are in four groups.
     """
     return EngineConfig(
         pes=pes,
@@ -41,6 +44,7 @@ def map_engine(pes: int) -> EngineConfig:
         accumulator_bits=40,
         queue_depth=8,
         vectors=4,
+        scales={1: 0, 4: 64, 16: 8}[pes],
         maps=4096,
         neighbours=4 if pes == 4 else 8,
     )
@@ -50,7 +54,7 @@ def conv(rng, channels, height, width, kernel, rows, *, skip=None, **shape):
     """A layer with a kernel of ``(height, width)`` over a map, most of its weights kept."""
     layer = {
         name: shape.pop(name)
-        for name in ("density", "bias", "activation", "shift")
+        for name in ("density", "bias", "activation", "shift", "codebook")
         if name in shape
     }
     over = Convolution(channels, height, width, *kernel, **shape)
@@ -125,6 +129,9 @@ def nasty_maps(config: EngineConfig) -> list[Job]:
         job("a pool that overlaps", model_of(2, 6, 5, (a,), (over,))),
         job("fully connected, one after the other", _dense(rng)),
     ]
+    jobs.append(job("signs of signs", _signs(rng, 0)))
+    if config.scales:
+        jobs += [job("scales", _signs(rng, 1)), *planned("signs", _signs(rng, 0.1), lambda _: True)]
     assert any(LayerPlan(config.groups, 2) == (each.plan or [None])[0] for each in jobs)
     return jobs
 
@@ -138,6 +145,31 @@ def full_rings(config: EngineConfig, jobs: list[Job]) -> int:
             rows = -(-op.outputs // (config.pes // job.plan[0].teams)) * job.plan[0].side ** 2
             full += rows * min(7, config.accumulators // rows) == config.accumulators
     return full
+
+
+def _signs(rng, scale):
+    """A binary network, its functions signs, behind a pool and not, with bounds of any signs; with
+    scales of up to so much of what these can be, on layers of its own, or without."""
+    more = 14 if scale else 0
+
+    def binary(layer, rows=0):
+        scales = (rng.integers(*INT16, rows) * scale).astype(np.int16) if scale and rows else None
+        codes = rng.integers(0, 2, len(layer.codes))
+        codebook = np.array([-700, 700], np.int16)
+        return replace(layer, codes=codes, codebook=codebook, scales=scales)
+
+    def one(channels, height, width, kernel, rows, **layer):
+        layer = {"codebook": 2, "bias": False} | layer
+        return conv(rng, channels, height, width, kernel, rows, **layer)
+
+    signs, clip = Activation(5, 90, True), Activation(-3000, 2000)
+    parts = [
+        binary(one(2, 9, 8, (3, 3), 7, padding=1, pool=2, activation=signs, shift=2 + more), 7),
+        binary(one(7, 4, 4, (3, 2), 9, activation=Activation(-3, 3, True), shift=3)),
+        binary(one(9, 2, 3, (1, 1), 7, activation=clip, shift=2 + more), 7),
+        binary(random_part(rng, None, 5, inputs=42, shift=9 + more, codebook=2, density=0.5), 5),
+    ]
+    return model_of(2, 9, 8, *((part,) for part in parts))
 
 
 def _dense(rng):

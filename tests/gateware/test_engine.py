@@ -12,13 +12,14 @@ import pytest
 
 from pleach.cycles import CycleModel
 from pleach.engine import EngineConfig
-from pleach.engine.plan import lower
-from pleach.engine.protocol import GATEWARE_VERSION, EngineError
+from pleach.engine.plan import check, fitted, lower
+from pleach.engine.protocol import GATEWARE_VERSION, EngineError, Resource
 from pleach.errors import CapacityError
 from pleach.format import dumps, loads
 from pleach.host import Answer, load_packet, run_packet, status_packet
 from pleach.host.packets import plan_packet
-from pleach.model import CompressedModel, Convolution, InputType
+from pleach.model import Activation, CompressedModel, Convolution, InputType
+from pleach.numbers import INT16
 from pleach.reference import Reference
 from pleach_hw.engine import Engine
 from tests.gateware.streams import simulate
@@ -237,7 +238,7 @@ def test_a_network_over_maps():
     rng = np.random.default_rng(5)
     config = EngineConfig(
         pes=4, groups=2, lanes=2, maps=256, columns=64, entries=128, codebook=64, accumulators=16,
-        queue_depth=16, vectors=4, accumulator_bits=40,
+        queue_depth=16, vectors=4, accumulator_bits=40, scales=4,
     )  # fmt: skip
 
     def conv(inputs, outputs, bias=True, **geometry):
@@ -249,8 +250,14 @@ def test_a_network_over_maps():
         padding=(1, 1, 0, 0), pool=2,
     )  # fmt: skip
     second = conv(3, 5, channels=3, height=2, width=3, kernel_height=1, kernel_width=1)
+    scales = rng.integers(*INT16, 4)
+    last = random_layer(rng, 30, 4, shift=18, name="three")
     maps = CompressedModel(
-        (first, replace(second, name="two"), random_layer(rng, 30, 4, name="three"))
+        (
+            replace(first, activation=Activation(-9, 30, sign=True), scales=scales[:3], shift=20),
+            replace(second, name="two", activation=Activation(-900, 9000)),
+            replace(last, scales=scales, activation=Activation.NONE),
+        )
     )
     packets, expected, counted = [], [], []
     for model in (maps, random_model(rng, [1, 2, 1])):
@@ -270,3 +277,21 @@ def test_a_network_over_maps():
             assert status.latency_cycles == latency
         elif outputs is not None:
             assert answer.outputs(len(outputs)).tolist() == outputs
+
+
+def test_scales_that_an_engine_has_no_place_for():
+    """The engine says so, and the software before it; of none at all test_fields.py knows."""
+    rng = np.random.default_rng(6)
+    config = EngineConfig(
+        pes=2, groups=2, maps=32, columns=32, entries=32, codebook=32, accumulators=4,
+        queue_depth=16, vectors=4, accumulator_bits=40, scales=4,
+    )  # fmt: skip
+    layers = [random_layer(rng, 3, 3, name=name, codebook=4) for name in ("a", "b")]
+    model = CompressedModel([replace(each, scales=[1, 2, 3]) for each in layers])
+    packets = [plan_packet(lower(model, config), config), load_packet(dumps(model))]
+    _, answer = exchange(replace(config, scales=2), packets)
+    assert (answer.error, answer.detail) == (EngineError.CAPACITY, Resource.SCALES)
+    for scales in (2, 0):
+        with pytest.raises(CapacityError, match=f"scales 4 of {scales}: give scales=4"):
+            check(model, None, replace(config, scales=scales))
+    assert fitted(model, replace(config, scales=0)).scales == 4

@@ -184,9 +184,9 @@ def test_sections_that_an_engine_never_runs():
         expected = [error.OK if maps else error.UNSUPPORTED] * 2
         cases += [(CELL, 20, []), (0, 20, []), (5, 20, []), (CELL + SHORT, 20, [])]
         expected += [error.UNSUPPORTED] + [error.SECTION_TYPE] * 3
-        unsupported = [{"scaled": 1}, {"function": 3}, {"streams": 1}, {"sliced": 1}]
+        unsupported = [{"scaled": 1}, {"streams": 1}, {"sliced": 1}]
         if not maps:
-            unsupported += [{"function": 2}, {"joined": 1}]
+            unsupported += [{"function": 2}, {"function": 3}, {"joined": 1}]
         for each in unsupported:
             cases.append((LAYER, 20, packed(LAYER, **each)[: None if maps else 4]))
             expected.append(error.UNSUPPORTED)

@@ -14,6 +14,7 @@ from pleach.cycles import group_drain
 from pleach.engine import EngineConfig
 from pleach.engine.maps import MOST_SLOTS, MapPass
 from pleach.engine.pipeline import PLACES, accumulator_latency, map_drain_ages
+from pleach.numbers import INT16
 from pleach_hw.maps.drain import GroupDrain
 from pleach_hw.maps.packer import Packer
 from tests.gateware.streams import simulate
@@ -30,6 +31,7 @@ class Both(wiring.Component):
         self.packer = Packer(config, number=number)
         drain, packer = self.drain.signature.members, self.packer.signature.members
         self._of_drain = ("pass_", "units", "windows", "pes", "freed", "clear", "clear_busy")
+        self._of_drain += ("scales",) * bool(config.scales)
         self._of_packer = ("write", "written")
         super().__init__(
             {"start": drain["start"]}
@@ -81,8 +83,17 @@ class Windows:
             teams=teams, side=side, pooled=pooled, units_x=across, units_y=down,
             local_rows=local, slot=slot, slots=min(MOST_SLOTS, config.accumulators // slot),
             sink=(sink := random.randrange(8)), pixel=rows, line=line, rows=rows,
-            shift=random.choice([0, 3, 9]), low=low, high=high,
+            shift=random.choice([0, 3, 9, 20] if config.scales else [0, 3, 9]),
+            low=low, high=high, sign=(sign := random.random() < 0.3),
+            scaled=(scaled := config.scales > 0 and random.random() < 0.8),
+            scale_base=(base := random.randrange(config.scales - local) if scaled else 0),
         )  # fmt: skip
+        self.scales = [random.randint(*INT16) if scaled else 1 for _ in range(rows)]
+        #: how the loader writes them
+        self.scale_writes = [
+            {"write": 1, "pe": row % team_pes, "row": base + row // team_pes, "value": value}
+            for row, value in enumerate(self.scales * scaled)
+        ]
         first = number % (config.groups >> teams) * config.row_pes
         rng = np.random.default_rng(random.getrandbits(32))
         self.given, self.passing, self.draining, self.writing = [], [], [], []
@@ -106,7 +117,10 @@ class Windows:
                             word = int(rng.integers(-(1 << 31), 1 << 31) >> (0 if big else 16))
                             words[pe, pixel, place] = word
                             half = (1 << self.pass_.shift) >> 1
-                            value = min(max((word + half) >> self.pass_.shift, low), high)
+                            value = (word * self.scales[row] + half) >> self.pass_.shift
+                            if sign:
+                                value = high if value >= 0 else low
+                            value = min(max(value, low), high)
                             at = sink + (y * u + pixel // u) * line + (x * u + pixel % u) * rows
                             if pooled:
                                 at = sink + y * line + x * rows
@@ -164,8 +178,11 @@ class Group:
         """A pass, to its last write or for so many cycles."""
         fields = vars(windows.pass_)
         ctx.set(dut.pass_, {name: int(fields[name]) for name, _ in dut.pass_.shape()})
-        await ctx.tick()
-        self.step(False, None, False, windows)
+        for write in [*windows.scale_writes, {"write": 0}]:
+            for name, value in write.items() if self.config.scales else ():
+                ctx.set(getattr(dut.scales, name), value)
+            await ctx.tick()
+            self.step(False, None, False, windows)
         written, start = 0, True
         while (written < windows.count or start) and cycles:
             cycles -= 1
@@ -277,6 +294,18 @@ def shape(teams, side, pooled, rows, width=5, height=5):
             [shape(1, 1, False, 11), shape(2, 3, False, 3, 6)],
         ),
         ({"pes": 2, "groups": 1, "lanes": 1}, 0, "", [shape(0, 1, True, 7), shape(0, 1, False, 3)]),
+        (
+            {"scales": 32, "accumulator_bits": 32},
+            2,
+            "",
+            [shape(2, 0, False, 16), shape(1, 1, True, 12), shape(0, 1, False, 37)],
+        ),
+        (
+            {"pes": 8, "groups": 2, "lanes": 1, "scales": 16, "ram_latency": 1},
+            1,
+            "",
+            [shape(1, 1, True, 9), shape(0, 0, False, 20)],
+        ),
         (
             {"pes": 2, "groups": 2, "ram_latency": 1},
             1,

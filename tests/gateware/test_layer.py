@@ -1,16 +1,20 @@
 """A layer's decoder by itself: words from anywhere, no file around them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
 from pleach.engine import EngineConfig, words
+from pleach.engine.plan import lower
 from pleach.engine.protocol import EngineError
 from pleach.format import dumps
 from pleach.model import CompressedModel
+from pleach.numbers import INT16
 from pleach_hw.load.entry_decoder import EntryDecoder
 from pleach_hw.load.layer import LayerDecoder
-from pleach_hw.load.scatter import Scatter
+from pleach_hw.load.scatter import MapScatter, Scatter
 from pleach_hw.load.serial_decoder import SerialDecoder
 from tests.cocotb.damage import words_of
 from tests.gateware.streams import simulate
@@ -38,15 +42,17 @@ def section_of(layer):
     return fields, payload[4:]
 
 
-def decode(layers, decoder, *, idle=0.0, missing=0, rows=None):
+def decode(layers, decoder, *, idle=0.0, missing=0, rows=None, config=CONFIG, teams=0):
     """What is written of each layer, and how it ends.
 
     Args:
         idle: part of the cycles in which no word is there.
         missing: words that are left out at the end.
         rows: that the fields claim; those there are, unless said.
+        teams: log2 of those that hold a layer; with a map memory.
     """
-    dut, reset = LayerDecoder(CONFIG, decoder(1 << 20), Scatter(CONFIG)), Signal()
+    scatter = MapScatter(config) if config.maps else Scatter(config)
+    dut, reset = LayerDecoder(config, decoder(1 << 20), scatter), Signal()
     said, rest = [], []
     rng = np.random.default_rng(1)
 
@@ -61,6 +67,11 @@ def decode(layers, decoder, *, idle=0.0, missing=0, rows=None):
             ctx.set(dut.columns, layer.columns)
             ctx.set(dut.column_base, column_base)
             ctx.set(dut.codebook_base, codebook_base)
+            if config.maps:
+                fields = vars(lower(CompressedModel([layer]), config).passes[0]) | {"teams": teams}
+                for port in (dut.pass_, scatter.pass_):
+                    ctx.set(port, {name: int(fields[name]) for name, _ in port.shape()})
+                ctx.set(dut.scale_base, column_base)  # anything will do
             await ctx.tick().repeat(3)
             ctx.set(dut.start, 1)
             await ctx.tick()
@@ -74,7 +85,7 @@ def decode(layers, decoder, *, idle=0.0, missing=0, rows=None):
             ctx.set(reset, 0)
             await ctx.tick().repeat(3)
             said[-1].append(error)
-            column_base += CONFIG.local_columns(layer.columns)
+            column_base += config.local_columns(layer.columns)
             codebook_base += len(layer.codebook)
 
     async def source(ctx):
@@ -94,6 +105,9 @@ def decode(layers, decoder, *, idle=0.0, missing=0, rows=None):
                 book.write, dut.entry_valid, dut.column_end,
                 book.address, book.value, dut.entry.row, dut.entry.code, dut.column,
             )  # fmt: skip
+            if config.scales and ctx.get(dut.scales.write):
+                scale = dut.scales.pe, dut.scales.row, dut.scales.value
+                said[-1].append(("scale", *map(ctx.get, scale)))
             if value:
                 said[-1].append(("value", of[0], of[1]))
             if entry:
@@ -141,3 +155,26 @@ def test_layers_that_are_refused(decoder):
     assert first[-1] == second[-1] == EngineError.POSITION
     assert sum(write[0] == "end" for write in first[:-1]) == layer.columns
     assert len(first) == len(second)
+
+
+@pytest.mark.parametrize("teams", [0, 1])
+def test_scales(teams):
+    """Of odd and even numbers of rows, those of each row at its place; and words that run out."""
+    config = EngineConfig(pes=4, groups=2, columns=64, codebook=256, maps=64, scales=32)
+    rng = np.random.default_rng(teams)
+    plain = [random_layer(rng, 3, rows, density=0.6, codebook=4) for rows in (9, 4, 1)]
+    layers = [replace(each, scales=rng.integers(*INT16, each.outputs)) for each in plain]
+    said = decode(layers, EntryDecoder, idle=0.3, config=config, teams=teams)
+    without = decode(plain, EntryDecoder, config=config, teams=teams)
+    own, base = 4 >> teams, 0
+    for layer, writes, others in zip(layers, said, without, strict=True):
+        scales = [write for write in writes[:-1] if write[0] == "scale"]
+        assert scales == [
+            ("scale", row % own, base + row // own, scale)
+            for row, scale in enumerate(layer.scales.tolist())
+        ]
+        assert [write for write in writes if write not in scales] == others
+        base += config.local_columns(layer.columns)
+    data = len(section_of(plain[0])[1]) - len(plain[0].codebook) // 4
+    cut = decode(layers[:1], EntryDecoder, missing=data + 1, config=config)[0]
+    assert cut[-1] == EngineError.DATA and 0 < sum(write[0] == "scale" for write in cut[:-1]) < 9

@@ -10,10 +10,11 @@ import pytest
 from pleach.model import Activation
 from pleach.reference import Requantizer
 from pleach_hw.compute.requantize import RequantizeUnit
+from pleach_hw.compute.scale import ScaleUnit
 from tests.gateware.streams import simulate
 
 #: those that the unit has
-FUNCTIONS = (Activation.NONE, Activation.RELU)
+FUNCTIONS = (Activation.NONE, Activation.RELU, Activation(-32768, 32767, sign=True))
 
 
 def assert_requantized(cases, bits):
@@ -29,6 +30,7 @@ def assert_requantized(cases, bits):
             expected = Requantizer(shift=shift, activation=activation)(np.array(accumulators))
             ctx.set(dut.shift, shift)
             ctx.set(dut.relu, activation == Activation.RELU)
+            ctx.set(dut.sign, activation.sign)
             results = []
             for cycle in range(len(accumulators) + dut.latency):
                 if cycle < len(accumulators):
@@ -79,6 +81,29 @@ def test_the_reference_rounds_ties_up_and_saturates_before_relu(shift):
     assert shift == 47 or {-32768, 32767} <= set(plain)
 
 
+@pytest.mark.parametrize("bits", [17, 32, 40, 48])
+def test_products_of_scales(bits):
+    """Exact in 48 bits where they fit these; of more bits the lowest 48."""
+    rng = np.random.default_rng(bits)
+    ends = [(1 << bits - 1) - 1, -(1 << bits - 1), 0, -1]
+    sums = ends + rng.integers(-(1 << bits - 1), 1 << bits - 1, 60).tolist()
+    cases = [(acc, scale) for acc in sums for scale in (1, -32768, 32767, int(rng.integers(9999)))]
+    dut = ScaleUnit(accumulator_bits=bits)
+
+    async def bench(ctx):
+        products = []
+        for acc, scale in cases + cases[: dut.latency]:
+            ctx.set(dut.acc, acc)
+            ctx.set(dut.scale, scale)
+            products.append(ctx.get(dut.product))
+            await ctx.tick()
+        wanted = [(acc * scale + (1 << 47)) % (1 << 48) - (1 << 47) for acc, scale in cases]
+        assert products[dut.latency :] == wanted
+
+    simulate(dut, bench)
+
+
 def test_width_is_checked():
-    with pytest.raises(ValueError, match="at least 17 bits, not 16"):
-        RequantizeUnit(accumulator_bits=16)
+    for bits in (16, 49):
+        with pytest.raises(ValueError, match=f"17 to 48 bits, not {bits}"):
+            RequantizeUnit(accumulator_bits=bits)

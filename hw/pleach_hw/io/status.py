@@ -60,6 +60,7 @@ class StatusBank(wiring.Component):
             "neighbours": config.neighbours,
             "entry_rows": config.entry_rows,
             "codes": config.codes,
+            "scales": config.scales,
             "load_cycles": state.load_cycles,
             "latency_cycles": state.latency_cycles,
         }

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Member, Out
 
-from pleach.engine import EngineConfig
+from pleach.engine import EngineConfig, words
 from pleach.engine.maps import FILE_WORDS, PLAN_WORDS, PassKind
 from pleach.engine.protocol import EngineError, Resource
 from pleach_hw.buses import ProgramBus, RecordBus
@@ -176,6 +176,7 @@ class MapCommit(_Commit):
     Ports besides:
         planned, passes: there is a plan, and of so many passes.
         pass_: of the next layer; stands from two cycles before it is judged.
+        scale_base: where its scales begin.
         begin: strobe, the layer is not refused; its fields stand for some cycles more.
         record: write port of the records.
     """
@@ -187,6 +188,7 @@ class MapCommit(_Commit):
                 "planned": In(1),
                 "passes": In(8),
                 "pass_": In(map_pass_layout(config)),
+                "scale_base": Out(range(config.scales + 1)),
                 "begin": In(1),
                 "record": Out(RecordBus(config)),
             },
@@ -214,16 +216,25 @@ class MapCommit(_Commit):
                 )
             )
         )
+        scales = self.scale_base + Mux(scale.scaled, pass_.local_rows, 0)
         self._count(
             m,
             groups=1,
-            fits={Resource.CODES: fields.tables.codebook_size <= config.named_codes},
+            fits={
+                Resource.CODES: fields.tables.codebook_size <= config.named_codes,
+                Resource.SCALES: scales <= config.scales,
+            },
             bad=other,
             error=EngineError.PLAN,
         )
+        with m.If(self.commit):
+            m.d.sync += self.scale_base.eq(scales)
+        with m.If(self.clear):
+            m.d.sync += self.scale_base.eq(0)
         values = {
             "shift": scale.shift, "bias": scale.bias, "bias_exponent": scale.bias_exponent,
-            "low": fields.low, "high": fields.high,
+            "low": fields.low, "high": fields.high, "sign": scale.function == words.SIGN,
+            "scaled": scale.scaled, "scale_base": self.scale_base,
             "column_base": self.column_base, "codebook_base": self.codebook_base,
         }  # fmt: skip
         number = Signal(range(len(FILE_WORDS) + 1), init=len(FILE_WORDS))

@@ -38,6 +38,7 @@ class FieldReader(wiring.Component):
 
     Args:
         maps: the engine has a map memory. One without refuses all but fully connected layers.
+        scales: it runs layers with scales; with a map memory only.
 
     Ports:
         version: of the file.
@@ -51,8 +52,8 @@ class FieldReader(wiring.Component):
             cannot have any.
     """
 
-    def __init__(self, *, maps: bool = False) -> None:
-        self._maps = maps
+    def __init__(self, *, maps: bool = False, scales: bool = False) -> None:
+        self._maps, self._scales = maps, scales
         super().__init__(
             {
                 "version": In(8),
@@ -221,6 +222,7 @@ class FieldReader(wiring.Component):
             & (tables.gap_classes == 0)
             & (tables.gap_length == 0)
             & ~tables.narrow
+            & ~scale.scaled
         )
         new = scale.scaled | scale.joined | scale.function[1] | tables.streams.any() | tables.sliced
         bad_fields = [
@@ -246,9 +248,11 @@ class FieldReader(wiring.Component):
             name: Signal(name=name)
             for name in ("unknown", "unsupported", "cannot", "field", "table")
         }
-        cannot = [scale.scaled, scale.function == 3, tables.streams.any(), tables.sliced]
+        cannot = [tables.streams.any(), tables.sliced]
         if not self._maps:
             cannot += [scale.joined, scale.function[1]]
+        if not self._scales:
+            cannot.append(scale.scaled)
         m.d.sync += [
             bad_words.eq(Cat(bad_fields)),
             found["field"].eq(bad_words.any()),

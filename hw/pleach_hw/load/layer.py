@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from pleach.engine import EngineConfig
 from pleach.engine.protocol import EngineError
-from pleach_hw.buses import CodebookBus
-from pleach_hw.layouts import entry_layout
+from pleach_hw.buses import CodebookBus, ScaleBus
+from pleach_hw.layouts import entry_layout, map_pass_layout
 from pleach_hw.load.fields import LAYER_FIELDS
+from pleach_hw.load.scales import ScaleReader
 from pleach_hw.load.scatter import Scatter
 from pleach_hw.load.tables import TableReader
 
@@ -34,12 +35,24 @@ class LayerDecoder(wiring.Component):
         refuse, error: strobe, it is wrong; the decoder must be reset.
         entry_valid, entry, column_end, column: as in `LoadBus`, for all PEs.
         codebook: for all PEs.
+
+    Ports besides, of an engine with scales:
+        pass_: of the layer; stands while it is decoded.
+        scale_base: where its scales go.
+        scales: for all groups.
     """
 
     def __init__(self, config: EngineConfig, decoder: wiring.Component, scatter: Scatter):
         self._config = config
         self._decoder = decoder
         self._scatter = scatter
+        more = {}
+        if config.scales:
+            more = {
+                "pass_": In(map_pass_layout(config)),
+                "scale_base": In(range(config.scales + 1)),
+                "scales": Out(ScaleBus(config)),
+            }
         super().__init__(
             {
                 "start": In(1),
@@ -58,6 +71,7 @@ class LayerDecoder(wiring.Component):
                 "column_end": Out(config.groups),
                 "column": Out(range(config.columns)),
                 "codebook": Out(CodebookBus(config)),
+                **more,
             }
         )
 
@@ -80,12 +94,6 @@ class LayerDecoder(wiring.Component):
             tables.tables.eq(fields.tables),
             tables.codebook_base.eq(self.codebook_base),
             tables.exhausted.eq(self.exhausted),
-            # One of the two takes words at a time.
-            tables.i.payload.eq(self.i.payload),
-            tables.i.valid.eq(self.i.valid),
-            decoder.i.payload.eq(self.i.payload),
-            decoder.i.valid.eq(self.i.valid),
-            self.i.ready.eq(tables.i.ready | decoder.i.ready),
             decoder.entries.eq(fields.entries),
             decoder.code_length.eq(fields.tables.code_length),
             decoder.gap_length.eq(fields.tables.gap_length),
@@ -97,6 +105,21 @@ class LayerDecoder(wiring.Component):
             self.column_end.eq(scatter.column_end),
             self.column.eq(scatter.column),
         ]
+
+        readers = [tables, decoder]
+        scales = ScaleReader(self._config) if self._config.scales else None
+        if scales is not None:
+            m.submodules.scales = scales
+            readers.append(scales)
+            connect(m, scales.o, flipped(self.scales))
+            m.d.comb += [scales.pass_.eq(self.pass_), scales.base.eq(self.scale_base)]
+        # One of them takes words at a time.
+        for reader in readers:
+            m.d.comb += [
+                reader.i.payload.eq(self.i.payload),
+                reader.i.valid.eq(self.i.valid),
+            ]
+        m.d.comb += self.i.ready.eq(Cat(reader.i.ready for reader in readers).any())
 
         def fail(error: EngineError) -> None:
             m.d.comb += [self.refuse.eq(1), self.error.eq(error)]
@@ -112,8 +135,18 @@ class LayerDecoder(wiring.Component):
             with m.State("tables"):
                 with m.If(tables.done):
                     m.next = "begin"
+                    if scales is not None:
+                        with m.If(fields.scale.scaled):
+                            m.d.comb += scales.start.eq(1)
+                            m.next = "scales"
                 with m.If(tables.refuse):
                     fail(tables.error)
+            if scales is not None:
+                with m.State("scales"):
+                    with m.If(scales.done):
+                        m.next = "begin"
+                    with m.Elif(scales.i.ready & ~self.i.valid & self.exhausted):
+                        fail(EngineError.DATA)
             with m.State("begin"):
                 m.d.comb += [decoder.start.eq(1), scatter.start.eq(1)]
                 m.next = "entries"

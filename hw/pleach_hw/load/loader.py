@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from pleach.engine import EngineConfig
 from pleach.engine.protocol import EngineError
-from pleach_hw.buses import CodebookBus, LoadBus, ProgramBus, RecordBus
+from pleach_hw.buses import CodebookBus, LoadBus, ProgramBus, RecordBus, ScaleBus
 from pleach_hw.layouts import PACKET_WORD, map_pass_layout
 from pleach_hw.load.commit import Commit, MapCommit
 from pleach_hw.load.entry_decoder import EntryDecoder
@@ -45,6 +45,7 @@ class Loader(wiring.Component):
         pass_, fetched: it, and that it is there.
         planned, passes: there is a plan, and of so many passes.
         record: write port of the records of passes.
+        scales: to all groups, where the engine has some.
     """
 
     def __init__(self, config: EngineConfig):
@@ -59,6 +60,8 @@ class Loader(wiring.Component):
                 "passes": In(8),
                 "record": Out(RecordBus(config)),
             }
+            if config.scales:
+                more["scales"] = Out(ScaleBus(config))
         else:
             more = {"program": Out(ProgramBus(config))}
         super().__init__(
@@ -89,7 +92,7 @@ class Loader(wiring.Component):
         m.submodules.commit = commit = (MapCommit if config.maps else Commit)(config)
         scatter = (MapScatter if config.maps else Scatter)(config)
         # What a refused layer leaves half-way must not reach the next one.
-        fields = FieldReader(maps=bool(config.maps))
+        fields = FieldReader(maps=bool(config.maps), scales=bool(config.scales))
         layer = LayerDecoder(config, decoder, scatter)
         m.submodules.fields = ResetInserter(framing.abandon)(fields)
         m.submodules.layer = ResetInserter(framing.abandon)(layer)
@@ -155,6 +158,12 @@ class Loader(wiring.Component):
                 scatter.pass_.eq(self.pass_),
                 fields.wait.eq(fetching | ~self.fetched),
             ]
+            if config.scales:
+                connect(m, layer.scales, flipped(self.scales))
+                m.d.comb += [
+                    layer.pass_.eq(self.pass_),
+                    layer.scale_base.eq(commit.scale_base),
+                ]
         else:
             connect(m, commit.program, flipped(self.program))
         connect(m, layer.codebook, flipped(self.codebook))

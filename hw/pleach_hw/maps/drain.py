@@ -9,9 +9,12 @@ from amaranth.lib.wiring import In, Out
 from pleach.engine import EngineConfig
 from pleach.engine.maps import MOST_SLOTS
 from pleach.engine.pipeline import PLACES, WINDOW_TAKEN, map_drain_ages
-from pleach_hw.buses import DrainBus, OutUnitBus, WindowsBus
+from pleach.numbers import ACCUMULATOR_BITS_MAX
+from pleach_hw.buses import DrainBus, OutUnitBus, ScaleBus, WindowsBus, hopped
 from pleach_hw.compute.requantize import RequantizeUnit
+from pleach_hw.compute.scale import ScaleUnit
 from pleach_hw.layouts import map_pass_layout, out_unit_layout, place_layout
+from pleach_hw.primitives import BlockRam
 from pleach_hw.primitives.delay import delay, delays
 from pleach_hw.queue import Queue
 
@@ -36,6 +39,7 @@ class GroupDrain(wiring.Component):
         windows, pes: to and from the PEs.
         place_valid, place, values_valid, values, back: to and from the packer.
         freed: a window's words of the ring are drained.
+        scales: those of a layer, while it is loaded and `pass_` is its; where the engine has some.
 
     Args:
         number: of the group.
@@ -45,6 +49,7 @@ class GroupDrain(wiring.Component):
         self._config = config
         self._number = number
         self._ages = map_drain_ages(config)
+        scales = {"scales": In(ScaleBus(config))} if config.scales else {}
         self._step = data.StructLayout(
             {
                 "takes": 1,  # no step, but the window is taken
@@ -76,6 +81,7 @@ class GroupDrain(wiring.Component):
                 "freed": Out(1),
                 "clear": In(1),
                 "clear_busy": Out(1),
+                **scales,
             }
         )
 
@@ -147,7 +153,12 @@ class GroupDrain(wiring.Component):
         ]
         self._words(m, step)
         self._places(m, step, unit.address, rows.first)
-        self._values(m, step)
+        scales = None
+        if config.scales:
+            at = Signal(range(config.scales * parts))
+            m.d.sync += at.eq(Cat(part[: (parts - 1).bit_length()], pass_.scale_base + local))
+            scales = self._scales(m, at)
+        self._values(m, step, scales)
         return m
 
     def _rows(self, m):
@@ -256,21 +267,59 @@ class GroupDrain(wiring.Component):
             self.place.last.eq(step.last),
         ]
 
-    def _values(self, m, step):
-        """The drained accumulators: requantised, the maximum of a pixel or more, clipped."""
+    def _scales(self, m, at):
+        """The scale of each lane for the accumulators of a step, as they are at the inputs of the
+        multipliers.
+
+        Args:
+            at: of the step, its scales' place in the memory.
+        """
+        config, pass_ = self._config, self.pass_
+        lane_bits, pe_bits = ((n - 1).bit_length() for n in (config.drained, config.row_pes))
+        write = hopped(m, self.scales, name="scales")
+        members = Const(config.groups - 1, range(config.groups)) >> pass_.teams
+        ours = (write.pe >> pe_bits) == (members & self._number)
+        # The memory's output is one register before the multipliers' inputs.
+        read_addr = delay(m, at, self._ages.drained - config.ram_latency, name="scales_at")
+        found = []
+        for lane in range(config.drained):
+            m.submodules[f"scales_{lane}"] = ram = BlockRam(
+                shape=signed(16), depth=max(2, 1 << len(at)), latency=config.ram_latency
+            )
+            m.d.comb += [
+                ram.write_en.eq(write.write & ours & (write.pe[:lane_bits] == lane)),
+                ram.write_addr.eq(Cat(write.pe[lane_bits:pe_bits], write.row)),
+                ram.write_data.eq(write.value),
+                ram.read_addr.eq(read_addr),
+            ]
+            found.append(Mux(pass_.scaled, ram.read_data, 1))
+        return found
+
+    def _values(self, m, step, scales):
+        """The drained accumulators: scaled, requantised, the largest of a window, clipped."""
         config, pass_, ages = self._config, self.pass_, self._ages
+        bits = config.accumulator_bits if scales is None else ACCUMULATOR_BITS_MAX
         part = delay(m, step.part, ages.drained - 1, name="part")
         first = delay(m, step.first, ages.requantized - 1, name="first")
         gives = delay(m, step.gives, ages.given - 1, name="gives", reset_less=False)
         m.d.comb += self.values_valid.eq(gives)
         for lane in range(config.drained):
-            m.submodules[f"requantize_{lane}"] = unit = RequantizeUnit(
-                accumulator_bits=config.accumulator_bits
-            )
+            m.submodules[f"requantize_{lane}"] = unit = RequantizeUnit(accumulator_bits=bits)
             acc = Signal(signed(config.accumulator_bits), name=f"acc_{lane}", reset_less=True)
             best = Signal(signed(16), name=f"best_{lane}", reset_less=True)
             before = Mux(first, pass_.low, best)
-            m.d.comb += [unit.acc.eq(acc), unit.shift.eq(pass_.shift)]
+            m.d.comb += [unit.shift.eq(pass_.shift), unit.sign.eq(pass_.sign)]
+            if scales is None:
+                m.d.comb += unit.acc.eq(acc)
+            else:
+                m.submodules[f"scale_{lane}"] = scale = ScaleUnit(
+                    accumulator_bits=config.accumulator_bits
+                )
+                m.d.comb += [
+                    scale.acc.eq(acc),
+                    scale.scale.eq(scales[lane]),
+                    unit.acc.eq(scale.product),
+                ]
             m.d.sync += [
                 acc.eq(Array(self.pes.drained[lane :: config.drained])[part]),
                 best.eq(Mux(unit.result > before, unit.result, before)),

@@ -93,6 +93,11 @@ PARAMETERS = {
         "values of a layer's codebook that entries can name; 0: as many as `codebook`, up to 256; "
         "with `maps` only",
     ),
+    "scales": Parameter(
+        0, 1 << 12,
+        "rows of a PE whose scales it can hold, of all layers that have some; 0: no layer with "
+        "scales runs; with `maps` only",
+    ),
 }  # fmt: skip
 
 
@@ -126,6 +131,7 @@ class EngineConfig:
     neighbours: int = 8
     entry_rows: int = 0
     codes: int = 0
+    scales: int = 0
 
     def __post_init__(self):
         for name in PARAMETERS:
@@ -154,7 +160,7 @@ class EngineConfig:
                     f"{name} must be a power of two, not {value}: "
                     f"{1 << value.bit_length()} is the next"
                 )
-        for name in ("entry_rows", "codes"):
+        for name in ("entry_rows", "codes", "scales"):
             if getattr(self, name) and not self.maps:
                 raise ConfigError(f"{name} is for an engine with a map memory: give maps, too")
         if 0 < self.maps < 2 * self.neighbours:

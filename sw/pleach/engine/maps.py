@@ -63,6 +63,8 @@ class MapPass:
         unit_x, unit_y: values of the map written from a window to the next, and to the next row.
         rows: R.
         shift, low, high: right shift of the requantisation, and the bounds after it.
+        sign: `high` for what is not negative after the shift, otherwise `low`, nothing between.
+        scaled, scale_base: whether its rows have scales; where these begin in every PE, in rows.
         columns: of the layer, bias included.
         group_rows, group_channels: rows that a column of the kernel has, of R, and channels that
             share them, of C.
@@ -122,6 +124,9 @@ class MapPass:
     shift: int = 0
     low: int = INT16_MIN
     high: int = INT16_MAX
+    sign: bool = False
+    scaled: bool = False
+    scale_base: int = 0
     columns: int = 0
     group_rows: int = 1
     group_channels: int = 1
@@ -153,6 +158,7 @@ def widths(config: EngineConfig) -> dict[str, Width]:
         "slots": MOST_SLOTS.bit_length(), "rows": 16, "pixel": 16,
         "group_rows": 16, "group_channels": 16,
         "shift": 6, "low": Width(16, True), "high": Width(16, True),
+        "sign": 1, "scaled": 1, "scale_base": max(1, (config.scales - 1).bit_length()),
         "x_first": signed_address, "row_first": signed_address,
         "column_base": (config.columns - 1).bit_length(),
         "local_rows": ring, "slot": ring,
@@ -205,7 +211,7 @@ PLAN_WORDS = (
 )  # fmt: skip
 #: behind them in the engine, those that LOAD writes: what the file says
 FILE_WORDS = (
-    Word(shift=6, bias=1, bias_exponent=4),
+    Word(shift=6, bias=1, bias_exponent=4, sign=1, scaled=1, scale_base=12),
     Word(low=16, high=16),
     Word(column_base=16, codebook_base=16),
 )

@@ -12,7 +12,9 @@ from pleach.engine.config import EngineConfig
 
 #: from factors to their product; hardened multipliers have registers at three places
 MULTIPLIER = 3
-#: from an accumulator to its activation
+#: from an accumulator to what a row's scale makes of it: partial products are added up
+SCALE = MULTIPLIER + 1
+#: from that to its activation
 REQUANTIZE = 3
 #: from an address of the map memory to its values
 MAP_READ = 3
@@ -64,7 +66,7 @@ class MapDrainAges(NamedTuple):
 
     #: its accumulators are at the drain's inputs: registers on the way to the PEs and in them
     drained: int
-    #: they are requantised, behind a register for the choice of PEs
+    #: they are requantised, behind a register for the choice of PEs and, if there are any, scales
     requantized: int
     #: they are pooled and clipped, at the packer's inputs
     given: int
@@ -84,7 +86,7 @@ def map_drain_ages(config: EngineConfig) -> MapDrainAges:
     MapDrainAges(drained=12, requantized=16, given=18)
     """
     drained = 3 + accumulator_latency(config)
-    requantized = drained + 1 + REQUANTIZE
+    requantized = drained + 1 + (SCALE if config.scales else 0) + REQUANTIZE
     return MapDrainAges(drained, requantized, requantized + 2)
 
 

@@ -207,6 +207,7 @@ def needs(
         "accumulators": max((held[n.name].side ** 2 * rows[n.name] for n in nodes), default=1),
         "entry_rows": max(rows.values(), default=1),
         "maps": places(model, config)[1],
+        "scales": sum(rows[n.name] for n in nodes if n.op.scales is not None),
         "accumulator_bits": max(
             [24, *model.accumulator_bits(), *(n.op.claimed_bits for n in nodes)]
         ),
@@ -260,13 +261,6 @@ def check(model: CompressedModel, plans: Sequence[LayerPlan] | None, config: Eng
         model.check_runs()
         config.check(model)
         return
-    for layer in model.layers:
-        what = "scales" if layer.scales is not None else "a sign function"
-        if layer.scales is not None or layer.activation.sign:
-            raise ModelError(
-                f"layer {layer.name!r} has {what}: the engine does not run it; the reference does "
-                "(pleach evaluate)"
-            )
     plans = default_plan(model, config) if plans is None else plans
     have = {"entry_rows": config.named_rows, "codes": config.named_codes}
     short = {
@@ -364,7 +358,7 @@ def lower(
     check(model, plans, config)
     at, _ = places(model, config)
     shapes = model.graph.shapes()
-    passes, column_base, codebook_base = [], 0, 0
+    passes, column_base, codebook_base, scale_base = [], 0, 0, 0
     for number, (node, plan) in enumerate(zip(model.graph.nodes, plans, strict=True), start=1):
         op = node.op
         source = at[node.sources[0]]
@@ -382,7 +376,12 @@ def lower(
                 shift=op.shift,
                 low=low,
                 high=high,
+                sign=op.activation.sign,
+                scaled=op.scales is not None,
+                # Behind scales that fill their memory begins only what has none: at 0.
+                scale_base=scale_base % max(1, config.scales),
             )
+            scale_base += made.local_rows * made.scaled
             column_base += -(-op.columns // config.block) * config.block
             codebook_base += len(op.codebook)
         passes.append(_fitting(made, node.name, config))

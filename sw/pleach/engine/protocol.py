@@ -104,6 +104,7 @@ class Resource(IntEnum):
     CODEBOOK = 4, "codebook", "codebook values, all layers together"
     ACCUMULATOR_BITS = 5, "accumulator_bits", "bits of an accumulator, as the file claims them"
     CODES = 6, "codes", "values of a layer's codebook, where the engine has a map memory"
+    SCALES = 7, "scales", "rows of a PE that have scales, all layers together"
 
     parameter: str
     meaning: str
@@ -142,6 +143,7 @@ STATUS_WORDS = (
     Word(queue_depth=16, groups=8, block=8),
     Word(maps=24, neighbours=8),
     Word(entry_rows=16, codes=16),
+    Word(scales=16),
     Word(load_cycles=32),
     Word(latency_cycles=32),
 )
