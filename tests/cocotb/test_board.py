@@ -54,6 +54,8 @@ def test_engine_of_python():
     with pleach.Engine.simulated(ENGINE) as engine:
         with pytest.raises(ModelError, match="call load first"):
             engine.run(INPUTS)
+        with pytest.raises(ModelError, match="holds no network; .* does not load itself"):
+            engine.adopt(HERE / "model.pleach")
         engine.load(HERE / "model.pleach")
         assert np.array_equal(engine.run(INPUTS), OUTPUTS)
         real = engine.run(INPUTS[0], floats=True)
@@ -159,7 +161,8 @@ def test_two_drivers(cable):
         second.status()
     assert np.array_equal(first.run(INPUTS), OUTPUTS)
     first._link.close()
-    assert second.status().model_held
+    assert second.adopt(MODEL).outputs == MODEL.outputs
+    assert np.array_equal(second.run(INPUTS), OUTPUTS)
     right(second)
 
 

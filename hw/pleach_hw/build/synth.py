@@ -169,18 +169,8 @@ def synth(
         pins = flow.locate.format(port="clk", site=site) + "\n"
         options = [*flow.anywhere]
 
-    def make_netlist(work: Path) -> None:
-        progress("synthesising with Yosys")
-        (work / "top.v").write_text(verilog)
-        (work / "script.ys").write_text(flow.script(chip))
-        arguments = ["-q", "-l", "yosys.log", "-s", "script.ys"]
-        log = tools.run_tool(tools.YOSYS, arguments, work, "yosys.log", timeout)
-        # On some designs Yosys has ended early with part of a netlist and nothing in its log.
-        tools.read_json(work / "netlist.json", "Yosys", log)
-
-    key = [flow.script(chip), tools.version(tools.YOSYS), verilog]
-    folder = cached("netlist", key, make_netlist)
-    result = _from_netlist(folder, chip, flow)
+    result = netlist_of(verilog, chip, progress=progress, timeout=timeout)
+    folder = result.netlist_folder
     if not route:
         return result
     refuse_short("the design", {name: getattr(result, name) for name in RESOURCES}, chip)
@@ -199,9 +189,41 @@ def synth(
         tools.read_json(work / "report.json", "nextpnr", log)
         (work / "netlist.json").unlink()
 
+    key = _netlist_key(verilog, chip)
     key += [tools.version(flow.nextpnr), *flow.options(chip), pins, str(frequency), str(seed)]
     key += [json.dumps(sites), *(options if top else ())]
     return _from_report(cached("placed", key, make_placed), result, flow, seed)
+
+
+def netlist_of(
+    verilog: str,
+    chip: Board,
+    *,
+    progress: Callable[[str], None] = lambda step: None,
+    timeout: float = 7200,
+) -> SynthResult:
+    """Synthesise Verilog, whose top module is ``top``, for a board's chip. Cached by content.
+
+    Raises:
+        ToolError: Yosys failed; names its log.
+    """
+    flow = flow_of(chip.family)
+
+    def make(work: Path) -> None:
+        progress("synthesising with Yosys")
+        (work / "top.v").write_text(verilog)
+        (work / "script.ys").write_text(flow.script(chip))
+        arguments = ["-q", "-l", "yosys.log", "-s", "script.ys"]
+        log = tools.run_tool(tools.YOSYS, arguments, work, "yosys.log", timeout)
+        # On some designs Yosys has ended early with part of a netlist and nothing in its log.
+        tools.read_json(work / "netlist.json", "Yosys", log)
+
+    folder = cached("netlist", _netlist_key(verilog, chip), make)
+    return _from_netlist(folder, chip, flow)
+
+
+def _netlist_key(verilog: str, chip: Board) -> list[str]:
+    return [flow_of(chip.family).script(chip), tools.version(tools.YOSYS), verilog]
 
 
 def elaborated(top: Elaboratable, chip: Board) -> tuple[str, str]:

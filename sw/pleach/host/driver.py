@@ -12,7 +12,7 @@ import numpy as np
 from pleach.arrays import as_array
 from pleach.engine.config import EngineConfig
 from pleach.engine.plan import LayerPlan, lower
-from pleach.engine.protocol import STATUS_WORDS, Command, EngineError, Resource, Status
+from pleach.engine.protocol import STATUS_WORDS, Boot, Command, EngineError, Resource, Status
 from pleach.errors import EngineRefused, LinkError, ModelError
 from pleach.format import Interface, dumps, interface, loads, naming
 from pleach.host.packets import (
@@ -98,22 +98,38 @@ class Driver:
             EngineRefused: the engine did not take it, and holds no network now.
             LinkError: there was no answer, or none to a LOAD.
         """
-        if isinstance(network, CompressedModel):
-            data = dumps(network)
-            found = interface(data)
-        elif isinstance(network, bytes):
-            data = network
-            found = interface(data)
-        else:
-            data = Path(network).read_bytes()
-            with naming(network):
-                found = interface(data)
+        data, found = _file(network)
         self._network = None
         if self._engine is not None and self._engine.maps:
             model = network if isinstance(network, CompressedModel) else loads(data)
             program = lower(model, self._engine, plan)
             self._request(Command.PLAN, plan_packet(program, self._engine), timeout)
         self._request(Command.LOAD, load_packet(data), timeout)
+        self._network, self._data, self._model = found, data, None
+        return found
+
+    def adopt(
+        self, network: CompressedModel | bytes | str | Path, *, timeout: float | None = None
+    ) -> Interface:
+        """Take it that the engine holds this network: from its flash, or from before.
+
+        Nothing is loaded, and an engine does not say which network it holds: only that it has one
+        is asked. Returns what the network takes and gives.
+
+        Args:
+            network: as `load` takes it.
+            timeout: seconds for the answer.
+
+        Raises:
+            ModelError: the engine holds none; says what became of one in its flash.
+            FormatError: the file's headers are damaged.
+            LinkError: there was no answer, or none to a STATUS.
+        """
+        data, found = _file(network)
+        status = self.status(timeout=timeout)
+        if not status.model_held:
+            boot = Boot(status.boot)
+            raise ModelError(f"the engine holds no network; of its flash it says: {boot.meaning}")
         self._network, self._data, self._model = found, data, None
         return found
 
@@ -249,6 +265,17 @@ class Driver:
             # Who knows what the engine holds, or whether it is the same.
             self._network = None
             raise
+
+
+def _file(network: CompressedModel | bytes | str | Path) -> tuple[bytes, Interface]:
+    """A network's file, and what its headers say."""
+    if isinstance(network, CompressedModel):
+        network = dumps(network)
+    if isinstance(network, bytes):
+        return network, interface(network)
+    data = Path(network).read_bytes()
+    with naming(network):
+        return data, interface(data)
 
 
 def _answer(command: Command, words: Sequence[int]) -> Answer:
