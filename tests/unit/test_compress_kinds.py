@@ -183,7 +183,10 @@ def test_a_name_a_table_and_the_thing_say_the_same():
         (lambda: PruneConfig(criterion="taylor", quality=1), "it needs criterion magnitude"),
         (lambda: PruneConfig(balance=2, granularity="channel"), "goes with the granularity elem"),
         (lambda: PruneConfig(layers={"a": 2}), r"layers\['a'\] must be a number from 0 to 1"),
-        (lambda: ShareConfig(quantiser="ternary"), "ShareConfig.quantiser must be one of kmeans"),
+        (
+            lambda: ShareConfig(quantiser="ternary"),
+            "ShareConfig.quantiser must be one of .*, kmeans",
+        ),
         (
             lambda: ShareConfig(quantiser="powers_of_two", initialisation="linear"),
             "initialisation is of the quantiser kmeans, it does not go with powers_of_two",

@@ -29,6 +29,8 @@ from pleach.numbers import (
     FRACTIONS,
     INT16,
     INT16_MAX,
+    SCALE_FRACTION,
+    SCALED_BITS_MAX,
     SHIFT_MAX,
     UINT8_FRACTION,
 )
@@ -37,6 +39,8 @@ from pleach.reference.maps import batch_size
 LARGEST_FRACTION = EXPONENT_MAX  # 1.0 has to fit int16: it is the bias column's activation
 LEAST_MAGNITUDE = 2**7
 MARGIN = 1.5
+#: bits behind the point that a bias has beside weights that are small integers
+FINE = 7
 BATCH = 4096
 
 
@@ -47,7 +51,8 @@ class _Given:
     Args:
         fraction, magnitude: fraction bits and the largest magnitude.
         scale: what a value stands for is that integer's number times this; 1 but behind a mean,
-            whose division is in part left to the layers that take it.
+            whose division is in part left to the layers that take it, and behind a function whose
+            steps are no power of two.
     """
 
     fraction: int
@@ -130,9 +135,10 @@ def _fixed(graph: Graph, inputs: np.ndarray, given: _Given, bits: tuple[int | st
         peak, scale = next(peaks), 1.0
         if isinstance(node.op, MapLayer):
             op = _fix(node.op, taken, peak, *bits)
+            scale = _grid(node.op.activation)[1]
         elif isinstance(node.op, AveragePool):
             op = Pool(node.op.window, _mean_shift(peak, taken[0].fraction, node.op.window.size))
-            scale = (1 << op.shift) / node.op.window.size
+            scale = taken[0].scale * (1 << op.shift) / node.op.window.size
         else:
             op, scale = Pool(node.op.window), taken[0].scale
         done.append(op)
@@ -142,8 +148,10 @@ def _fixed(graph: Graph, inputs: np.ndarray, given: _Given, bits: tuple[int | st
             scale,
         )
 
-    for _ in graph.walk(given, fix):
-        pass
+    for node, _, made in graph.walk(given, fix):
+        last = node, made.scale
+    if last[1] != 1:
+        raise ModelError(f"node {last[0].name!r} gives the network's output: it has no steps")
     ops = iter(done)
     return graph.with_ops(lambda _: next(ops))
 
@@ -207,6 +215,103 @@ def _largest_outputs(graph: Graph, inputs: np.ndarray) -> list[float]:
     return largest
 
 
+def _grid(activation: Activation) -> tuple[int | None, float]:
+    """The fraction of what comes in steps, at which a step is the integer 1, and what a value
+    stands for beside that fraction; None and 1 where it has none.
+
+    >>> _grid(Activation(-1, 1, step=1)), _grid(Activation(0, 1, step=1 / 3))
+    ((0, 1.0), (2, 1.3333333333333333))
+    """
+    if not activation.unit:
+        return None, 1.0
+    fraction = -round(math.log2(activation.unit))
+    return fraction, math.ldexp(activation.unit, fraction)
+
+
+def _row_scales(layer: MapLayer, factor: float) -> tuple[np.ndarray | None, float]:
+    """The scales of a layer's rows as integers, and the power of two that its weights are to be
+    multiplied by for it.
+
+    Args:
+        factor: that all rows have beside their own.
+    """
+    if layer.scales is None:
+        return None, 1.0
+    scales = layer.scales.astype(np.float64) * factor
+    largest = float(np.abs(scales).max())
+    if not math.isfinite(largest) or not largest:
+        raise ModelError(f"layer {layer.name!r}: the largest scale of a row is {largest}")
+    power = math.ceil(math.log2(largest * (1 << SCALE_FRACTION) / (INT16_MAX + 0.5)))
+    return np.rint(np.ldexp(scales, SCALE_FRACTION - power)).astype(np.int16), 2.0**power
+
+
+@dataclass(frozen=True, eq=False)
+class _Terms:
+    """A layer in real numbers as it becomes integers.
+
+    Args:
+        parts: its columns: weights, skip and bias, as far as there are such.
+        scales: of its rows, integers.
+        small: where weights are a few small integers times a power of two: the least fraction at
+            which they are, and one that is better for the biases.
+    """
+
+    parts: list[np.ndarray]
+    scales: np.ndarray | None
+    small: tuple[int, int] | None
+    bias_exponent: int
+
+
+def _terms(layer: MapLayer, taken: Sequence[_Given], unit: float, most: int) -> _Terms:
+    """What is to be rounded.
+
+    Args:
+        taken: of its source, and of its skip where it has one.
+        unit: what its outputs stand for beside their fraction.
+        most: of a codebook value.
+    """
+    source, input_fraction = taken[0], taken[0].fraction
+    bias_exponent = min(max(input_fraction, 0), EXPONENT_MAX)
+    # What all rows are multiplied by is theirs where they have scales, and the weights' otherwise.
+    scales, power = _row_scales(layer, source.scale / unit)
+    gain = source.scale / unit if scales is None else power
+    own = 1 / unit if scales is None else power / source.scale
+    parts, small = [layer.weight.astype(np.float64) * gain], None
+    bias = None if layer.bias is None else layer.bias.astype(np.float64)[:, None] * own
+    if layer.skip is not None:
+        # As integers the weights of the skip make up for its other fraction.
+        lift = input_fraction - taken[1].fraction
+        parts.append(np.ldexp(layer.skip_weight.astype(np.float64) * taken[1].scale / unit, lift))
+    if scales is not None and (found := _small(parts[0], bias, input_fraction, most)):
+        *small, bias_exponent = found
+    if bias is not None:
+        # The bias is a column of activation 2^bias_exponent, which is 1.0 unless that cannot be
+        # written with this input fraction.
+        parts.append(np.ldexp(bias, input_fraction - bias_exponent))
+    return _Terms(parts, scales, tuple(small) if small else None, bias_exponent)
+
+
+def _small(
+    weight: np.ndarray, bias: np.ndarray | None, input_fraction: int, most: int
+) -> tuple[int, int, int] | None:
+    """`_Terms.small`, and the exponent of the bias that goes with it."""
+    values = np.unique(weight[weight != 0])
+    if not len(values):
+        return None
+    first = 1 - int(np.frexp(np.abs(values).max())[1])  # there the largest is 1 to 2
+    tried = range(first, first + most.bit_length())
+    exact = next((n for n in tried if not (np.ldexp(values, n) % 1).any()), None)
+    if exact is None or np.abs(integers := np.ldexp(values, exact)).max() > most:
+        return None
+    room = math.floor(math.log2(most / np.abs(integers).max()))
+    own = 0.0 if bias is None else float(np.abs(bias).max())
+    fraction = exact + min(room, max(0, FINE - input_fraction) if own else 0)
+    for exponent in range(EXPONENT_MAX):
+        if math.ldexp(own, input_fraction - exponent + fraction) <= most:
+            return exact, fraction, exponent
+    return exact, fraction, EXPONENT_MAX
+
+
 def _fix(
     layer: MapLayer, taken: Sequence[_Given], peak: float, bits: int | str, codebook_bits: int
 ) -> CompressedLayer:
@@ -216,19 +321,12 @@ def _fix(
         taken: of its source, and of its skip where it has one.
         peak: the largest magnitude that it puts out.
     """
-    source, input_fraction = taken[0], taken[0].fraction
     magnitudes = [each.magnitude for each in taken]
-    bias_exponent = min(max(input_fraction, 0), EXPONENT_MAX)
-    parts = [layer.weight.astype(np.float64) * source.scale]
-    if layer.skip is not None:
-        # As integers the weights of the skip make up for its other fraction.
-        lift = input_fraction - taken[1].fraction
-        parts.append(np.ldexp(layer.skip_weight.astype(np.float64) * taken[1].scale, lift))
-    if layer.bias is not None:
-        # The bias is a column of activation 2^bias_exponent, which is 1.0 unless that cannot be
-        # written with this input fraction.
-        lift = input_fraction - bias_exponent
-        parts.append(np.ldexp(layer.bias.astype(np.float64)[:, None], lift))
+    most = 2 ** (codebook_bits - 1) - 1
+    grid, unit = _grid(layer.activation)
+    terms = _terms(layer, taken, unit, most)
+    parts, scales, small = terms.parts, terms.scales, terms.small
+    sign = layer.activation.sign and grid is not None
     matrix = np.hstack(parts)
     column, row = np.nonzero(matrix.T)
     values, codes = np.unique(matrix[row, column], return_inverse=True)
@@ -240,7 +338,8 @@ def _fix(
         )
     if not np.isfinite(values).all():
         raise ModelError(f"layer {layer.name!r}: a weight is not finite")
-    output_fraction = fraction_for(peak)
+    output_fraction = fraction_for(peak) if grid is None else grid
+    product = taken[0].fraction + SCALE_FRACTION * (scales is not None)
     plain = CompressedLayer(
         name=layer.name,
         inputs=layer.weight.shape[1],
@@ -253,7 +352,7 @@ def _fix(
         activation=Activation.NONE,
         convolution=layer.convolution,
         skip=layer.skip,
-        bias_exponent=bias_exponent,
+        bias_exponent=terms.bias_exponent,
         output_fraction=output_fraction,
     )
     positions = plain.position_of(column, row)
@@ -264,32 +363,40 @@ def _fix(
         kept = quantised[codes] != 0
         # Zero is not a weight: what rounds to it is dropped, and its code with it.
         codebook, place = codebook[codebook != 0], np.cumsum(codebook != 0) - 1
-        fraction = min(output_fraction, weight_fraction + input_fraction)
+        fraction = min(output_fraction, weight_fraction + product)
+        if grid is not None and fraction != grid:
+            raise ModelError(f"layer {layer.name!r}: its weights are too large for its steps")
         return replace(
             plain,
             positions=positions[kept],
             codes=place[merged[codes]][kept],
             codebook=codebook,
-            shift=weight_fraction + input_fraction - fraction,
-            activation=_integer(layer.activation, fraction),
+            # The sign of a sum is that of its multiples.
+            shift=0 if sign else weight_fraction + product - fraction,
+            activation=_integer(layer.activation, fraction, unit),
             output_fraction=fraction,
+            scales=None if sign else scales,
         )
 
     if not len(values):
-        return at(output_fraction - input_fraction)
+        return at(output_fraction - product)
     # As large as the codebook's width allows, and as a shift of 47 does where all weights are tiny.
     # What joins maps are powers of two, and exact: they may be larger and smaller.
     ones = [float(parts[place].max()) for place in layer.ones]
     own = [part for place, part in enumerate(parts) if place not in layer.ones]
     largest = max((float(np.abs(part).max(initial=0)) for part in own), default=0.0)
-    most = 2 ** (codebook_bits - 1) - 1
     least = min(LEAST_MAGNITUDE, (most + 1) // 2)
     if not largest:
         largest, most, least = max(ones), INT16_MAX, 1
     weight_fraction = min([_fitting(largest, most), *(_fitting(one, INT16_MAX) for one in ones)])
-    weight_fraction = min(weight_fraction, SHIFT_MAX + output_fraction - input_fraction)
+    if small is not None:
+        exact, weight_fraction = small
+        largest = float(np.abs(parts[0]).max())
+        least = round(math.ldexp(largest, exact))
+    weight_fraction = min(weight_fraction, SHIFT_MAX + output_fraction - product)
     start, reached, width = weight_fraction, 0, 0
-    widths = range(32, ACCUMULATOR_BITS_MAX + 1) if isinstance(bits, str) else (bits,)
+    limit = ACCUMULATOR_BITS_MAX if scales is None else SCALED_BITS_MAX
+    widths = range(32, limit + 1) if isinstance(bits, str) else (min(bits, limit),)
     for width in widths:
         weight_fraction = start
         while (fixed := at(weight_fraction)).kept and accumulator_bits(fixed, *magnitudes) > width:
@@ -307,6 +414,12 @@ def _fix(
             "scale the layer's weights up and the next layer's down"
         )
     needed = accumulator_bits(at(enough), *magnitudes)
+    if scales is not None:
+        raise ModelError(
+            f"layer {layer.name!r}: its rows have scales, for which accumulators have "
+            f"{width} bits at most, and it needs {needed}: have a scale for the whole layer, or "
+            "smaller activations before it"
+        )
     raise ModelError(
         f"layer {layer.name!r}: {width}-bit accumulators leave its largest weight {largest:.4g} "
         f"the integer {reached} (weight fraction {weight_fraction}, {start} without the limit), "
@@ -320,10 +433,10 @@ def _fitting(largest: float, most: int) -> int:
     return fraction - int(round(math.ldexp(largest, fraction)) > most)
 
 
-def _integer(activation: Activation, fraction: int) -> Activation:
-    """A function with its bounds as integers of that fraction."""
+def _integer(activation: Activation, fraction: int, unit: float) -> Activation:
+    """A function with its bounds as integers of that fraction, which stand for `unit` times it."""
     bounds = (
-        None if bound is None else int(np.clip(np.rint(np.ldexp(bound, fraction)), *INT16))
+        None if bound is None else int(np.clip(np.rint(np.ldexp(bound / unit, fraction)), *INT16))
         for bound in (activation.low, activation.high)
     )
     return Activation(*bounds, sign=activation.sign)

@@ -47,6 +47,8 @@ class RealLayer:
         bias: ``(outputs,)`` or None.
         activation: function after it.
         convolution: how the weights are laid over maps; None where it is fully connected.
+        scales: ``(outputs,)``, what the sums of each row, its bias among them, are multiplied by
+            before the function: weight and bias are without it. None of 1.
     """
 
     name: str
@@ -54,6 +56,7 @@ class RealLayer:
     bias: np.ndarray | None
     activation: Activation
     convolution: Convolution | None = None
+    scales: np.ndarray | None = None
 
     @property
     def values_in(self) -> int:
@@ -76,6 +79,7 @@ class MapLayer:
         sources: the shape of what it takes, and of its skip behind it where it has one.
         ones: which of them, by its place, has ones on a diagonal for weights.
         sum: the name of the sum that is a part of it; empty where none is.
+        scales: of each row's sums, ``(outputs,)`` or None.
     """
 
     name: str
@@ -88,6 +92,7 @@ class MapLayer:
     skip_weight: np.ndarray | None = None
     ones: tuple[int, ...] = ()
     sum: str = ""
+    scales: np.ndarray | None = None
 
     @property
     def shape(self) -> Shape:
@@ -96,8 +101,8 @@ class MapLayer:
 
     @property
     def linear(self) -> bool:
-        """Whether something can be added to its sums: no function, pooling or skip."""
-        free = self.skip is None and self.activation == Activation.NONE
+        """Whether something can be added to its sums: no function, pooling, skip or scales."""
+        free = self.skip is None and self.activation == Activation.NONE and self.scales is None
         return free and (self.convolution is None or self.convolution.pool == 1)
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:
@@ -110,6 +115,8 @@ class MapLayer:
             sums += _product(self.skip_weight, taken)
         if self.bias is not None:
             sums += self.bias[:, None]
+        if self.scales is not None:
+            sums *= self.scales.astype(sums.dtype)[:, None]
         values = self.activation(sums)
         if conv is not None:
             maps = values.reshape(len(values), *conv.map, count).transpose(1, 2, 0, 3)
@@ -232,7 +239,9 @@ class _Mapping:
             weight, whole = kernel_order(weight, conv), conv
             if conv.pool_stride != conv.pool:
                 conv = replace(conv, pool=1, pool_stride=1)
-        op = MapLayer(layer.name, weight, layer.bias, layer.activation, conv, (shape,))
+        op = MapLayer(
+            layer.name, weight, layer.bias, layer.activation, conv, (shape,), scales=layer.scales
+        )
         made = self._add(layer.name, op, source)
         if whole is not None and whole != conv:
             window = Window(
@@ -257,6 +266,7 @@ class _Mapping:
             op,
             weight=op.weight[rows],
             bias=None if op.bias is None else op.bias[rows],
+            scales=None if op.scales is None else op.scales[rows],
             skip_weight=None if op.skip_weight is None else op.skip_weight[rows],
         )
 

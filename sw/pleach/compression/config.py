@@ -9,6 +9,7 @@ from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pleach.compression.activations import ACTIVATIONS, LowBit
 from pleach.compression.allocation import ALLOCATIONS, Allocation
 from pleach.compression.checks import (
     check_choice,
@@ -23,7 +24,7 @@ from pleach.compression.criteria import CRITERIA, Criterion
 from pleach.compression.granularity import GRANULARITIES, Granularity
 from pleach.compression.kinds import Kinds
 from pleach.compression.observe import OF_STEPS
-from pleach.compression.quantisers import QUANTISERS, Quantiser
+from pleach.compression.quantisers import QUANTISERS, Projection, Quantiser
 from pleach.compression.regularisers import REGULARISERS, Regulariser
 from pleach.compression.schedules import SCHEDULES, Schedule
 from pleach.errors import ConfigError
@@ -233,7 +234,9 @@ class ShareConfig:
         reassign: epochs between two reassignments of the weights to the shared values during the
             first two thirds of the fine-tuning; 0 leaves them where k-means put them, as Deep
             Compression does.
-        train: the fine-tuning.
+        activations: if set, hidden layers get a function of few bits, a kind of
+            `pleach.compression.activations`.
+        train: the fine-tuning; of a quantiser that is a projection the training through it.
     """
 
     clusters: int = 16
@@ -241,6 +244,7 @@ class ShareConfig:
     quantiser: Quantiser | str | Table = field(default="kmeans", metadata=READS_ITSELF)
     initialisation: InitVar[str | None] = None
     reassign: float = 0.0
+    activations: LowBit | str | Table | None = field(default=None, metadata=READS_ITSELF)
     train: TrainConfig = TrainConfig(epochs=10, learning_rate=3e-4, distillation=0.5)
 
     def __post_init__(self, initialisation: str | None):
@@ -257,6 +261,13 @@ class ShareConfig:
         check_layers(self, 1, CODEBOOK_MAX, int)
         check_type(self, "train", TrainConfig, "a TrainConfig")
         check_number(self, "reassign", 0, 100_000)
+        if self.activations is not None:
+            _choose(self, "activations", ACTIVATIONS)
+        if self.reassign and isinstance(quantiser, Projection):
+            raise ConfigError(
+                "ShareConfig.reassign moves weights between shared values, with "
+                f"{quantiser.kind} they learn behind its set: leave it out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

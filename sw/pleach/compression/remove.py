@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 from pleach.compression.masks import masks_of, over, own_masks_, parts_of
 from pleach.errors import ModelError
 from pleach.model import Activation
-from pleach.models import layers_of, neighbours
+from pleach.models import applied, layers_of, neighbours
 
 Matrix = nn.Linear | nn.Conv2d
 
@@ -60,8 +60,7 @@ def _remove(layer: Matrix, activation: Activation, after: Matrix) -> int:
     # A channel is a run of columns of a fully connected layer after it, a plane of a convolution.
     outgoing = after.weight.reshape(len(after.weight), neurons, -1)
     value = layer.weight.new_zeros(neurons) if layer.bias is None else layer.bias.clone()
-    if activation == Activation.RELU:
-        value.relu_()
+    value = applied(activation, value)
     dead = ~outgoing.any(2).any(0)
     constant = ~layer.weight.flatten(1).any(1) & ~dead
     if after.bias is None or any(getattr(after, "padding", ())):

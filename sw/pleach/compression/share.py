@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,15 +12,17 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from pleach.compression.config import ShareConfig
+from pleach.compression.latent import Latent
 from pleach.compression.masks import (
     check_weights,
-    masks_of,
     over,
     own_masks_,
     parametrize_,
     parts_of,
+    size_of,
 )
-from pleach.compression.quantisers import QUANTISERS, Quantiser
+from pleach.compression.quantisers import QUANTISERS, Matrix, Projection, Quantiser
+from pleach.compression.quantisers.kmeans import kmeans
 from pleach.errors import ConfigError, ModelError, PleachError
 from pleach.models import Parametrization, layers_of
 from pleach.settings import by_layer
@@ -42,10 +46,12 @@ class Shared(Parametrization):
         own: float, the value of each before sharing; None where the assignment is for good.
         shape: of the tensor.
         size: elements that the tensor had before neurons were removed.
+        scales: what each row is multiplied by, ``(rows,)``; None of 1.
     """
 
-    def __init__(self, codebook, positions, codes, own, shape: torch.Size, size: int):
+    def __init__(self, codebook, positions, codes, own, shape: torch.Size, size: int, scales=None):
         super().__init__()
+        self.register_buffer("scales", scales)
         self.initial: tuple[Tensor, ...] | None = (codebook,) if own is None else (codebook, own)
         self.shape = shape
         self.size = size
@@ -53,6 +59,14 @@ class Shared(Parametrization):
         self.register_buffer("codes", codes)
 
     def forward(self, codebook: Tensor, own: Tensor | None = None) -> Tensor:
+        tensor = self.unscaled(codebook, own)
+        if self.scales is None:
+            return tensor
+        return tensor * self.scales.reshape(-1, *[1] * (len(self.shape) - 1))
+
+    def unscaled(self, *originals: Any) -> Tensor:
+        """The codebook laid out, before its rows are scaled."""
+        codebook, own = (*originals, None)[:2]
         flat = codebook.new_zeros(self.shape.numel())
         shared = codebook[self.codes]
         if own is not None:
@@ -72,7 +86,13 @@ class Shared(Parametrization):
         return copy.deepcopy(initial)
 
 
-def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0) -> None:
+def share_(
+    model: nn.Module,
+    config: ShareConfig | None = None,
+    *,
+    seed: int = 0,
+    moments: Mapping[str, Tensor] | None = None,
+) -> None:
     """Cluster the non-zero weights and biases of each layer and share one value a cluster.
 
     A layer's bias shares the codebook of its weights; where that would spoil either (inputs far
@@ -83,6 +103,8 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
 
     Args:
         seed: of what the quantiser draws.
+        moments: of the layers' inputs, as `input_moments` gives them, for a quantiser that looks
+            at them.
 
     Raises:
         ConfigError: a layer in ``config.layers`` that the model does not have.
@@ -100,6 +122,10 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
     clusters = by_layer([layer.name for layer in layers], config.clusters, config.layers)
     for name, layer in ((layer.name, layer.module) for layer in layers):
         own_masks_(layer)
+        if isinstance(quantiser, Projection):
+            found = None if moments is None else moments.get(name)
+            _project_(name, layer, quantiser, clusters[name], found, seed)
+            continue
         tensors = {part: getattr(layer, part).detach().clone() for part in parts_of(layer)}
         flat = {part: tensor.flatten() for part, tensor in tensors.items()}
         kept = {part: values.nonzero().flatten() for part, values in flat.items()}
@@ -114,22 +140,78 @@ def share_(model: nn.Module, config: ShareConfig | None = None, *, seed: int = 0
         )
         codebook = torch.as_tensor(centroids).to(values)
         split = torch.as_tensor(codes).to(values.device).split([len(kept[p]) for p in flat])
-        original = None
-        sizes = {part: mask.size for part, mask in masks_of(layer).items()}
-        for part, members in zip(flat, split, strict=True):
-            if parametrize.is_parametrized(layer, part):
-                parametrize.remove_parametrizations(layer, part)
-            own = flat[part][kept[part]] if config.reassign else None
-            shape = tensors[part].shape
-            shared = Shared(
-                codebook, kept[part], members, own, shape, sizes.get(part, shape.numel())
-            )
-            parametrize_(layer, part, shared)
-            parameters = over(layer, part)
-            # One parameter in both places: deepcopy, optimisers and state dicts know how to.
-            if original is None:
-                original = parameters.original0.requires_grad_(quantiser.trained)
-            parameters.original0 = original
+        own = {part: flat[part][kept[part]] if config.reassign else None for part in flat}
+        trained = quantiser.trained and layer.weight.requires_grad
+        _lay_(layer, codebook, kept, dict(zip(flat, split, strict=True)), own, trained)
+
+
+def _lay_(
+    layer: nn.Module,
+    codebook: Tensor,
+    kept: Mapping[str, Tensor],
+    codes: Mapping[str, Tensor],
+    own: Mapping[str, Tensor | None],
+    trained: bool,
+    scales: Tensor | None = None,
+) -> None:
+    """Put one codebook over the parts of a layer."""
+    original = None
+    for part, members in codes.items():
+        shape, size = getattr(layer, part).shape, size_of(layer, part)
+        if parametrize.is_parametrized(layer, part):
+            parametrize.remove_parametrizations(layer, part)
+        shared = Shared(codebook, kept[part], members, own[part], shape, size, scales)
+        parametrize_(layer, part, shared)
+        parameters = over(layer, part)
+        # One parameter in both places: deepcopy, optimisers and state dicts know how to.
+        if original is None:
+            original = parameters.original0.requires_grad_(trained)
+        parameters.original0 = original
+
+
+def _project_(
+    name: str,
+    layer: nn.Linear | nn.Conv2d,
+    projection: Projection,
+    clusters: int,
+    moments: Tensor | None,
+    seed: int,
+) -> None:
+    """Put the weights of a layer on the set of a projection, and its biases on what `clusters`
+    leaves them."""
+    weight, bias = layer.weight.detach(), layer.bias
+    latent = over(layer, "weight")[0] if parametrize.is_parametrized(layer, "weight") else None
+    if isinstance(latent, Latent):
+        fit = latent.through.fit(latent.matrix(over(layer, "weight").original.detach()))
+        kept = latent.kept.flatten(1)
+    else:
+        matrix = Matrix(weight.flatten(1), weight.flatten(1) != 0, moments)
+        fit, kept = projection.fit(matrix), matrix.kept
+    values, codes, scales = fit.values.to(weight), fit.codes, fit.scales
+    if values.count_nonzero() > projection.size or codes.shape != kept.shape:
+        raise ConfigError(
+            f"the quantiser {projection.kind} gives layer {name!r} {len(values)} values, it says "
+            f"{projection.size}; and {tuple(codes.shape)} codes for {tuple(kept.shape)} weights"
+        )
+    if scales is not None:  # a row of zeros has none, but may have a bias
+        scales = scales.to(weight)
+        codes = torch.where((scales == 0)[:, None], len(values), codes)
+        scales = torch.where(scales == 0, scales.mean().clamp(min=1e-12), scales)
+    values = torch.cat([values, values.new_zeros(1)])
+    codes = torch.where(kept, codes, len(values) - 1)
+    places = {"weight": (values[codes] != 0).flatten().nonzero().flatten()}
+    found = {"weight": codes.flatten()[places["weight"]]}
+    if bias is not None:
+        own = bias.detach() if scales is None else bias.detach() / scales
+        places["bias"] = own.nonzero().flatten()
+        centroids, members = kmeans(
+            own[places["bias"]].cpu().double().numpy(),
+            max(1, clusters - projection.size),
+            initialisation="optimal",
+        )
+        found["bias"] = torch.as_tensor(members).to(weight.device) + len(values)
+        values = torch.cat([values, torch.as_tensor(centroids).to(values)])
+    _lay_(layer, values, places, found, dict.fromkeys(found), False, scales)
 
 
 def _clustered(

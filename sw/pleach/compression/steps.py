@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from pleach.compression.activations import ACTIVATIONS, LowBit
 from pleach.compression.config import CompressConfig, PruneConfig, ShareConfig, TrainConfig
 from pleach.compression.criteria import CRITERIA
 from pleach.compression.factorise import FACTORISERS, Factoriser
+from pleach.compression.latent import input_moments, latent_, stepping
 from pleach.compression.masks import masks_of
 from pleach.compression.observe import Observations, Observe, PrunableLayer, prunable
 from pleach.compression.prune import prune_
+from pleach.compression.quantisers import QUANTISERS, Projection
 from pleach.compression.remove import remove_neurons_
 from pleach.compression.share import reassign_, share_
 from pleach.compression.step import Context, Plan, Step
 from pleach.errors import ConfigError, ModelError
-from pleach.models import Network, copied, layers_of
+from pleach.model import Activation
+from pleach.models import Network, copied, layers_of, ours, put_function_
 from pleach.settings import by_layer
 
 
@@ -108,13 +113,111 @@ class Share(Step):
     def check(self, plan: Plan) -> None:
         by_layer(plan.names, 0, self.settings.layers, f"{self.place}.layers")
         plan.check_train(self.settings.train, f"{self.place}.train")
+        self._check_values(plan)
+        if self.settings.activations is not None:
+            plan.module = copied(plan.module)
+            low_bit_(plan.module, self.settings.activations, self.place)
         plan.shared = True
 
+    def _check_values(self, plan: Plan) -> None:
+        """A set leaves each layer with a bias a value for it."""
+        quantiser = QUANTISERS.of(self.settings.quantiser, "quantiser")
+        if not isinstance(quantiser, Projection):
+            return
+        if plan.shared:
+            raise ConfigError(
+                f"the step {self.name!r} puts weights on the set of {quantiser.kind}, and an "
+                "earlier one has shared them: leave that one out"
+            )
+        values = by_layer(plan.names, self.settings.clusters, self.settings.layers)
+        for layer in plan.layers:
+            if quantiser.size + (layer.module.bias is not None) > values[layer.name]:
+                raise ConfigError(
+                    f"{self.place}.clusters is {values[layer.name]} for layer {layer.name!r}: the "
+                    f"set of {quantiser.kind} has {quantiser.size} values, and biases need others"
+                )
+            if quantiser.looks and getattr(layer.module, "groups", 1) > 1:
+                raise ConfigError(
+                    f"the quantiser {quantiser.kind} looks at what layer {layer.name!r} takes: it "
+                    "does not go with a convolution in groups"
+                )
+
     def run(self, context: Context) -> None:
+        settings, model = self.settings, context.module
+        quantiser = QUANTISERS.of(settings.quantiser, "quantiser")
+        projected = isinstance(quantiser, Projection)
+        if settings.activations is not None:
+            low_bit_(model, settings.activations, self.place)
+        if projected:
+            self._learn(context, quantiser)
+            return
         share_(context.module, self.settings, seed=context.seed)
         if any(p.requires_grad for p in context.module.parameters()):
             reassign = reassignment(context.module, self.settings)
-            context.train(self.name, self.settings.train, reassign)
+            with low_bit_gradients(model, settings.activations, context.seed):
+                context.train(self.name, self.settings.train, reassign)
+
+    def _learn(self, context: Context, projection: Projection) -> None:
+        """Train through a projection, then put the weights on its set."""
+        model, train = context.module, self.settings.train
+        moments = input_moments(model, context.inputs) if projection.looks else None
+        latent_(
+            model,
+            dict.fromkeys((layer.name for layer in layers_of(model)), projection),
+            seed=context.seed,
+            moments=moments,
+        )
+        if train.epochs:
+            regularisers = (*train.regularisers, *projection.penalties)
+            with low_bit_gradients(model, self.settings.activations, context.seed):
+                context.train(
+                    self.name,
+                    replace(train, regularisers=regularisers),
+                    stepping(model, train.epochs),
+                )
+        share_(model, self.settings, seed=context.seed)
+
+
+def low_bit_(model: nn.Module, kind: LowBit | str | Mapping[str, Any], place: str = "") -> None:
+    """Give the hidden layers that have a function one of few bits.
+
+    Raises:
+        ConfigError: there is no such layer, or it has few bits already.
+    """
+    chosen = ACTIVATIONS.of(kind, "activations")
+    hidden = [
+        layer for layer in prunable(model) if layer.activation != Activation.NONE and not layer.last
+    ]
+    if not hidden:
+        raise ConfigError(
+            f"{place}.activations is {chosen.kind}: no hidden layer of the network has a function"
+        )
+    for layer in hidden:
+        put_function_(model, layer.name, chosen.function)
+
+
+@contextmanager
+def low_bit_gradients(
+    model: nn.Module, kind: LowBit | str | Mapping[str, Any] | None, seed: int
+) -> Iterator[None]:
+    """Have the gradients of what layers give in few bits, where the kind says so."""
+    generator = torch.Generator().manual_seed(seed)
+    change = None
+    if kind is not None:
+        change = ACTIVATIONS.of(kind, "activations").gradients(generator)
+    handles = []
+
+    def hook(module: nn.Module, taken: Any, given: Tensor) -> None:
+        if given.requires_grad:
+            given.register_hook(change)
+
+    for layer in layers_of(model) if change is not None else ():
+        handles.append(layer.module.register_forward_hook(ours(hook)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def reassignment(

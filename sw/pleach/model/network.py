@@ -193,7 +193,7 @@ class CompressedModel:
     def weight_fractions(self) -> list[int]:
         """Fraction bits of each layer's codebook."""
         return [
-            layer.shift + layer.output_fraction - fraction
+            layer.product_fraction - fraction
             for layer, fraction in zip(self.layers, self.input_fractions(), strict=True)
         ]
 
@@ -272,7 +272,7 @@ class CompressedModel:
         shapes = self._of_sources(self.graph.shapes())
         for index, fraction in enumerate(self.input_fractions()):
             layer = self.layers[index]
-            sums = np.full((layer.outputs, 1), layer.shift + layer.output_fraction)
+            sums = np.full((layer.outputs, 1), layer.product_fraction)
             if layer is self._last and self.output_exponents:
                 sums += np.array(self.output_exponents)[:, None]
             matrix, bias = layer.dense().astype(np.float64), None

@@ -23,6 +23,7 @@ from pleach.numbers import (
     INT16_MIN,
     INT16_PER_WORD,
     POOL_MAX,
+    SCALE_FRACTION,
     SHIFT_MAX,
     SIZE_MAX,
     UINT8_MAX,
@@ -37,15 +38,18 @@ _AT_ONCE = 1 << 18
 
 @dataclass(frozen=True)
 class Activation:
-    """The function of a layer: none, ReLU, a clip to other bounds, or a sign.
+    """The function of a layer: none, ReLU, a clip to other bounds, steps, or a sign.
 
     Args:
         low, high: the bounds; None where there is none. Of a compressed layer int16, at the
             fraction of its outputs.
         sign: `high` where the value is not negative and `low` where it is, nothing between.
+        step: of a layer in real numbers, whole multiples of it are given, half-way the one above;
+            0: any number. Of a compressed layer it is the fraction's.
 
     Raises:
-        ModelError: bounds that let nothing pass, or a sign without two values.
+        ModelError: bounds that let nothing pass or are no multiple of the step, or a sign without
+            two values.
 
     >>> Activation.RELU(np.array([-3, 5])).tolist(), Activation(-1, 4)(np.array([-3, 5])).tolist()
     ([0, 5], [-1, 4])
@@ -54,6 +58,7 @@ class Activation:
     low: float | None = None
     high: float | None = None
     sign: bool = False
+    step: float = 0.0
 
     NONE: ClassVar[Activation]
     RELU: ClassVar[Activation]
@@ -63,13 +68,25 @@ class Activation:
             raise ModelError("a sign function has two values, low and high")
         if self.low is not None and self.high is not None and not self.low <= self.high:
             raise ModelError(f"a clip from {self.low} to {self.high} lets nothing pass")
+        for bound in (self.low, self.high) if self.step else ():
+            if bound is not None and abs(bound / self.step - round(bound / self.step)) > 1e-9:
+                raise ModelError(f"a bound of {bound} is no multiple of the step {self.step}")
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         if self.sign and self.low is not None and self.high is not None:
             return np.where(values >= 0, self.high, self.low).astype(values.dtype)
         if self == Activation.NONE:
             return values
+        if self.step:
+            values = (np.floor(values / self.step + 0.5) * self.step).astype(values.dtype)
         return np.clip(values, self.low, self.high).astype(values.dtype)
+
+    @property
+    def unit(self) -> float:
+        """Of a layer in real numbers: what all that it gives is a whole multiple of; 0: nothing."""
+        if self.sign and self.high and self.low in (0, -self.high):
+            return abs(self.high)
+        return 0.0 if self.sign else self.step
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -90,14 +107,17 @@ class Activation:
         if self == Activation.RELU:
             return "ReLU"
         low, high = ("" if bound is None else f"{bound:g}" for bound in (self.low, self.high))
-        return f"{'sign' if self.sign else 'clip'} {low}…{high}"
+        steps = f" in steps of {self.step:g}" if self.step else ""
+        return f"{'sign' if self.sign else 'clip'} {low}…{high}{steps}"
 
     def integer(self, where: str) -> Activation:
         """The same with int16 bounds, and none where it is int16's own.
 
         Raises:
-            ModelError: another bound; names the layer.
+            ModelError: another bound, or steps; names the layer.
         """
+        if self.step:
+            raise ModelError(f"{where}: a compressed layer's steps are those of its fraction")
         for bound in (self.low, self.high):
             if bound is not None and (bound != int(bound) or not INT16_MIN <= bound <= INT16_MAX):
                 raise ModelError(f"{where}: a bound of {bound!r} must be an integer of {INT16}")
@@ -426,6 +446,12 @@ class CompressedLayer:
     def out_fraction(self, *inputs: int) -> int:
         """Fraction bits of the outputs."""
         return self.output_fraction
+
+    @property
+    def product_fraction(self) -> int:
+        """Fraction bits of its sums, before a scale."""
+        scaled = SCALE_FRACTION * (self.scales is not None)
+        return self.shift + self.output_fraction - scaled
 
     def out_magnitude(self, *inputs: int) -> int:
         """Largest magnitude that an output can have."""

@@ -21,12 +21,16 @@ from pleach.models.graph import (
     is_network,
     layers_of,
     neighbours,
+    put_function_,
     real_graph,
     sample_shape,
 )
 from pleach.models.layers import (
+    Function,
     Layer,
     Parametrization,
+    Put,
+    applied,
     channels_last,
     copied,
     ours,
@@ -38,9 +42,12 @@ from pleach.models.read import network_of
 
 __all__ = [
     "Factory",
+    "Function",
     "Layer",
     "Network",
     "Parametrization",
+    "Put",
+    "applied",
     "channels_last",
     "copied",
     "empty_model",
@@ -57,6 +64,7 @@ __all__ = [
     "neighbours",
     "network_of",
     "ours",
+    "put_function_",
     "read_layers",
     "read_network",
     "real_graph",

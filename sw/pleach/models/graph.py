@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from pleach.compile.real import MapLayer, RealLayer, mapped
 from pleach.errors import ModelError
@@ -21,6 +23,7 @@ from pleach.model import (
 )
 from pleach.models.layers import (
     KINDS,
+    Function,
     Layer,
     chain_of,
     check_module,
@@ -200,15 +203,49 @@ def real_graph(model: nn.Module, shape: Sequence[int] | None = None) -> Graph:
         if not isinstance(node.op, Layer):
             return node.op
         module = node.op.module
+        weight, scales = _rows(module, "weight")
+        bias = None if module.bias is None else _rows(module, "bias")[0].numpy()
         return RealLayer(
             node.name,
-            module.weight.detach().cpu().flatten(1).numpy(),
-            None if module.bias is None else module.bias.detach().cpu().numpy(),
+            weight.flatten(1).numpy(),
+            bias,
             node.op.activation,
             node.op.convolution,
+            None if scales is None else scales.numpy(),
         )
 
     return graph_of(model, shape).with_ops(real)
+
+
+def _rows(module: nn.Module, part: str) -> tuple[Tensor, Tensor | None]:
+    """A layer's weight or bias and, where its rows have scales, without these, and they."""
+    if parametrize.is_parametrized(module, part):
+        parameters: Any = cast(nn.ModuleDict, module.parametrizations)[part]
+        if (scales := getattr(parameters[0], "scales", None)) is not None:
+            # One parameter is called original, several have numbers.
+            found = [p for name, p in parameters.named_parameters(recurse=False) if "orig" in name]
+            return parameters[0].unscaled(*found).detach().cpu(), scales.detach().cpu()
+    return getattr(module, part).detach().cpu(), None
+
+
+def put_function_(model: nn.Module, name: str, activation: Activation) -> None:
+    """Give the layer of that name another function than the ReLU or the like that it has.
+
+    Raises:
+        ModelError: nothing follows that layer.
+    """
+    if isinstance(model, Network):
+        model.put_function_(name, activation)
+        return
+    behind = False
+    for place, module in leaves(model):
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            behind = place == name
+        elif behind and isinstance(module, nn.ReLU | Function):
+            owner, _, own = place.rpartition(".")
+            model.get_submodule(owner)._modules[own] = Function(activation)
+            return
+    raise ModelError(f"layer {name!r} has no function")
 
 
 def empty_model(model: nn.Module, shape: Sequence[int] | None = None) -> CompressedModel:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,6 @@ IGNORED = (
     nn.FeatureAlphaDropout,
     nn.Identity,
 )
-KINDS = (nn.Linear, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Unflatten, *IGNORED)
 SUPPORTED = (
     "only Linear, Conv2d, ReLU, ReLU6, Hardtanh, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, "
     "BatchNorm1d and 2d, Flatten, Dropout and Identity are supported"
@@ -52,7 +52,76 @@ PARTS = ("weight", "bias")
 
 
 class Parametrization(nn.Module):
-    """A parametrization that `layers_of` takes: what a layer's tensor is, not what it computes."""
+    """A parametrization that `layers_of` takes: what a layer's tensor is, not what it computes.
+
+    Attributes:
+        scales: what the rows of the tensor are multiplied by, ``(rows,)``; None of 1.
+    """
+
+    scales: Tensor | None
+
+    def unscaled(self, *originals: Any) -> Tensor:
+        """The tensor without what its rows are multiplied by."""
+        return self(*originals)
+
+
+class Put(torch.autograd.Function):
+    """A tensor in the place of another one, which gets its gradient: the straight-through estimator
+    (Bengio et al. 2013)."""
+
+    @staticmethod
+    def forward(ctx: Any, learned: Tensor, put: Tensor) -> Tensor:
+        return put.detach().clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+class Function(nn.Module):
+    """The function of a layer, where it is no ReLU: a clip, steps, a sign.
+
+    Steps and sign pass the gradient straight through between the bounds (Courbariaux et al. 2016,
+    equation 4).
+
+    >>> Function(Activation(-1, 1, sign=True))(torch.tensor([-0.3, 0.0])).tolist()
+    [-1.0, 1.0]
+    """
+
+    def __init__(self, activation: Activation):
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, values: Tensor) -> Tensor:
+        return applied(self.activation, values)
+
+
+def applied(activation: Activation, values: Tensor) -> Tensor:
+    """What a layer's function gives, with the gradient as `Function` has it."""
+    if activation == Activation.NONE:
+        return values
+    if activation == Activation.RELU:
+        return values.relu()
+    clipped = values.clamp(activation.low, activation.high)
+    if activation.sign:
+        high, low = (clipped.new_tensor(bound) for bound in (activation.high, activation.low))
+        return Put.apply(clipped, torch.where(values >= 0, high, low))
+    if activation.step:
+        step = activation.step
+        return Put.apply(clipped, torch.floor(clipped / step + 0.5) * step)
+    return clipped
+
+
+KINDS = (
+    nn.Linear,
+    nn.Conv2d,
+    nn.ReLU,
+    Function,
+    nn.MaxPool2d,
+    nn.Flatten,
+    nn.Unflatten,
+    *IGNORED,
+)
 
 
 def ours(hook: Callable) -> Callable:
@@ -163,6 +232,10 @@ def chain_of(model: nn.Module, shape: Sequence[int] | None = None) -> list[Layer
             if not layers:
                 raise ModelError(f"layer {name!r} is a ReLU before the first layer with weights")
             layers[-1] = replace(layers[-1], activation=Activation.RELU)
+        elif kind is Function:
+            if not layers:
+                raise ModelError(f"layer {name!r} is a function before the first layer")
+            layers[-1] = replace(layers[-1], activation=module.activation)
         elif kind is nn.MaxPool2d:
             if not (layers and maps) or pooled:
                 raise ModelError(f"layer {name!r}: a MaxPool2d must follow a Conv2d, one at most")

@@ -25,12 +25,12 @@ from pleach.model import (
     Window,
     takers,
 )
-from pleach.models.layers import Layer, convolution_of
+from pleach.models.layers import Layer, applied, convolution_of
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """The layer of the node's name, with what follows it: ReLU, then max pooling.
+    """The layer of the node's name, with what follows it: a function, then max pooling.
 
     Args:
         pool, pool_stride: of the windows; 1 pools nothing.
@@ -170,6 +170,16 @@ class Network(nn.Module):
         """Of an input."""
         return self._joints.shape
 
+    def put_function_(self, name: str, activation: Activation) -> None:
+        """Give the layer of that name another function."""
+        nodes = [
+            replace(node, op=replace(node.op, activation=activation))
+            if node.name == name and isinstance(node.op, Weighted)
+            else node
+            for node in self._joints.nodes
+        ]
+        self._joints = Graph(tuple(nodes), self._joints.shape)
+
     def forward(self, inputs: Tensor) -> Tensor:
         """``(n, *shape)`` to ``(n, …)``."""
         *_, (_, _, outputs) = self._joints.walk(inputs, self._run)
@@ -179,8 +189,7 @@ class Network(nn.Module):
         match node.op:
             case Weighted(activation, pool, stride):
                 value = self.get_submodule(node.name)(*values)
-                if activation == Activation.RELU:
-                    value = functional.relu(value)
+                value = applied(activation, value)
                 if (pool, stride) != (1, 1):
                     value = functional.max_pool2d(value, pool, stride)
                 return value

@@ -479,7 +479,11 @@ def _joined(
             users = takers(nodes, number)
             after = nodes[users[0] - 1].op if len(users) == 1 else None
             if isinstance(after, Normalise):  # two in a row are one
-                both = Normalise(after.scale * op.scale, after.scale * op.offset + after.offset)
+                both = Normalise(
+                    after.scale * op.scale,
+                    after.scale * op.offset + after.offset,
+                    after.gamma * op.gamma,
+                )
                 nodes[users[0] - 1] = replace(nodes[users[0] - 1], op=both)
             else:
                 _fold(nodes, number, modules)

@@ -33,6 +33,8 @@ class KMeans(Quantiser):
         initialisation: ``linear``, ``density``, ``random`` or ``optimal``, as in `kmeans`.
     """
 
+    source = "Han et al. 2016 (Deep Compression), arXiv:1510.00149, equations 2 and 3"
+
     initialisation: str = "linear"
 
     def __post_init__(self):

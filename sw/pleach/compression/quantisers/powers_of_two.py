@@ -17,6 +17,7 @@ class PowersOfTwo(Quantiser):
     Half of `clusters` is for each sign; with one sign, or an odd count, the other has the rest.
     """
 
+    source = "Gysel et al. 2016, arXiv:1604.03168, section 4.3; Zhou et al. 2017, equations 2 and 3"
     trained = False
 
     def codebook(self, values: np.ndarray, clusters: int, *, seed: int) -> np.ndarray:

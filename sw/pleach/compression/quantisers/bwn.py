@@ -1,0 +1,56 @@
+"""Two values with a scale for each row (Rastegari et al. 2016)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pleach.compression.quantisers import Fit, Matrix, Projection, Through, quantiser
+
+
+@quantiser("bwn")
+@dataclass(frozen=True, kw_only=True)
+class Bwn(Projection):
+    """``α·sign(w)``, ``α`` the mean magnitude of the row: of all such, the nearest (equation 6).
+
+    With ``share.activations = "sign"`` it is XNOR-Net, but for the scales of inputs, ``K`` of
+    equation 11: the paper finds them to matter less than ``α``, and an engine would need a
+    multiplier for each input.
+    """
+
+    source = "Rastegari et al. 2016, arXiv:1603.05279, equations 4 to 6"
+    size = 2
+
+    def fit(self, matrix: Matrix) -> Fit:
+        signs = (matrix.weight >= 0).long()
+        scales = matrix.row_mean(matrix.weight.abs())[:, 0]
+        return Fit(matrix.weight.new_tensor([-1.0, 1.0]), signs, scales)
+
+    def through(self, matrix: Matrix, seed: int) -> Through:
+        return _Through(self, seed)
+
+
+class _Through(Through):
+    def forward(self, matrix: Matrix) -> Tensor:
+        with torch.no_grad():
+            fit = self.projection.fit(matrix)
+        count = matrix.kept.sum(1, keepdim=True).clamp(min=1)
+        return _Binary.apply(matrix.weight, fit.tensor, fit.scales, count)
+
+
+class _Binary(torch.autograd.Function):
+    """The gradient of section 3.1: what a weight gets is ``g · (1/n + α·1(|w| ≤ 1))``."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, put: Tensor, scales: Tensor, count: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, scales, count)
+        return put
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        weight, scales, count = ctx.saved_tensors
+        inside = scales[:, None] * (weight.abs() <= 1)
+        return gradients[0] * (1 / count + inside), None, None, None
