@@ -23,6 +23,7 @@ EXTRAS = {
     "link": ("serial",),
     "onnx": ("onnx", "onnxruntime"),
     "plot": ("matplotlib",),
+    "report": ("jinja2", "markupsafe"),
 }
 
 

@@ -25,6 +25,7 @@ from pleach_cli import (
     plan,
     ports,
     program,
+    report,
     sensitivity,
     simulate,
     synth,
@@ -47,7 +48,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    demo, train, check, sensitivity, compress, balance, info, evaluate, convert, plan,
+    demo, train, check, sensitivity, compress, balance, info, evaluate, report, convert, plan,
     explore, simulate, export, synth, build, program, run_command, ports,
 ):  # fmt: skip
     # A terminal breaks the lines of a paragraph where it wants.

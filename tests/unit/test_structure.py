@@ -25,6 +25,7 @@ ORDER = (
     "pleach.cycles",
     "pleach.compile",
     "pleach.data pleach.host pleach.metrics pleach.report",
+    "pleach.page",
     "pleach.models",
     "pleach.compression",
     "pleach",

@@ -1,0 +1,132 @@
+"""The page of a network: its figures are those of the reference and the cycle model, and what a
+file names cannot leave its place in the page."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import pleach
+from pleach import data
+from pleach.engine.plan import base_engine, fitted
+from pleach.model import CompressedLayer
+from pleach.page import Facts, Page, Runs, macs_of_pes
+from pleach.reference import Reference
+from pleach_cli.app import app
+from tests.cocotb.map_cases import map_engine, nasty_maps
+
+FILE = "bench/models/lenet_300_100_small.pleach"
+VOID = {"meta", "link", "img", "br", "line", "path"}
+
+
+class Reader(HTMLParser):
+    """Refuses what is not closed in its order, and keeps what is asked for elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.asked, self.kinds = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.kinds.append(tag)
+        given = dict(attrs)
+        self.asked += [given[name] for name in ("src", "href") if name in given]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.kinds.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, tag
+
+
+@pytest.fixture(scope="module")
+def facts():
+    model = pleach.load(FILE)
+    found = data.load("mnist")
+    dense = np.zeros((len(found.test_images), 10), np.float32)
+    dense[:, 7] = 1
+    return Facts.of(
+        FILE, data=found, engine=fitted(model, base_engine(model, 16)), images=2, dense=dense,
+        made=(("command", "<b>"),),
+    )  # fmt: skip
+
+
+def test_the_page_is_whole_and_alone(facts):
+    page = Page(facts).html()
+    reader = Reader()
+    reader.feed(page)
+    assert not reader.open and reader.kinds.count("h1") == 1
+    assert reader.asked and all(each.startswith("data:image/png;base64,") for each in reader.asked)
+    assert "http:" not in page and "https:" not in page
+    assert "&lt;b&gt;" in page and "<b>" not in page
+    assert len(page) < 300_000
+    body = Page(facts)._repr_html_()
+    assert body.startswith("<style>") and "<script" not in body
+
+
+def test_what_it_says_is_what_the_reference_says(facts):
+    found = data.load("mnist")
+    labels = found.test_labels
+    assert facts.confusion.sum() == len(labels)
+    wrong = 100 * (1 - np.trace(facts.confusion) / len(labels))
+    assert facts.error == pytest.approx(wrong) and len(facts.wrong) == round(wrong * 100)
+    said = len(labels) - facts.confusion[:, 7].sum()
+    assert len(facts.changed) == said  # all that are not said to be 7
+    assert facts.labels[facts.wrong[0][0]] == labels[facts.wrong[0][0]]
+
+
+def test_bits_and_weights_add_up(facts):
+    for layer, row in zip(facts.layers, facts.file.layers, strict=True):
+        assert sum(layer.bits.values()) == 8 * row.bytes
+        assert layer.counts.sum() == layer.kept == row.kept
+    again = json.loads(json.dumps(facts.as_json()))
+    assert again["runs"]["layers"][0]["spent"]["broadcasts"] > 0
+    assert again["sha256"] == facts.file.sha256
+
+
+def test_macs_of_pes_are_those_of_the_reference():
+    """Of convolutions, groups, skips and biases; teams split them evenly."""
+    config = map_engine(4)
+    for job in nasty_maps(config):
+        model, traces = job.model, iter(Reference(job.model).trace(job.inputs))
+        shapes = model.graph.shapes()
+        for node in model.graph.nodes:
+            if not isinstance(node.op, CompressedLayer):
+                continue
+            trace, skip = next(traces), shapes[node.sources[-1]]
+            for teams in (1, 2):
+                found = macs_of_pes(node.op, trace, config, teams, skip)
+                assert len(found) == 4
+                assert found.sum() == pytest.approx(trace.macs.mean()), job.name
+
+
+def test_the_engine_s_use_is_its_macs_over_its_cycles():
+    model = pleach.load("bench/models/lenet_5_small.pleach")
+    inputs = model.quantise(data.load("mnist").test_images[:1])
+    config = fitted(model, base_engine(model, 16))
+    runs = Runs.of(model, inputs, config)
+    macs = [trace.macs.mean() for trace in Reference(model).trace(inputs)]
+    whole = runs.utilisation.sum(axis=1) * runs.compute
+    np.testing.assert_allclose(whole[whole > 0], macs)
+    assert (runs.utilisation <= 1).all()
+
+
+def test_the_command(tmp_path, monkeypatch):
+    file = Path(FILE).resolve()
+    monkeypatch.chdir(tmp_path)
+
+    def said(*given):
+        found = CliRunner().invoke(app, ["report", *map(str, given)])
+        return found.exit_code, found.stdout, str(found.exception)
+
+    code, text, _ = said(file, "--pes", 16, "--images", 1)
+    assert code == 0 and "open it in a browser" in text
+    page = Path("lenet_300_100_small.html").read_text("utf-8")
+    assert "1.7" in page and "ulx3s-85f" in page
+    assert said(file, "--dense", "made:of")[2].startswith("give --dataset with --dense")
+    Path("stages.json").write_text("[]")
+    assert "is not what pleach compress --json prints" in said(file, "--stages", "stages.json")[2]
