@@ -217,7 +217,7 @@ def test_taylor_of_a_map_is_the_loss_s_true_change_where_it_is_small():
         model[1].weight[1] = 0
         model[1].bias[1] = 0
     less = nn.functional.cross_entropy(model(samples.inputs), samples.labels, reduction="none")
-    change = float((whole - less).abs().mean()) / 16  # the score is the mean over 4 × 4 positions
+    change = (whole - less).abs().mean().item() / 16  # the score is the mean over 4 × 4 positions
     assert float(scores[1, 0, 0, 0]) == pytest.approx(change, rel=2e-2) and len(numbers) == 20
     normal = scores_of(model, samples, "feature_taylor")["bias"]
     assert float(normal.square().sum()) == pytest.approx(1, rel=1e-4)
