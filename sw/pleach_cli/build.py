@@ -87,16 +87,18 @@ def command(
     from pleach.errors import ConfigError
     from pleach.format import load
     from pleach_hw.boards import board as find
-    from pleach_hw.build.bitstream import IMAGE, build
+    from pleach_hw.build.bitstream import IMAGE, build, image_for
     from pleach_hw.build.sizing import Speed, fastest_engine
 
     if flash and model is None:
         raise ConfigError("--flash is of a model: give its file too")
     chip = find(board)
     folder = output or Path("build") / chip.name
-    network, trial = None, None
+    network, trial, image = None, None, None
     lines, about = [], {}
     if model is not None:
+        if flash:
+            image_for(chip, image := model.read_bytes())
         network = load(model)
         network.check_runs()
         trial = _trial(network, dataset)
@@ -119,7 +121,6 @@ def command(
     for line in [] if json else lines:
         say(line)
     with progress("building") as update:
-        image = model.read_bytes() if flash and model is not None else None
         built = build(
             config, chip, folder,
             baud=baud, seed=seed, network=image, about=about, progress=update,

@@ -112,7 +112,7 @@ def build(
         FormatError: the network is no file for a flash.
         ToolError: a tool failed, or the clock that routing reached is below all of the PLL's.
     """
-    image = None if network is None else _image(network, chip)
+    image = None if network is None else image_for(chip, network)
     check_fits(config, chip)
     flow = flow_of(chip.family)
     clock_mhz = chip.pins().default_clk_frequency / 1e6
@@ -199,8 +199,14 @@ def build(
     return built
 
 
-def _image(network: bytes, chip: Board) -> bytes:
-    """What stands in the board's flash for a network."""
+def image_for(chip: Board, network: bytes) -> bytes:
+    """What stands in the board's flash for a ``.pleach`` file.
+
+    Raises:
+        ConfigError: Pleach knows of no flash of the board.
+        CapacityError: it is too small.
+        FormatError: no file for a flash.
+    """
     if chip.flash is None:
         known = ", ".join(each.name for each in boards() if each.flash)
         raise ConfigError(
