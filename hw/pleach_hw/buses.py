@@ -11,8 +11,15 @@ from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
 from pleach.engine.maps import RECORD_WORDS
+from pleach.engine.pipeline import held_codes
 from pleach.engine.protocol import STATUS_WORDS, EngineError
-from pleach_hw.layouts import entry_layout, out_unit_layout, pass_layout, window_vector_layout
+from pleach_hw.layouts import (
+    codebook_base_shape,
+    entry_layout,
+    out_unit_layout,
+    pass_layout,
+    window_vector_layout,
+)
 from pleach_hw.primitives import hop
 
 
@@ -51,18 +58,18 @@ class LoadBus(Bus):
 
 
 class CodebookBus(Bus):
-    """The write port of every PE's codebook.
+    """The write port of every PE's codebook; `size` values, by default as many as a PE holds.
 
     Members:
         write: Out, `value` goes to `address`.
         address, value: Out.
     """
 
-    def __init__(self, config: EngineConfig):
+    def __init__(self, config: EngineConfig, *, size: int | None = None):
         super().__init__(
             {
                 "write": Out(1),
-                "address": Out(range(config.codebook)),
+                "address": Out(range(size or held_codes(config))),
                 "value": Out(signed(16)),
             }
         )
@@ -169,12 +176,13 @@ class StandingBus(Bus):
 
     Members:
         parity: Out, which end of the accumulators the rows begin at. Without a map memory.
-        codebook_base: Out, the first value in the codebook.
+        codebook_base: Out, the first value in the codebook; no bits where PEs hold that of one
+            layer.
     """
 
     def __init__(self, config: EngineConfig):
         parity = {} if config.maps else {"parity": Out(1)}
-        super().__init__({**parity, "codebook_base": Out(range(config.codebook))})
+        super().__init__({**parity, "codebook_base": Out(codebook_base_shape(config))})
 
 
 class DrainBus(Bus):
@@ -246,6 +254,7 @@ class PixelsBus(Bus):
         index: Out, of pixel (a, b): 4·a + b.
         column: Out, what the pixel's columns are less than those of pixel (0, 0).
         base: Out, what its place in the ring is more.
+        bias_column, bias: Out, the column of biases and its activation, which stand.
     """
 
     strobes = frozenset({"write"})
@@ -257,6 +266,8 @@ class PixelsBus(Bus):
                 "index": Out(4),
                 "column": Out(range(config.columns)),
                 "base": Out(range(config.accumulators)),
+                "bias_column": Out(range(config.columns)),
+                "bias": Out(16),
             }
         )
 

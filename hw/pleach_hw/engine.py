@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from pleach.engine import EngineConfig
-from pleach.engine.pipeline import MAP_READ
+from pleach.engine.pipeline import MAP_READ, held_codes
 from pleach.engine.protocol import Boot
 from pleach_hw.buses import StatusBus, deal, share
 from pleach_hw.compute.control import ControlUnit
@@ -18,6 +18,7 @@ from pleach_hw.io.packing import InputUnpack, OutputPack
 from pleach_hw.io.status import StatusBank
 from pleach_hw.layouts import Sink, column_width
 from pleach_hw.load.loader import Loader
+from pleach_hw.maps.codebooks import Codebooks
 from pleach_hw.maps.control import MapControl, MapInput, MapOutput
 from pleach_hw.maps.drain import GroupDrain
 from pleach_hw.maps.front import Front
@@ -100,7 +101,6 @@ class Engine(wiring.Component):
 
         # LOAD: the loader fills the PEs and the program.
         connect(m, host.load, loader.i)
-        connect(m, loader.codebook, *(group.codebook for group in groups))
         deal(m, loader.pes, [group.load for group in groups])
         m.d.sync += [
             loader.start.eq(host.load_start),
@@ -114,6 +114,17 @@ class Engine(wiring.Component):
         run(m, host, status, loader, groups)
         return m
 
+    def _codebooks(self, m: Module, loader: Loader, groups: list[PeGroup]) -> Codebooks | None:
+        """Codebooks to the PEs: as they are loaded, or as passes begin."""
+        books = [group.codebook for group in groups]
+        if held_codes(self._config) == self._config.codebook:
+            connect(m, loader.codebook, *books)
+            return None
+        m.submodules.codebooks = codebooks = Codebooks(self._config)
+        connect(m, loader.codebook, codebooks.load)
+        connect(m, codebooks.pes, *books)
+        return codebooks
+
     def _vectors(
         self, m: Module, host: HostLink, status: StatusBank, loader: Loader, groups: list[PeGroup]
     ) -> None:
@@ -121,6 +132,7 @@ class Engine(wiring.Component):
         control unit; broadcasts to the PEs; their rows to the drain unit."""
         config = self._config
         columns = column_width(config)
+        connect(m, loader.codebook, *(group.codebook for group in groups))
         m.submodules.unpack = unpack = InputUnpack(lanes=config.vector, column_width=columns)
         m.submodules.router = router = VectorRouter(config)
         m.submodules.control = control = ControlUnit(config)
@@ -231,6 +243,12 @@ class Engine(wiring.Component):
             feeder.values.eq(memory.values),
             output.values.eq(memory.values),
         ]
+        codebooks = self._codebooks(m, loader, groups)
+        if codebooks is not None:
+            m.d.comb += [
+                codebooks.start.eq(control.copy),
+                codebooks.base.eq(pass_.codebook_base),
+            ]
         clearing = []
         for number, group in enumerate(groups):
             m.submodules[f"front_{number}"] = front = Front(config)
@@ -262,6 +280,7 @@ class Engine(wiring.Component):
                 packer.place.eq(drain.place),
                 packer.values_valid.eq(drain.values_valid),
                 packer.values.eq(drain.values),
-                group.standing.codebook_base.eq(pass_.codebook_base),
             ]
+            if codebooks is None:
+                m.d.comb += group.standing.codebook_base.eq(pass_.codebook_base)
         m.d.comb += control.clear_busy.eq(Cat(clearing).any())

@@ -10,7 +10,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data
 
 from pleach.engine import EngineConfig, maps
-from pleach.engine.pipeline import entry_fields, pointer_fields
+from pleach.engine.pipeline import entry_fields, held_codes, pointer_fields
 from pleach.engine.program import Sink, Source
 from pleach.engine.words import Word
 
@@ -52,6 +52,11 @@ def pass_layout(config: EngineConfig) -> data.StructLayout:
             "last": 1,
         }
     )
+
+
+def codebook_base_shape(config: EngineConfig) -> range:
+    """Where a layer's codebook begins in a PE: at 0 if that is all that the PE holds."""
+    return range(config.codebook if held_codes(config) == config.codebook else 1)
 
 
 def entry_layout(config: EngineConfig) -> data.StructLayout:

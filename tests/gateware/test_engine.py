@@ -12,6 +12,7 @@ import pytest
 
 from pleach.cycles import CycleModel
 from pleach.engine import EngineConfig
+from pleach.engine.pipeline import copy_wait, held_codes
 from pleach.engine.plan import check, fitted, lower
 from pleach.engine.protocol import GATEWARE_VERSION, EngineError, Resource
 from pleach.errors import CapacityError
@@ -234,12 +235,14 @@ def test_an_engine_and_its_check_go_by_what_a_file_claims():
 
 def test_a_network_over_maps():
     """A convolution that pools, one by one in two teams, and a layer of one pixel; a wide network
-    whose passes are short: outputs, and cycles where records come while passes run."""
+    whose passes are short: outputs, and cycles where records come while passes run, and codebooks
+    so large that passes wait for them."""
     rng = np.random.default_rng(5)
     config = EngineConfig(
-        pes=4, groups=2, lanes=2, maps=256, columns=64, entries=128, codebook=64, accumulators=16,
-        queue_depth=16, vectors=4, accumulator_bits=40, scales=4,
+        pes=4, groups=2, lanes=2, maps=256, columns=64, entries=128, codebook=128, codes=32,
+        accumulators=16, queue_depth=16, vectors=4, accumulator_bits=40, scales=4,
     )  # fmt: skip
+    assert (held_codes(config), copy_wait(config)) == (32, 18)
 
     def conv(inputs, outputs, bias=True, **geometry):
         made = random_layer(rng, inputs, outputs, density=0.5, bias=bias)

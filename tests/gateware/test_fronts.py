@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from pleach.cycles import dispatch, front
 from pleach.engine import EngineConfig
-from pleach_hw.buses import BroadcastBus, MapWriteBus, OutUnitBus
+from pleach_hw.buses import BroadcastBus, MapWriteBus, OutUnitBus, share
 from pleach_hw.layouts import map_pass_layout
 from pleach_hw.maps.front import Front
 from pleach_hw.maps.memory import MapMemory
@@ -54,13 +54,10 @@ class Fronts(wiring.Component):
             m.submodules[f"front_{number}"] = own = Front(self.config)
             wiring.connect(m, wiring.flipped(self.units[number]), feeder.units[number])
             wiring.connect(m, wiring.flipped(self.broadcast[number]), own.broadcast)
+            share(m, feeder.pixels, own.pixels)
             m.d.comb += [
                 own.start.eq(self.start),
                 own.pass_.eq(self.pass_),
-                own.pixels.write.eq(feeder.pixels.write),
-                own.pixels.index.eq(feeder.pixels.index),
-                own.pixels.column.eq(feeder.pixels.column),
-                own.pixels.base.eq(feeder.pixels.base),
                 own.vectors.vector.eq(feeder.vectors.vector),
                 own.vectors.valid.eq(feeder.vectors.valid[number]),
                 feeder.back[number].eq(own.back),
@@ -245,7 +242,7 @@ async def check(ctx, dut, model, case, rng, memory, **rates):
         for number, ((address, edge_x, edge_y), columns) in enumerate(
             zip(units[group], windows, strict=True)
         ):
-            y, x = divmod(address - sink, record.unit_y)
+            y, x = divmod(address - sink, record.unit_y + (across - 1) * record.unit_x)
             place = y * across + x // record.unit_x
             assert edge_x == (record.edge_x if x // record.unit_x == across - 1 else record.side)
             assert edge_y == (record.edge_y if y == down - 1 else record.side)

@@ -89,11 +89,13 @@ class Convolution:
             pixel_y=sy, pixel_y_columns=sy * kw * c, skip=self.skip, skip_source=skip_source,
             skip_x=self.skip_stride * self.skip, skip_y=self.skip_stride * skip_wide,
             skip_unit_x=u * self.skip_stride * self.skip,
-            skip_unit_y=u * self.skip_stride * skip_wide, skip_column=kh * kw * c,
+            skip_unit_y=u * self.skip_stride * (skip_wide - (across - 1) * self.skip),
+            skip_column=kh * kw * c,
             bias=self.bias, bias_column=kh * kw * c + self.skip, bias_exponent=5,
             column_base=self.column_base, local_rows=local, slot=u * u * local,
             slots=self.slots, sink=sink, pixel=self.rows, line=out_wide * self.rows,
-            unit_x=step * self.rows, unit_y=step * out_wide * self.rows, rows=self.rows,
+            unit_x=step * self.rows, unit_y=step * (out_wide - across + 1) * self.rows,
+            rows=self.rows,
             columns=kh * kw * c + self.skip + self.bias,
         )  # fmt: skip
 

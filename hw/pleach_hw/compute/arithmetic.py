@@ -7,14 +7,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
-from pleach.engine.pipeline import accumulator_latency
+from pleach.engine.pipeline import LUT_CODEBOOK, accumulator_latency, held_codes
 from pleach_hw.buses import CodebookBus
-from pleach_hw.layouts import entry_layout
+from pleach_hw.layouts import codebook_base_shape, entry_layout
 from pleach_hw.primitives import BlockRam, LutRam, Multiplier, delay
 from pleach_hw.primitives.delay import delays
 
-# Largest codebook in LUT RAM: a larger one takes more of every PE's logic than a block RAM saves.
-LUT_CODEBOOK = 64
 # Largest ring of accumulators in LUT RAM: forwarding to a larger one in block RAM takes less.
 LUT_RING = 64
 
@@ -43,7 +41,7 @@ class ArithmeticUnit(wiring.Component):
             {
                 "mac": In(1),
                 "activation": In(signed(16)),
-                "codebook_base": In(range(config.codebook)),
+                "codebook_base": In(codebook_base_shape(config)),
                 "entry": In(entry_layout(config)),
                 "drain": In(1),
                 "drain_row": In(row),
@@ -69,14 +67,14 @@ class ArithmeticUnit(wiring.Component):
         base = delay(m, self.codebook_base, latency, name="base")
 
         # Codebook
-        small = config.codebook <= LUT_CODEBOOK
-        shape, depth = signed(16), config.codebook
+        shape, depth = signed(16), held_codes(config)
+        small = depth <= LUT_CODEBOOK
         m.submodules.codebook = codebook = (
             LutRam(shape=shape, depth=depth)
             if small
             else BlockRam(shape=shape, depth=depth, latency=latency)
         )
-        code_address = Signal(range(config.codebook), reset_less=True)
+        code_address = Signal(range(depth), reset_less=True)
         m.d.sync += code_address.eq(base + self.entry.code)
         value = delay(m, codebook.read_data, latency, name="value") if small else codebook.read_data
         # The codebook's one write and one read never meet: it is written before any MAC begins.

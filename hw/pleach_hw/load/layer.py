@@ -70,7 +70,7 @@ class LayerDecoder(wiring.Component):
                 "entry": Out(entry_layout(config)),
                 "column_end": Out(config.groups),
                 "column": Out(range(config.columns)),
-                "codebook": Out(CodebookBus(config)),
+                "codebook": Out(CodebookBus(config, size=config.codebook)),
                 **more,
             }
         )

@@ -73,7 +73,7 @@ class Loader(wiring.Component):
                 "detail": Out(16),
                 "input_type": Out(1),
                 "pes": Out(LoadBus(config, pes=config.pes)),
-                "codebook": Out(CodebookBus(config)),
+                "codebook": Out(CodebookBus(config, size=config.codebook)),
                 **more,
             }
         )

@@ -223,7 +223,7 @@ class CodebookReader(wiring.Component):
                 "base": In(range(config.codebook + 1)),
                 "narrow": In(1),
                 "i": In(stream.Signature(8)),
-                "o": Out(CodebookBus(config)),
+                "o": Out(CodebookBus(config, size=config.codebook)),
                 "done": Out(1),
             }
         )
@@ -283,7 +283,7 @@ class TableReader(wiring.Component):
                 "gap_table": Out(TableWrite()),
                 "classes": Out(ClassWrite()),
                 "codebook_base": In(range(config.codebook + 1)),
-                "codebook": Out(CodebookBus(config)),
+                "codebook": Out(CodebookBus(config, size=config.codebook)),
                 "done": Out(1),
                 "refuse": Out(1),
                 "error": Out(EngineError),

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
 from pleach.engine.maps import PassKind
+from pleach.engine.pipeline import copy_wait
 from pleach_hw.buses import CyclesBus, MapWriteBus
 from pleach_hw.layouts import vector_layout
 from pleach_hw.primitives.memory import LutRam
@@ -25,6 +26,7 @@ class MapControl(wiring.Component):
         fetch, index, fetched: record number `index` is asked for, and stands.
         hold: the record of the pass that runs goes on to stand.
         kind: of the pass that stands.
+        copy: strobe, its codebook is copied to the PEs.
         array_start, array_done, pool_start, pool_done: strobes, of the pass.
         output_start, output_done: strobes, of the reading of the outputs.
         clear, clear_busy: of the rings.
@@ -50,6 +52,7 @@ class MapControl(wiring.Component):
                 "fetched": In(1),
                 "hold": Out(1),
                 "kind": In(PassKind),
+                "copy": Out(1),
                 **strobes,
                 "clear": Out(1),
                 "clear_busy": In(1),
@@ -64,6 +67,8 @@ class MapControl(wiring.Component):
         running = Signal.like(self.index)
         last = Signal()  # no other pass follows
         done = self.array_done | self.pool_done
+        wait = copy_wait(self._config)
+        waited = Signal(range(wait + 2))
         m.d.comb += [
             ram.read_addr.eq(self.cycles.index),
             self.cycles.cycles.eq(ram.read_data),
@@ -88,8 +93,15 @@ class MapControl(wiring.Component):
                 with m.If(self.inputs_done):
                     m.next = "fetching"
             with m.State("fetching"):
+                m.d.sync += waited.eq(1)
                 with m.If(self.fetched):
-                    m.next = "start"
+                    m.next = "wait" if wait else "start"
+                    m.d.comb += self.copy.eq(1)
+            if wait:
+                with m.State("wait"):
+                    m.d.sync += waited.eq(waited + 1)
+                    with m.If(waited == wait):
+                        m.next = "start"
             with m.State("start"):
                 m.d.sync += [
                     cycles.eq(1),

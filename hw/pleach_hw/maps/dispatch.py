@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import and_
-
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -58,7 +55,7 @@ def read_layout(config: EngineConfig) -> data.StructLayout:
     """A read of neighbours, and what of a window they are.
 
     Fields:
-        team: that reads.
+        groups: of the team that reads.
         start: bank of the first value.
         count: how many values.
         place, row: the first value's place in its row of the patch, and which that is.
@@ -70,7 +67,7 @@ def read_layout(config: EngineConfig) -> data.StructLayout:
     reading = reading_layout(config).members
     return data.StructLayout(
         {
-            "team": range(max(2, config.groups)),
+            "groups": config.groups,
             "start": range(config.neighbours),
             "count": range(config.neighbours + 1),
             "place": reading["place_end"],
@@ -128,7 +125,7 @@ class Dispatcher(wiring.Component):
             {
                 "x": x_shape,
                 "y": y_shape,
-                "row": signed(address + 2),
+                "row": address,  # where it begins in the memory, were it inside of the map
                 "above": columns,  # column of the map's first row
                 "unit": unit,
                 "skip": address,
@@ -136,12 +133,11 @@ class Dispatcher(wiring.Component):
         )
         clip = data.StructLayout(
             {
-                "begin": address + 1,
-                "end": x_shape,
-                "left": x_shape,
-                "column": columns,
-                "map_row": address,
-                "rows_begin": bits["patch_rows"].bits,
+                "x": x_shape,
+                "place_end": x_shape,
+                "column": columns,  # of the patch's first place
+                "begin": address,  # of the patch's first place
+                "above": bits["patch_rows"].bits + 1,  # rows of the patch above the map, negative
                 "rows_end": y_shape,
                 "unit": unit,
                 "skip": address,
@@ -161,76 +157,73 @@ class Dispatcher(wiring.Component):
         return m
 
     def _walk(self, m, placed, there, go):
-        """Where the window is, and its outputs and skips."""
+        """Where the window is, and its outputs and skips. Whether it is the last one of its row, or
+        of the rows, is known as it comes, so that nothing waits for a comparison."""
         pass_ = self.pass_
-        across, down = Signal(16, reset_less=True), Signal(16, reset_less=True)  # windows left
-        outputs, skips = (Signal.like(placed.skip, reset_less=True) for _ in range(2))  # of the row
-        output = Signal.like(outputs, reset_less=True)
+        across, down = (
+            Signal.like(count, reset_less=True, name=name)  # windows left, this one included
+            for count, name in ((pass_.units_x, "across"), (pass_.units_y, "down"))
+        )
         last_across, last_down = Signal(), Signal()
+        output, skip = Signal.like(placed.skip, reset_less=True), placed.skip
         m.d.comb += [
-            last_across.eq(across == 0),
-            last_down.eq(down == 0),
             placed.unit.address.eq(output),
             placed.unit.edge_x.eq(Mux(last_across, pass_.edge_x, pass_.side)),
             placed.unit.edge_y.eq(Mux(last_down, pass_.edge_y, pass_.side)),
         ]
-        next_outputs, next_skips = Signal.like(outputs), Signal.like(skips)
-        m.d.comb += [
-            next_outputs.eq(outputs + pass_.unit_y),
-            next_skips.eq(skips + pass_.skip_unit_y),
-        ]
+        with m.If(self.start | go):
+            m.d.sync += [
+                output.eq(output + Mux(last_across, pass_.unit_y, pass_.unit_x)),
+                skip.eq(skip + Mux(last_across, pass_.skip_unit_y, pass_.skip_unit_x)),
+            ]
+            with m.If(self.start | last_across):
+                m.d.sync += [
+                    placed.x.eq(pass_.x_first),
+                    across.eq(pass_.units_x),
+                    last_across.eq(pass_.units_x == 1),
+                ]
+            with m.Else():
+                m.d.sync += [
+                    placed.x.eq(placed.x + pass_.x_step),
+                    across.eq(across - 1),
+                    last_across.eq(across == 2),
+                ]
         with m.If(self.start):
-            skip_end = pass_.skip_source + pass_.skip
             m.d.sync += [
                 there.eq(1),
-                placed.x.eq(pass_.x_first),
                 placed.y.eq(pass_.y_first),
-                placed.row.eq(pass_.row_first),
+                placed.row.eq(pass_.source + pass_.row_first),
                 placed.above.eq(pass_.column_base + pass_.column_first),
-                across.eq(pass_.units_x - 1),
-                down.eq(pass_.units_y - 1),
-                outputs.eq(pass_.sink),
+                down.eq(pass_.units_y),
+                last_down.eq(pass_.units_y == 1),
                 output.eq(pass_.sink),
-                skips.eq(skip_end),
-                placed.skip.eq(skip_end),
+                skip.eq(pass_.skip_source + pass_.skip),
             ]
         with m.Elif(go & last_across):
             m.d.sync += [
                 there.eq(there & ~last_down),
-                placed.x.eq(pass_.x_first),
                 placed.y.eq(placed.y + pass_.y_step),
                 placed.row.eq(placed.row + pass_.row_step),
                 placed.above.eq(placed.above - pass_.column_step),
-                across.eq(pass_.units_x - 1),
                 down.eq(down - 1),
-                outputs.eq(next_outputs),
-                output.eq(next_outputs),
-                skips.eq(next_skips),
-                placed.skip.eq(next_skips),
-            ]
-        with m.Elif(go):
-            m.d.sync += [
-                placed.x.eq(placed.x + pass_.x_step),
-                across.eq(across - 1),
-                output.eq(output + pass_.unit_x),
-                placed.skip.eq(placed.skip + pass_.skip_unit_x),
+                last_down.eq(down == 2),
             ]
 
     def _clip(self, m, placed, clipped, go):
-        """Where its patch begins and ends, clipped to the map: in values of a row of the map, and
-        in rows of the patch."""
+        """Where its patch begins and ends, clipped to the map: in places of a row of the patch, and
+        in its rows."""
         pass_ = self.pass_
-        x, y, row = placed.x, placed.y, placed.row
+        x, y = placed.x, placed.y
         right, bottom = Signal.like(x), Signal.like(y)
-        m.d.comb += [right.eq(x + pass_.patch_row), bottom.eq(pass_.map_rows - y)]
+        m.d.comb += [right.eq(pass_.map_row - x), bottom.eq(pass_.map_rows - y)]
+        over = y < 0
         with m.If(go):
             m.d.sync += [
-                clipped.begin.eq(Mux(x < 0, 0, x)),
-                clipped.end.eq(Mux(right < pass_.map_row, right, pass_.map_row)),
-                clipped.left.eq(x),
-                clipped.column.eq(Mux(y < 0, placed.above, pass_.column_base) - x),
-                clipped.map_row.eq(pass_.source + Mux(row < 0, 0, row)),
-                clipped.rows_begin.eq(Mux(y < 0, -y, 0)),
+                clipped.x.eq(x),
+                clipped.place_end.eq(Mux(right < pass_.patch_row, right, pass_.patch_row)),
+                clipped.column.eq(Mux(over, placed.above, pass_.column_base)),
+                clipped.begin.eq(Mux(over, pass_.source, placed.row) + x),
+                clipped.above.eq(Mux(over, y, 0)),
                 clipped.rows_end.eq(Mux(bottom < pass_.patch_rows, bottom, pass_.patch_rows)),
                 clipped.unit.eq(placed.unit),
                 clipped.skip.eq(placed.skip),
@@ -238,20 +231,20 @@ class Dispatcher(wiring.Component):
 
     def _runs(self, m, clipped, go):
         """Its runs; a window outside of the map has one of no values."""
-        run, rows = Signal.like(clipped.end), Signal.like(clipped.rows_end)
+        run, rows = Signal.like(clipped.place_end), Signal.like(clipped.rows_end)
         some = Signal()
         m.d.comb += [
-            run.eq(clipped.end - clipped.begin),
-            rows.eq(clipped.rows_end - clipped.rows_begin),
+            run.eq(clipped.place_end + Mux(clipped.x < 0, clipped.x, 0)),
+            rows.eq(clipped.rows_end + clipped.above.as_signed()),
             some.eq((run > 0) & (rows > 0)),
         ]
         reading = self.reading
         with m.If(go):
             m.d.sync += [
                 self.unit.eq(clipped.unit),
-                reading.end.eq(clipped.map_row + clipped.end),
-                reading.place_end.eq(clipped.end - clipped.left),
-                reading.column_end.eq(clipped.column + clipped.end),
+                reading.end.eq(clipped.begin + clipped.place_end),
+                reading.place_end.eq(clipped.place_end),
+                reading.column_end.eq(clipped.column + clipped.place_end),
                 reading.left.eq(Mux(some, run, 0)),
                 reading.run.eq(run),
                 reading.rows_left.eq(Mux(some, rows, 1)),
@@ -305,9 +298,11 @@ class AddressGenerator(wiring.Component):
         m = Module()
         m.submodules.dispatcher = dispatcher = Dispatcher(self._config)
         m.d.comb += [dispatcher.start.eq(self.start), dispatcher.pass_.eq(self.pass_)]
-        filling = self._pixels(m)
-        team, serves, takes = self._turns(m, dispatcher, filling)
-        self._reads(m, dispatcher, team, serves, takes)
+        fills = self._pixels(m)
+        members, following, team = self._turns(m)
+        has = Signal()
+        serves, takes = self._counts(m, dispatcher, members, following, has, fills)
+        self._reads(m, dispatcher, team, members, following, has, serves, takes)
         self._done(m, dispatcher, takes)
         return m
 
@@ -315,80 +310,81 @@ class AddressGenerator(wiring.Component):
         """One of `values`, which are for one team, two, four, ..., by the pass."""
         return Array(values)[self.pass_.teams] if len(values) > 1 else values[0]
 
-    def _turns(self, m, dispatcher, filling):
-        """Whose turn it is, whether it reads, and whether it takes a window for that."""
+    def _turns(self, m):
+        """The groups of the team whose turn it is, of the one that follows, and its number."""
         groups = self._config.groups
         levels = (groups - 1).bit_length() + 1
+        members, following = Signal(groups), Signal(groups)
         team = Signal(range(max(2, groups)))
-        last = Signal.like(team)
-        m.d.comb += last.eq(self._of_levels([max(2, 1 << level) - 1 for level in range(levels)]))
-        with m.If(self.start | (team == last)):
-            m.d.sync += team.eq(0)
-        with m.Else():
-            m.d.sync += team.eq(team + 1)
-
-        # What stands in the counters of a team's groups, a cycle late: it is served every other
-        # cycle at most.
-        members = []  # of the team whose turn it is
-        for group in range(groups):
-            teams = [group * (1 << level) // groups for level in range(levels)]
-            members.append(team == self._of_levels([Const(t, len(team)) for t in teams]))
-        serves, takes = Signal(), Signal()
-        room, free = Signal(groups), Signal(groups)
-        for group in range(groups):
-            taken = Signal(range(self._config.vectors + 1), name=f"taken_{group}")
-            given = Signal(self.pass_.slots.shape(), name=f"given_{group}")
+        gangs = [(1 << (groups >> level)) - 1 for level in range(levels)]  # of the first team
+        # One team has every other turn.
+        turned = [following.rotate_left(groups >> level) for level in range(1, levels)]
+        seconds = [gang << (groups >> level) for level, gang in enumerate(gangs)]
+        with m.If(self.start):
             m.d.sync += [
-                taken.eq(taken + (serves & members[group]) - self.back[group]),
-                given.eq(given + (takes & members[group]) - self.freed[group]),
+                team.eq(0),
+                members.eq(self._of_levels([Const(gang, groups) for gang in gangs])),
+                following.eq(self._of_levels([Const(gang, groups) for gang in seconds])),
             ]
-            m.d.comb += [
-                room[group].eq(~taken[-1]),
-                free[group].eq(given != self.pass_.slots),
+        with m.Else():
+            most = Cat(Const(1), *(self.pass_.teams > bit for bit in range(1, len(team))))
+            m.d.sync += [
+                team.eq((team + 1) & most),
+                members.eq(following),
+                following.eq(self._of_levels([~following, *turned])),
             ]
-        may = []
-        for name, flags in (("may_read", room), ("may_take", free)):
-            each = Signal(groups, name=name)
-            for number in range(groups):
-                gangs = [
-                    reduce(and_, flags[(number * size) : (number + 1) * size])
-                    for size in (groups >> level for level in range(levels))
-                    if (number + 1) * size <= groups
-                ]
-                # A team that is none at the first levels is there at the later ones alone.
-                gangs = [Const(0)] * (levels - len(gangs)) + gangs
-                m.d.sync += each[number].eq(self._of_levels(gangs))
-            may.append(each)
-        busy = Signal(groups)
-        self._busy = busy
-        may_read, may_take = may
-        has, can_read, can_take = (
-            Array(list(flags) + [0] * (groups == 1))[team] for flags in (busy, may_read, may_take)
-        )
+        return members, following, team
+
+    def _counts(self, m, dispatcher, members, following, has, fills):
+        """Whether the team whose turn it is reads, and whether it takes a window for that: by what
+        stood in the counters of its groups the cycle before."""
+        room, free = [], []  # where it is the group's turn next
+        serves, takes = Signal(), Signal()
+        for group in range(self._config.groups):
+            taken = Signal(range(self._config.vectors + 1), name=f"taken_{group}")
+            slots = Signal.like(self.pass_.slots, name=f"slots_{group}")
+            reads, gives = serves & members[group], takes & members[group]
+            back, freed = self.back[group], self.freed[group]
+            less = back[1] | (back[0] & ~reads)
+            m.d.sync += [
+                taken.eq(taken + Cat(reads ^ back[0], less.replicate(len(taken) - 1))),
+                slots.eq(slots + Cat(gives ^ freed, (gives & ~freed).replicate(len(slots) - 1))),
+            ]
+            with m.If(self.start):
+                m.d.sync += slots.eq(self.pass_.slots)
+            room.append(~taken[-1] | ~following[group])
+            free.append(slots.any() | ~following[group])
+        can_read, can_take = Signal(), Signal()
+        m.d.sync += [
+            can_read.eq(Cat(room).all() & following.any()),
+            can_take.eq(Cat(free).all() & ~fills),
+        ]
         m.d.comb += [
-            takes.eq(~has & can_take & can_read & dispatcher.valid & ~filling),
-            serves.eq(takes | (has & can_read)),
-            dispatcher.take.eq(takes),
+            takes.eq(~has & can_take & can_read & dispatcher.valid),
+            serves.eq(can_read & (has | (can_take & dispatcher.valid))),
+            dispatcher.take.eq(~has & can_take & can_read),
         ]
         m.d.sync += self.units[0].unit.eq(dispatcher.unit)
         for group, unit in enumerate(self.units):
             m.d.sync += unit.valid.eq(takes & members[group])
             if group:
                 m.d.comb += unit.unit.eq(self.units[0].unit)
-        return team, serves, takes
+        return serves, takes
 
-    def _reads(self, m, dispatcher, team, serves, takes):
-        """The read of the team whose turn it is, and what it leaves."""
+    def _reads(self, m, dispatcher, team, members, following, has, serves, takes):
+        """The read of the team whose turn it is, what it leaves, and so whether the team that
+        follows `has` a window."""
         config, pass_ = self._config, self.pass_
         layout = reading_layout(config)
         m.submodules.state = state = LutRam(shape=layout, depth=max(2, config.groups))
         reading, valid = Signal(layout, reset_less=True), Signal()
-        turn = Signal.like(team)
+        turn, own = Signal.like(team), Signal.like(members)
         m.d.comb += state.read_addr.eq(team)
         m.d.sync += [
             reading.eq(Mux(takes, dispatcher.reading, state.read_data)),
             valid.eq(serves),
             turn.eq(team),
+            own.eq(members),
         ]
         with m.If(takes):
             m.d.sync += [reading.skipping.eq(0), reading.a.eq(0), reading.b.eq(0)]
@@ -396,8 +392,6 @@ class AddressGenerator(wiring.Component):
         neighbours = config.neighbours
         ends = Signal()  # the run does
         over = Signal()  # the window does
-        bias_column = Signal(range(config.columns), reset_less=True)
-        m.d.sync += bias_column.eq(pass_.column_base + pass_.bias_column)
         m.d.comb += ends.eq(reading.left <= neighbours)
         after = state.write_data
         m.d.comb += [
@@ -405,37 +399,51 @@ class AddressGenerator(wiring.Component):
             state.write_addr.eq(turn),
             state.write_en.eq(valid),
         ]
+        next_row = ~reading.skipping & (reading.rows_left != 1)
+        below = Signal()  # on to the skip source's run for the first pixel, or the first of a row
+        m.d.comb += below.eq(~reading.skipping | (reading.b == reading.edge_x))
+        step = Signal.like(reading.end)
+        begin = Mux(~next_row & below, reading.skip_end, reading.end)
+        moved = (begin + step)[: len(begin)]
+        with m.If(next_row):
+            m.d.comb += step.eq(pass_.map_row)
+        with m.Elif(reading.skipping):
+            m.d.comb += step.eq(Mux(below, pass_.skip_y, pass_.skip_x))
         with m.If(~ends):
             m.d.comb += after.left.eq(reading.left - neighbours)
-        with m.Elif(~reading.skipping & (reading.rows_left != 1)):
-            m.d.comb += [
-                after.left.eq(reading.run),
-                after.end.eq(reading.end + pass_.map_row),
-                after.column_end.eq(reading.column_end + pass_.kernel_row),
-                after.rows_left.eq(reading.rows_left - 1),
-            ]
         with m.Else():
-            m.d.comb += [
-                after.left.eq(pass_.skip),
-                after.column_end.eq(bias_column),
-                after.skipping.eq(1),
-            ]
-            with m.If(~reading.skipping):
-                m.d.comb += [after.end.eq(reading.skip_end), over.eq(pass_.skip == 0)]
-            with m.Elif(reading.b != reading.edge_x):
-                m.d.comb += [after.end.eq(reading.end + pass_.skip_x), after.b.eq(reading.b + 1)]
-            with m.Else():
-                below = reading.skip_end + pass_.skip_y
+            m.d.comb += after.end.eq(moved)
+            with m.If(next_row):
                 m.d.comb += [
-                    after.end.eq(below),
-                    after.skip_end.eq(below),
-                    after.a.eq(reading.a + 1),
-                    after.b.eq(0),
-                    over.eq(reading.a == reading.edge_y),
+                    after.left.eq(reading.run),
+                    after.column_end.eq(reading.column_end + pass_.kernel_row),
+                    after.rows_left.eq(reading.rows_left - 1),
                 ]
+            with m.Else():
+                m.d.comb += [
+                    after.left.eq(pass_.skip),
+                    after.column_end.eq(self.pixels.bias_column),
+                    after.skipping.eq(1),
+                ]
+                with m.If(below):
+                    m.d.comb += after.skip_end.eq(moved)
+        with m.If(ends & reading.skipping):
+            m.d.comb += [
+                after.b.eq(Mux(below, 0, reading.b + 1)),
+                after.a.eq(reading.a + below),
+            ]
+        m.d.comb += over.eq(
+            ends
+            & ~next_row
+            & Mux(reading.skipping, below & (reading.a == reading.edge_y), pass_.skip == 0)
+        )
+        # A team of two or fewer is next again two cycles after it was served.
+        busy = Signal.like(members)
         for number in range(config.groups):
-            with m.If(valid & (turn == number)):
-                m.d.sync += self._busy[number].eq(~over)
+            with m.If(valid & own[number]):
+                m.d.sync += busy[number].eq(~over)
+        again = valid & (pass_.teams <= 1)
+        m.d.sync += has.eq(Mux(again, ~over, (busy & following).any()))
 
         read = self.read
         address = Signal.like(self.address)
@@ -443,7 +451,7 @@ class AddressGenerator(wiring.Component):
         m.d.sync += [
             self.valid.eq(valid),
             self.address.eq(Mux(valid, address, 0)),
-            read.team.eq(turn),
+            read.groups.eq(own),
             read.start.eq(address),
             read.count.eq(Mux(ends, reading.left, neighbours)),
             read.place.eq(reading.place_end - reading.left),
@@ -459,7 +467,7 @@ class AddressGenerator(wiring.Component):
 
     def _pixels(self, m):
         """What the pixels of a window differ by, a pixel a cycle; returns whether the first window
-        has to wait for it."""
+        has to wait for it, in the next cycle."""
         pass_, out = self.pass_, self.pixels
         filling = Signal()
         a, b = Signal(2), Signal(2)
@@ -487,10 +495,12 @@ class AddressGenerator(wiring.Component):
             out.index.eq(Cat(b, a)),
             out.column.eq(column),
             out.base.eq(base),
+            out.bias_column.eq(pass_.column_base + pass_.bias_column),
+            out.bias.eq(1 << pass_.bias_exponent),
         ]
         # A window's first vector needs its first pixel twelve cycles after its team is served; the
         # sixteenth is in the table that long after the eighth.
-        return filling & (pass_.side == 3) & (a < 2)
+        return filling & (pass_.side == 3) & ~a[1] & ~(a[0] & (b == 3))
 
     def _done(self, m, dispatcher, takes):
         """All windows are given, and of each group written."""

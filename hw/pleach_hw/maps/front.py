@@ -60,7 +60,8 @@ class Front(wiring.Component):
     Ports:
         start: a pass over maps begins; the front is empty then.
         pass_: its record, which stands from then on.
-        pixels: what columns and places of the pixels differ by, before the first one is needed.
+        pixels: what columns and places of the pixels differ by, before the first one is needed; and
+            the column of biases.
         vectors: of windows.
         back: a vector's last column was sent, the cycle before.
         broadcast: to the group's PEs. Nothing is sent in a cycle after one in which they were not
@@ -129,6 +130,7 @@ class Front(wiring.Component):
         config, entry = self._config, self._entry
         head = Signal.like(tail)
         vector = Signal(waiting.shape, reset_less=True)
+        place = Signal(self._entry["index"].shape, reset_less=True)  # where its values are
         valid, biases = Signal(), Signal()
         rows, columns, every = (Signal(SIDE, name=name) for name in ("rows", "columns", "every"))
         pass_, pass_valid = Signal(entry, reset_less=True), Signal()
@@ -179,6 +181,7 @@ class Front(wiring.Component):
                 )
                 edge_x, edge_y = edges
                 m.d.sync += [columns.eq(edge_x), every.eq(edge_x), rows.eq(edge_y)]
+            m.d.sync += place.eq(head)
             with m.If(head != tail):
                 m.d.sync += head.eq(head + 1)
 
@@ -213,14 +216,12 @@ class Front(wiring.Component):
         first = Signal(config.neighbours)
         m.d.comb += first.eq(self.pass_.bias)
         own = Mux(vector.skip, 0, pixels.read_data.column)
-        bias_column = Signal(range(config.columns), reset_less=True)
-        m.d.sync += bias_column.eq(self.pass_.column_base + self.pass_.bias_column)
         m.d.sync += [
             pass_valid.eq(step),
-            pass_.index.eq(head - 1),
+            pass_.index.eq(place),
             pass_.start.eq(Mux(biases, 0, vector.start)),
             pass_.mask.eq(Mux(biases, first, chosen)),
-            pass_.column.eq(Mux(biases, bias_column, vector.column - own)),
+            pass_.column.eq(Mux(biases, self.pixels.bias_column, vector.column - own)),
             pass_.base.eq(slot_base + pixels.read_data.base),
             pass_.bias.eq(biases),
             pass_.last.eq(final & vector.last),
@@ -258,12 +259,10 @@ class Front(wiring.Component):
             Value.cast(value) & (bank[n] & ~pass_.bias).replicate(16)
             for n, value in enumerate(held.read_data["values"])
         ]
-        bias = Signal(16, reset_less=True)
-        m.d.sync += bias.eq(1 << self.pass_.bias_exponent)
         m.d.sync += [
             out.valid.eq(sends),
             out.column.eq(pass_.column + lane),
-            out.activation.eq(reduce(or_, chosen, bias & pass_.bias.replicate(16))),
+            out.activation.eq(reduce(or_, chosen, self.pixels.bias & pass_.bias.replicate(16))),
             out.base.eq(pass_.base),
             out.last.eq(pass_.last & ~pass_.mask.any()),
             out.present.eq(bank.any()),

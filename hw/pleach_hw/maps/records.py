@@ -185,7 +185,12 @@ class Records(wiring.Component):
         bad, none = Signal(), Signal()
         array = kept["kind"] == PassKind.CONVOLUTION
         m.d.sync += [
-            none.eq(Cat(kept[name] == 0 for name in ("units_x", "units_y", "rows")).any()),
+            none.eq(
+                Cat(
+                    kept[name][: len(getattr(self.pass_, name))] == 0
+                    for name in ("units_x", "units_y", "rows")
+                ).any()
+            ),
             bad.eq(
                 (kept["teams"] > (config.groups - 1).bit_length())
                 | (kept["local_rows"] == 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -129,8 +129,6 @@ class VectorFormer(wiring.Component):
 
     def _join(self, m, valid, read, values, found, rows, masks):
         """The vector, and which groups take it."""
-        groups = self._config.groups
-        levels = (groups - 1).bit_length() + 1
         for_pixels = [found & mask for mask in masks]
         some = Cat(mask.any() for mask in for_pixels)
         vector = self.vectors.vector
@@ -148,10 +146,8 @@ class VectorFormer(wiring.Component):
         m.d.sync += [vector.masks[n].eq(mask) for n, mask in enumerate(for_pixels)]
         keeps = Signal()
         m.d.comb += keeps.eq((some.any() & rows.any()) | read.last)
-        for group in range(groups):
-            teams = [Const(group * (1 << level) // groups, 3) for level in range(levels)]
-            own = teams[0] if levels == 1 else Array(teams)[self.pass_.teams]
-            takes = valid & (read.team == own)
+        for group in range(self._config.groups):
+            takes = valid & read.groups[group]
             m.d.sync += [
                 self.vectors.valid[group].eq(takes & keeps),
                 self.dropped[group].eq(takes & ~keeps),

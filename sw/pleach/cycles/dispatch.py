@@ -202,8 +202,9 @@ def _give(dispatch, team, pass_, stages):
     team.run = run
     team.rows_left = rows if some else 1
     skip = pass_.skip_source + pass_.skip
-    team.skip_end = skip + across * pass_.skip_unit_x + down * pass_.skip_unit_y
-    unit[0] = pass_.sink + across * pass_.unit_x + down * pass_.unit_y
+    steps = across + down * (pass_.units_x - 1)
+    team.skip_end = skip + steps * pass_.skip_unit_x + down * pass_.skip_unit_y
+    unit[0] = pass_.sink + steps * pass_.unit_x + down * pass_.unit_y
     unit[1] = team.edge_x = pass_.edge_x if last_across else pass_.side
     unit[2] = team.edge_y = pass_.edge_y if down + 1 == pass_.units_y else pass_.side
     team.skipping = team.a = team.b = 0

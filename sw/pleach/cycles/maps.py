@@ -17,7 +17,13 @@ from pleach.compiled import njit
 from pleach.cycles import dispatch, front, group_drain, pool, ring
 from pleach.engine.config import EngineConfig
 from pleach.engine.maps import FILE_WORDS, PLAN_WORDS, MapProgram, PassKind
-from pleach.engine.pipeline import COLUMNS_AHEAD, MAP_READ, map_drain_ages, pointer_latency
+from pleach.engine.pipeline import (
+    COLUMNS_AHEAD,
+    MAP_READ,
+    copy_wait,
+    map_drain_ages,
+    pointer_latency,
+)
 from pleach.engine.plan import LayerPlan, lower
 from pleach.model import CompressedLayer, CompressedModel
 from pleach.numbers import INT16_PER_WORD
@@ -72,12 +78,12 @@ def _fetch(config: EngineConfig) -> int:
 
 def between(config: EngineConfig, compute: np.ndarray) -> np.ndarray:
     """Cycles from the end of each pass to the start of the next, ``[n, passes - 1]``: a record is
-    read while the pass before runs.
+    read while the pass before runs, and its codebook copied after that.
 
     Args:
         compute: of the passes, ``[n, passes]``.
     """
-    return np.maximum(3, _fetch(config) + 2 - compute[:, :-1])
+    return np.maximum(3, _fetch(config) + 2 - compute[:, :-1]) + copy_wait(config)
 
 
 def host_cycles(
@@ -94,6 +100,7 @@ def host_cycles(
     vectors = math.ceil(program.outputs / lanes)
     words = (vectors - 1) * (lanes // INT16_PER_WORD)
     words += math.ceil((program.outputs - (vectors - 1) * lanes) / INT16_PER_WORD)
+    inputs += copy_wait(config)
     return inputs + between(config, compute).sum(axis=1) + 4 + words + vectors * (MAP_READ + 1)
 
 

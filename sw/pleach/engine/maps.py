@@ -51,7 +51,8 @@ class MapPass:
         skip: channels of the second map, or 0.
         skip_source: where it begins.
         skip_x, skip_y: its values from an output pixel to the next, and to the one below.
-        skip_unit_x, skip_unit_y: u times as many.
+        skip_unit_x, skip_unit_y: from a window to the next of its row, and from the last one of a
+            row to the first one of the next.
         skip_column: first column of its channels.
         bias, bias_column, bias_exponent: whether there is a column of biases; the number after
             those of kernel and skip, which is its; the exponent of its activation.
@@ -60,7 +61,8 @@ class MapPass:
         slot, slots: words of a PE's ring that a window takes, u·u·local_rows; windows in flight.
         sink: where the map written begins.
         pixel, line: R; values from an output pixel to the one below.
-        unit_x, unit_y: values of the map written from a window to the next, and to the next row.
+        unit_x, unit_y: values of the map written from a window to the next of its row, and from the
+            last one of a row to the first one of the next.
         rows: R.
         shift, low, high: right shift of the requantisation, and the bounds after it.
         sign: `high` for what is not negative after the shift, otherwise `low`, nothing between.
@@ -147,13 +149,14 @@ def widths(config: EngineConfig) -> dict[str, Width]:
     """How wide each field of a `MapPass` is in an engine with a map memory."""
     address = max(1, (config.maps - 1).bit_length())
     signed_address = Width(address + 1, True)
+    count = min(16, address + 1)  # of what takes a value of the memory each
     columns = Width(config.columns.bit_length())
     ring = Width(config.accumulators.bit_length())
     known = {
         "kind": 1, "teams": (config.groups - 1).bit_length() or 1, "side": 2, "pooled": 1,
-        "units_x": 16, "units_y": 16, "edge_x": 2, "edge_y": 2,
-        "y_first": Width(9, True), "y_step": 6, "map_rows": 16, "patch_rows": 9,
-        "kernel_rows": 8, "pixel_y": 4, "skip": 16,
+        "units_x": count, "units_y": count, "edge_x": 2, "edge_y": 2,
+        "y_first": Width(9, True), "y_step": 6, "map_rows": count, "patch_rows": 9,
+        "kernel_rows": 8, "pixel_y": 4, "skip": count,
         "bias": 1, "bias_exponent": 4, "codebook_base": (config.codebook - 1).bit_length(),
         "slots": MOST_SLOTS.bit_length(), "rows": 16, "pixel": 16,
         "group_rows": 16, "group_channels": 16,

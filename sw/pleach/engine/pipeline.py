@@ -23,6 +23,12 @@ MAP_READ = 3
 COLUMNS_AHEAD = 5
 
 
+#: largest codebook in LUT RAM: a larger one takes more of a PE's logic than a block RAM saves
+LUT_CODEBOOK = 64
+#: cycles from the start of a pass that pass before the first of its MACs looks a value up
+FIRST_LOOKUP = 16
+
+
 class DrainAges(NamedTuple):
     """Cycles since a vector's drain began, when …"""
 
@@ -48,6 +54,29 @@ def accumulator_latency(config: EngineConfig) -> int:
     """From an operation of the arithmetic unit, a MAC or a drain, to its row's accumulator: entry,
     codebook value and accumulator are memories, with the multiplier between the last two."""
     return 3 * config.ram_latency + MULTIPLIER
+
+
+def held_codes(config: EngineConfig) -> int:
+    """Codebook values that a PE holds, a power of two: those of all layers; with a map memory those
+    of one, where LUT RAM has room for them. They are copied to it as a pass begins.
+
+    >>> held_codes(EngineConfig()), held_codes(EngineConfig(maps=64, codes=12))
+    (128, 16)
+    """
+    own = 1 << code_bits(config)
+    return own if config.maps and own <= LUT_CODEBOOK else config.codebook
+
+
+def copy_wait(config: EngineConfig) -> int:
+    """Cycles that a pass waits before it starts, for its codebook on the way to the PEs.
+
+    >>> copy_wait(EngineConfig(maps=64, codes=16)), copy_wait(EngineConfig(maps=64, codes=32))
+    (2, 18)
+    """
+    if held_codes(config) == config.codebook:
+        return 0
+    latency = config.ram_latency if config.codebook > LUT_CODEBOOK else 0
+    return max(0, held_codes(config) + latency - FIRST_LOOKUP)
 
 
 def drain_ages(config: EngineConfig) -> DrainAges:

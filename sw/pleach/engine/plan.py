@@ -42,7 +42,7 @@ def base_engine(model: CompressedModel, pes: int = 16) -> EngineConfig:
         return EngineConfig(pes=pes)
     groups = min(max(1, pes // 4), PE_GROUPS_MAX)
     return EngineConfig(
-        pes=pes, groups=groups, lanes=2, block=4, vectors=8, queue_depth=32, maps=256
+        pes=pes, groups=groups, lanes=2, block=4, codebook=64, vectors=8, queue_depth=32, maps=256
     )
 
 
@@ -424,7 +424,7 @@ def _pass_over(shape: Geometry, side: int, source: int, sink: int) -> MapPass:
         pixel=rows,
         line=width * rows,
         unit_x=across * rows,
-        unit_y=across * width * rows,
+        unit_y=(across * width - (units_x - 1) * across) * rows,
         rows=rows,
     )
 
@@ -466,7 +466,7 @@ def _with_skip(
         skip_x=skip_x,
         skip_y=skip_y,
         skip_unit_x=plan.side * skip_x,
-        skip_unit_y=plan.side * skip_y,
+        skip_unit_y=plan.side * (skip_y - (made.units_x - 1) * skip_x),
         bias_column=made.skip_column + channels,
     )
 
