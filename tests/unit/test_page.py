@@ -2,9 +2,13 @@
 file names cannot leave its place in the page."""
 
 import json
+import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib.image as plt
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -13,12 +17,13 @@ import pleach
 from pleach import data
 from pleach.engine.plan import base_engine, fitted
 from pleach.model import CompressedLayer
-from pleach.page import Facts, Page, Runs, macs_of_pes
+from pleach.page import Facts, Page, Runs, macs_of_pes, svg
 from pleach.reference import Reference
 from pleach_cli.app import app
 from tests.cocotb.map_cases import map_engine, nasty_maps
 
 FILE = "bench/models/lenet_300_100_small.pleach"
+STYLE = Path(svg.__file__).with_name("style.css").read_text("utf-8")
 VOID = {"meta", "link", "img", "br", "line", "path"}
 
 
@@ -130,3 +135,43 @@ def test_the_command(tmp_path, monkeypatch):
     assert said(file, "--dense", "made:of")[2].startswith("give --dataset with --dense")
     Path("stages.json").write_text("[]")
     assert "is not what pleach compress --json prints" in said(file, "--stages", "stages.json")[2]
+
+
+def browsed(folder, page, *asked):
+    """What a browser makes of a page, and what it complains of."""
+    (folder / "page.html").write_text(page, "utf-8")
+    given = "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run"
+    ran = subprocess.run(
+        ["chromium", *given.split(), "--enable-logging=stderr", f"--user-data-dir={folder}/user",
+         "--hide-scrollbars", *asked, f"file://{folder}/page.html"],
+        capture_output=True, timeout=120, check=True,
+    )  # fmt: skip
+    complaints = [line for line in ran.stderr.decode().splitlines() if "CONSOLE" in line]
+    return ran.stdout.decode(), complaints
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium, apt install chromium")
+def test_in_a_browser(facts, tmp_path):
+    """It loads without a complaint, a click sorts a table, and figures have the sizes of their
+    figures."""
+    click = "<script>document.querySelectorAll('th button')[1].click()</script></body>"
+    page = Page(facts).html().replace("</body>", click)
+    after, complaints = browsed(tmp_path, page, "--dump-dom")
+    assert not complaints
+    sorted_names = re.findall(r"<td>(fc\d)</td>", after)[:3]
+    sizes = {row.name: row.kept / row.density for row in facts.file.layers}
+    assert sorted_names == sorted(sizes, key=sizes.get, reverse=True)
+    assert 'aria-sort="descending"' in after
+
+    part = str(svg.parts(facts.layers[0].bits, "bits", sum(facts.layers[0].bits.values())))
+    alone = f"<body class=pleach style='margin:0;padding:0'><style>{STYLE}</style>{part}</body>"
+    shot = tmp_path / "shot.png"
+    _, complaints = browsed(tmp_path, alone, "--window-size=500,100", f"--screenshot={shot}")
+    assert not complaints
+    pixels = (255 * plt.imread(shot)[..., :3]).round().astype(int)
+    line = pixels[8]
+    for kind, bits in zip("abc", facts.layers[0].bits.values(), strict=True):
+        colour = re.search(rf"--{kind}: #(......)", STYLE)[1]
+        wanted = [int(colour[place : place + 2], 16) for place in (0, 2, 4)]
+        wide = (np.abs(line - wanted) < 3).all(axis=1).sum()
+        assert wide == pytest.approx(360 * bits / sum(facts.layers[0].bits.values()), abs=2)
