@@ -1,4 +1,4 @@
-# make test | demo | lint | mutants | clean. Each sets up .venv by itself and does so again only when
+# make test | demo | lint | prove | mutants | clean. Each sets up .venv by itself and does so again only when
 # requirements.lock or pyproject.toml changed.
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # The stamp carries the content's checksum: a fresh checkout beside an old .venv stays quick.
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: test demo lint mutants clean
+.PHONY: test demo lint prove mutants clean
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
@@ -20,6 +20,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --summary=none
+
+# Proofs of the blocks, kept by their content: what did not change is not proved again.
+prove: $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not slow' tests/formal
 
 # Minutes: a hundred lines broken one at a time, each of which a test must notice.
 mutants: $(STAMP)
