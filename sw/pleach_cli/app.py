@@ -22,6 +22,7 @@ from pleach_cli import (
     explore,
     export,
     info,
+    methods,
     plan,
     ports,
     program,
@@ -48,8 +49,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    demo, train, check, sensitivity, compress, balance, info, evaluate, report, convert, plan,
-    explore, simulate, export, synth, build, program, run_command, ports,
+    demo, train, check, methods, sensitivity, compress, balance, info, evaluate, report, convert,
+    plan, explore, simulate, export, synth, build, program, run_command, ports,
 ):  # fmt: skip
     # A terminal breaks the lines of a paragraph where it wants.
     paragraphs = (inspect.getdoc(module.command) or "").split("\n\n")

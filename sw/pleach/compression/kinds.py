@@ -70,6 +70,11 @@ class Kinds(Generic[T]):
                 importlib.import_module(f"{self._folder}.{module.name}")
         return sorted(self._found)
 
+    @property
+    def classes(self) -> dict[str, type[T]]:
+        """The classes that there are, by name."""
+        return {name: self._found[name] for name in self.names()}
+
     def of(self, value: object, where: str) -> T:
         """What a setting says: a name, a table ``{kind = name, …}`` or the thing itself.
 

@@ -14,7 +14,11 @@ from pleach.errors import ModelError
 
 
 def mlp(widths: Sequence[int], *, seed: int = 0) -> nn.Sequential:
-    """Linear layers ``fc1``, ``fc2`` … with ReLU between them; the same seed, the same weights.
+    """Linear layers with ReLU between them (Rumelhart et al. 1986).
+
+    They are called ``fc1``, ``fc2`` …; the same seed, the same weights.
+
+    Use it for tables, small images and regressions.
 
     Args:
         widths: inputs, the width of each hidden layer, outputs.
@@ -33,12 +37,17 @@ def mlp(widths: Sequence[int], *, seed: int = 0) -> nn.Sequential:
 
 
 def lenet_300_100(*, seed: int = 0) -> nn.Sequential:
-    """LeNet-300-100 (LeCun 1998; Deep Compression, table 2): 266,610 weights and biases."""
+    """LeNet-300-100 (LeCun et al. 1998; Deep Compression, table 2): 266,610 weights and biases.
+
+    Use it to compare with what was published for fully connected networks.
+    """
     return mlp([784, 300, 100, 10], seed=seed)
 
 
 def lenet_5(*, seed: int = 0) -> nn.Sequential:
-    """Caffe's LeNet-5 (Deep Compression, table 3): 431,080 weights and biases.
+    """Caffe's LeNet-5 (LeCun et al. 1998; Deep Compression, table 3): 431,080 weights and biases.
+
+    Use it to compare with what was published for convolutional networks.
 
     It takes rows, ``(n, 784)``. ReLU stands after both convolutions too, where Caffe's has none.
 

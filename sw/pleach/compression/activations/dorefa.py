@@ -18,6 +18,8 @@ from pleach.model import Activation
 class DoReFa(LowBit):
     """The sum kept from 0 to ``top``, in ``2^bits − 1`` steps (equations 5 and 11).
 
+    Use it with the quantiser of the same name; two to four bits are enough for most networks.
+
     Args:
         bits: ``k`` of what a layer gives, 1 to 8.
         top: of the sums; the paper has 1, where a BatchNorm comes before.

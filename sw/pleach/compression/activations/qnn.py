@@ -14,6 +14,8 @@ from pleach.model import Activation
 class Qnn(LowBit):
     """``clip(round(x·2^n)·2^−n)``, to the numbers of ``bits`` bits (LinearQuant, section 3).
 
+    Use it for activations of few bits behind any quantiser; four bits and more cost little.
+
     Args:
         bits: of what a layer gives, 2 to 8.
         signed: whether one of them is a sign; without, it is a ReLU.

@@ -12,7 +12,11 @@ from pleach.model import Activation
 @dataclass(frozen=True, kw_only=True)
 class Sign(LowBit):
     """1 where the sum is not negative, −1 where it is; the gradient passes where the sum is −1 to
-    1 (equations 1 and 4)."""
+    1 (equations 1 and 4).
+
+    Use it with ``bnn`` or ``bwn`` for networks of one bit throughout; nothing is zero then, so
+    the engine skips nothing.
+    """
 
     source = "Courbariaux et al. 2016, arXiv:1602.02830, equations 1 and 4"
 

@@ -27,7 +27,7 @@ class Balance(Allocation):
 
     pes: int
 
-    source = "ESE, Han 2017 (1612.00694), section 4.2"
+    source = "ESE, Han et al. 2017, arXiv:1612.00694, section 4.2"
 
     def __post_init__(self):
         check_integer(self, "pes", 1, PES_MAX)

@@ -30,7 +30,7 @@ class Energy(Allocation):
     energy-aware pruning.
     """
 
-    source = "Yang 2017 (1611.05128), section 4"
+    source = "Yang et al. 2017, arXiv:1611.05128, section 4"
     measures = True
 
     def keep(

@@ -18,7 +18,7 @@ class PerLayer(Allocation):
     Use it where you know what each layer can lose: `pleach sensitivity` tells.
     """
 
-    source = "Han 2015 (1506.02626), section 3.1"
+    source = "Han et al. 2015, arXiv:1506.02626, section 3.1"
 
     def keep(
         self, layers: Sequence[Candidates], progress: Progress

@@ -21,7 +21,7 @@ class Network(Allocation):
     ``taylor``, ``slimming``.
     """
 
-    source = "LeCun 1990, section 3; Li 2017 (1608.08710), section 3.3"
+    source = "LeCun et al. 1990, section 3; Li et al. 2017, arXiv:1608.08710, section 3.3"
 
     def keep(
         self, layers: Sequence[Candidates], progress: Progress

@@ -26,7 +26,7 @@ class Threshold(Allocation):
 
     quality: float
 
-    source = "Han 2015 (1506.02626), section 3.1"
+    source = "Han et al. 2015, arXiv:1506.02626, section 3.1"
     most = 100
 
     def __post_init__(self):

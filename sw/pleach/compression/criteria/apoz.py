@@ -25,7 +25,7 @@ class ActiveShare(Criterion):
     Use it where many neurons are seldom active, as in wide fully connected layers with ReLU.
     """
 
-    source = "Hu 2016 (1607.03250), equation 1"
+    source = "Hu et al. 2016, arXiv:1607.03250, equation 1"
     needs = frozenset({Observe.ACTIVATIONS})
     granularities = ("channel",)
 

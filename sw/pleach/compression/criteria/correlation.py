@@ -29,7 +29,7 @@ class Correlation(Criterion):
 
     samples: int = 1024
 
-    source = "Sun 2016 (1512.01891)"
+    source = "Sun et al. 2016, arXiv:1512.01891"
     needs = frozenset({Observe.SAMPLES})
     granularities = ("element", "block", "shape", "pe")
 

@@ -28,7 +28,7 @@ class Entropy(Criterion):
     samples: int = 1024
     bins: int = 32
 
-    source = "Luo 2017 (1706.05791), equation 2"
+    source = "Luo et al. 2017, arXiv:1706.05791, equation 2"
     needs = frozenset({Observe.SAMPLES})
     granularities = ("channel",)
 

@@ -28,7 +28,7 @@ class FeatureTaylor(Criterion):
     samples: int = 1024
     normalise: bool = True
 
-    source = "Molchanov 2017 (1611.06440), equation 8"
+    source = "Molchanov et al. 2017, arXiv:1611.06440, equation 8"
     needs = frozenset({Observe.SAMPLES})
     granularities = ("channel",)
 

@@ -25,7 +25,7 @@ class FilterNorm(Criterion):
 
     order: int = 1
 
-    source = "Li 2017 (1608.08710), sections 3.1 and 3.2"
+    source = "Li et al. 2017, arXiv:1608.08710, sections 3.1 and 3.2"
     granularities = ("channel",)
 
     def __post_init__(self):

@@ -36,7 +36,7 @@ class Genetic(Search):
     samples: int = 1000
     seed: int = 0
 
-    source = "Anwar 2017 (openreview HkvS3Mqxe); Anwar 2015 (1512.08571)"
+    source = "Anwar et al. 2017 (openreview HkvS3Mqxe); Anwar et al. 2015, arXiv:1512.08571"
 
     def __post_init__(self):
         check_integer(self, "population", 4, 1 << 16)

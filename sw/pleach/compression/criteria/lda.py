@@ -31,7 +31,7 @@ class Discriminant(Criterion):
 
     samples: int = 1024
 
-    source = "Tian 2017 (1704.06305), section 3"
+    source = "Tian et al. 2017, arXiv:1704.06305, section 3"
     needs = frozenset({Observe.SAMPLES, Observe.CLASSES})
     granularities = ("channel",)
 

@@ -34,7 +34,7 @@ class LeastSquares(Criterion):
     block: int = 0
     damping: float = 1e-4
 
-    source = "Yang 2017 (1611.05128), section 4"
+    source = "Yang et al. 2017, arXiv:1611.05128, section 4"
     needs = frozenset({Observe.SAMPLES})
 
     def __post_init__(self):

@@ -17,7 +17,7 @@ class Magnitude(Criterion):
     Use it first: it needs nothing, and with long retraining little is better.
     """
 
-    source = "Han 2015 (1506.02626), section 3"
+    source = "Han et al. 2015, arXiv:1506.02626, section 3"
 
     def scores(self, layer: PrunableLayer, seen: Observations) -> dict[str, Tensor]:
         return {part: tensor.abs() for part, tensor in layer.tensors.items()}

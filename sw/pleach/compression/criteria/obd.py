@@ -33,7 +33,7 @@ class Damage(Criterion):
 
     samples: int = 512
 
-    source = "LeCun 1990, equations 4 and 5"
+    source = "LeCun et al. 1990, equations 4 and 5"
     needs = frozenset({Observe.SAMPLES})
 
     def __post_init__(self):

@@ -51,7 +51,10 @@ class Surgeon(Criterion):
     damping: float = 0.01
     greedy: bool = True
 
-    source = "Hassibi and Stork 1993, equation 5; Frantar 2022 (2208.11580), algorithms 1 and 2"
+    source = (
+        "Hassibi and Stork 1993, equation 5; Frantar et al. 2022, arXiv:2208.11580, algorithms 1 "
+        "and 2"
+    )
     needs = frozenset({Observe.SAMPLES})
     granularities = ("element",)
 

@@ -28,7 +28,7 @@ class RandomMasks(Search):
     samples: int = 1000
     seed: int = 0
 
-    source = "Anwar 2017 (openreview HkvS3Mqxe)"
+    source = "Anwar et al. 2017 (openreview HkvS3Mqxe)"
 
     def __post_init__(self):
         check_integer(self, "tries", 1, 1 << 20)

@@ -27,7 +27,7 @@ class Saliency(Criterion):
     needs, for nothing that Adam does not keep anyway.
     """
 
-    source = "LeCun 1990, equation 5"
+    source = "LeCun et al. 1990, equation 5"
     needs = frozenset({Observe.OPTIMIZER})
 
     def scores(self, layer: PrunableLayer, seen: Observations) -> dict[str, Tensor] | None:

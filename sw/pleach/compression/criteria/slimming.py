@@ -23,7 +23,7 @@ class Slimming(Criterion):
     ``slimming``: that pushes the gammas of channels to zero that nobody needs.
     """
 
-    source = "Liu 2017 (1708.06519), section 3 and equation 1"
+    source = "Liu et al. 2017, arXiv:1708.06519, section 3 and equation 1"
     granularities = ("channel",)
 
     def scores(self, layer: PrunableLayer, seen: Observations) -> dict[str, Tensor]:

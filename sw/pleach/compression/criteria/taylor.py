@@ -26,7 +26,7 @@ class Taylor(Criterion):
     Use it as ``saliency``, where the optimiser is not Adam; it looks at the last steps only.
     """
 
-    source = "Molchanov 2019 (1906.10771), equation 8"
+    source = "Molchanov et al. 2019, arXiv:1906.10771, equation 8"
     needs = frozenset({Observe.GRADIENTS})
 
     def observe(self, layer: PrunableLayer, batch: Batch) -> dict[str, Tensor]:

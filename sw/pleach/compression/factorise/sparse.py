@@ -36,7 +36,7 @@ class SparseDecomposition(Factoriser):
     energy: float = 0.9
     kernels: int | None = None
 
-    source = "Liu 2015 (CVPR, Sparse convolutional neural networks), equations 2 to 4"
+    source = "Liu et al. 2015 (CVPR, Sparse convolutional neural networks), equations 2 to 4"
 
     def __post_init__(self):
         check_number(self, "energy", 0, 1)

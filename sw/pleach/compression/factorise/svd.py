@@ -17,6 +17,9 @@ from pleach.numbers import SIZE_MAX
 class Svd(Factoriser):
     """The truncated singular value decomposition, the best product of its rank.
 
+    Use it for wide fully connected layers before pruning, where their matrices are nearly of
+    low rank; after it prune both factors.
+
     Args:
         energy: share of the sum of squares of the weights that is kept, which gives the rank.
         rank: if set, the rank itself.

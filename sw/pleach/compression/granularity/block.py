@@ -30,7 +30,7 @@ class Block(Granularity):
     rows: int = 4
     columns: int = 4
 
-    source = "Anwar 2015 (1512.08571), kernels; Gray 2017, blocks"
+    source = "Anwar et al. 2015, arXiv:1512.08571, kernels; Gray et al. 2017, blocks"
 
     def __post_init__(self):
         check_integer(self, "rows", 1, SIZE_MAX)

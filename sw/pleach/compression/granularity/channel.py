@@ -23,7 +23,7 @@ class Channel(Granularity):
     what is trained then is a smaller network.
     """
 
-    source = "Li 2017 (1608.08710), section 3"
+    source = "Li et al. 2017, arXiv:1608.08710, section 3"
 
     def groups(self, layer: PrunableLayer) -> dict[str, Tensor]:
         if layer.last:

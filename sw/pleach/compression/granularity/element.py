@@ -15,7 +15,7 @@ class Element(Granularity):
     Use it for the smallest file at a given error: this engine has no need of larger groups.
     """
 
-    source = "Han 2015 (1506.02626), section 3"
+    source = "Han et al. 2015, arXiv:1506.02626, section 3"
 
     def groups(self, layer: PrunableLayer) -> None:
         return None

@@ -22,7 +22,7 @@ class Input(Granularity):
     Use it where ``channel`` takes the wrong ones: a channel is judged here by those who use it.
     """
 
-    source = "Wen 2016 (1608.03665), section 3.2"
+    source = "Wen et al. 2016, arXiv:1608.03665, section 3.2"
 
     def groups(self, layer: PrunableLayer) -> dict[str, Tensor]:
         weight = layer.tensors["weight"]

@@ -20,7 +20,7 @@ class Whole(Granularity):
     ``group_lasso``.
     """
 
-    source = "Wen 2016 (1608.03665), section 3.2 and equation 3"
+    source = "Wen et al. 2016, arXiv:1608.03665, section 3.2 and equation 3"
 
     def groups(self, layer: PrunableLayer) -> dict[str, Tensor]:
         if layer.last:

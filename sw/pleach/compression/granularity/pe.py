@@ -27,7 +27,7 @@ class ProcessingElement(Granularity):
 
     pes: int = 16
 
-    source = "EIE, Han 2016 (1602.01528), section 3: how rows lie in PEs"
+    source = "EIE, Han et al. 2016, arXiv:1602.01528, section 3: how rows lie in PEs"
 
     def __post_init__(self):
         check_integer(self, "pes", 1, PES_MAX)

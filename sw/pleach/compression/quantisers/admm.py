@@ -37,6 +37,10 @@ class AdmmLevels(Projection):
     The network is trained with what pulls its weights to the set (the regulariser ``admm``), by
     plain gradients and not by the extragradient of section 3.1. Then it is put on the set.
 
+    Use it for sets of few values where training straight through the projection (``twn``,
+    ``bwn``) does not come near the dense network: the weights are pulled to the set over many
+    epochs, and only then put there.
+
     Args:
         levels: ``binary``, ``ternary``, ``one_shift`` with ±2 too, ``two_shifts`` with ±4 too.
         scale: of the ``layer``, or of each ``row``.

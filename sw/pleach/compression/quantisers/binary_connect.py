@@ -20,6 +20,9 @@ class BinaryConnect(Projection):
     In training the weights behind are clipped to ``−H … H`` after each step (algorithm 1). In the
     end each has the value of its sign.
 
+    Use it for weights of one bit in a network that is trained from the start, or whose layers
+    are followed by scales; a trained network is better served by ``bwn``.
+
     Args:
         stochastic: whether in training a weight is ``+H`` with the probability ``σ(w / H)``, σ the
             hard sigmoid, and not by its sign.

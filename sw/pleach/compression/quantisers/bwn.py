@@ -19,6 +19,9 @@ class Bwn(Projection):
     With ``share.activations = "sign"`` it is XNOR-Net, but for the scales of inputs, ``K`` of
     equation 11: the paper finds them to matter less than ``α``, and an engine would need a
     multiplier for each input.
+
+    Use it for weights of one bit from a trained network: the scale of each row costs 16 bits
+    and saves most of what signs alone lose.
     """
 
     source = "Rastegari et al. 2016, arXiv:1603.05279, equations 4 to 6"

@@ -18,6 +18,9 @@ class Bwnh(Projection):
     ``Σ ‖Xᵀw − α·Xᵀb‖²`` (equation 8). ``α`` and ``b`` in turns, ``b`` one element after the other
     (section 3.3). Then the scales and biases are trained; the signs stay.
 
+    Use it for weights of one bit where there are inputs and little time: it fits each layer to
+    its outputs before anything is trained.
+
     Args:
         rounds: of both.
     """

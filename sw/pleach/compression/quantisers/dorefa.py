@@ -18,6 +18,9 @@ class DoReFa(Projection):
     """``2·quantize_k(tanh(w) / (2·max|tanh(w)|) + 1/2) − 1`` (equation 9); of one bit, the sign
     times the mean magnitude (equation 8).
 
+    Use it for weights of 2 to 4 bits together with its activations; with as many values as
+    that, ``kmeans`` makes the smaller file.
+
     Args:
         bits: ``k``, 1 to 8.
         scale: what a value of 1 stands for: ``layer``, the largest magnitude of the layer when

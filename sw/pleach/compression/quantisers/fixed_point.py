@@ -17,6 +17,9 @@ class FixedPoint(Projection):
     """Dynamic fixed point: whole multiples of a power of two, from ``−2^(bits−1)`` to ``2^(bits−1)
     − 1`` of them. The layer's largest weight says which power.
 
+    Use it as the baseline that any codebook has to beat, or where another engine that has no
+    codebook is to run the weights.
+
     Args:
         bits: of a weight, its sign among them, 2 to 8.
     """

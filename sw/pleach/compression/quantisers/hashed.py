@@ -19,6 +19,9 @@ class Hashed(Projection):
     """Which value a weight has, a hash of its place says, and one hash more its sign; the values
     are trained. A baseline: what sharing is worth that knows nothing of the weights.
 
+    Use it to see what a codebook is worth that looks at the weights: at the same number of
+    values it is never better than ``kmeans``.
+
     Args:
         values: trained values of a layer; with both signs the set has twice as many.
         seed: of the hash.

@@ -20,6 +20,9 @@ class Inq(Projection):
     """``±2ⁿ`` and zero: the largest weights are put there and stay, the others learn to make up for
     it, again and again until all are.
 
+    Use it where products should be shifts: in several parts of a training it loses less than
+    putting all weights on powers of two at once.
+
     Args:
         bits: ``b``: the set has ``2^(b−1)`` values beside zero.
         portions: the share that is put on the set by the beginning of each part of the training,

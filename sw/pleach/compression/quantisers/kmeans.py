@@ -29,6 +29,9 @@ INITIALISATIONS = ("linear", "density", "random", "optimal")
 class KMeans(Quantiser):
     """The centroids of k-means.
 
+    Use it always, unless products should be shifts or weights should have one or two bits: for
+    as many values no other set is nearer to the weights.
+
     Args:
         initialisation: ``linear``, ``density``, ``random`` or ``optimal``, as in `kmeans`.
     """

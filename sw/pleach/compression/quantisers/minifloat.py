@@ -18,6 +18,9 @@ class Minifloat(Projection):
     """``±2^e·(1 + m / 2^mantissa)``, and zero: no denormal numbers, infinities or others. The
     layer's largest weight says where the exponents begin.
 
+    Use it as a baseline for layers whose weights differ much in size: its values are densest
+    near zero.
+
     Args:
         exponent: bits of the exponent.
         mantissa: bits of the mantissa; with the exponent's 1 to 7.

@@ -15,6 +15,9 @@ class PowersOfTwo(Quantiser):
     """``±2ⁿ``, from the largest weight down (equations 2 and 3 there); they stay what they are.
 
     Half of `clusters` is for each sign; with one sign, or an odd count, the other has the rest.
+
+    Use it, with ``reassign``, where products should be shifts and the training is short;
+    ``inq`` is better in a longer one.
     """
 
     source = "Gysel et al. 2016, arXiv:1604.03168, section 4.3; Zhou et al. 2017, equations 2 and 3"

@@ -19,6 +19,9 @@ class Qnn(Projection):
     The paper's weights lie in −1 … 1; here ``top`` is the power of two next to the layer's largest
     weight.
 
+    Use it for weights and activations of few bits that are trained together, linear or as
+    shifts.
+
     Args:
         bits: of a weight, its sign among them, 2 to 8.
         steps: ``linear`` or ``logarithmic``.

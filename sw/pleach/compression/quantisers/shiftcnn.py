@@ -20,6 +20,9 @@ class ShiftCnn(Projection):
     """Of ``terms`` small codebooks of powers of two each gives one: the one nearest to what those
     before have left (algorithm 1). The layer's largest magnitude stands for 1.
 
+    Use it without any training, for products of a few shifts: two terms of four bits lose next
+    to nothing.
+
     Args:
         terms: ``N``, powers in a sum.
         bits: ``B``: the n-th codebook is zero and ``±2^(1−n)`` down to ``±2^(2−n−⌊M/2⌋)``, ``M =

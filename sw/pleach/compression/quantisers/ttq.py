@@ -17,6 +17,9 @@ from pleach.compression.quantisers import Fit, Matrix, Projection, Through, quan
 class Ttq(Projection):
     """``{−Wn, 0, Wp}``: which one a weight is, its size says; both values are trained.
 
+    Use it for three values where there is time to train: both values are learned, which ``twn``
+    computes.
+
     Args:
         threshold: ``t``: a weight up to ``t`` times the largest of its layer is zero (equation 9).
     """

@@ -16,6 +16,9 @@ from pleach.compression.quantisers import Fit, Matrix, Projection, quantiser
 class Twn(Projection):
     """``α·{−1, 0, 1}``: zero up to a threshold ``Δ``, ``α`` the mean magnitude above it.
 
+    Use it for three values with little training: threshold and scale follow from the weights.
+    What becomes zero is pruned as well.
+
     Args:
         threshold: ``mean``, 0.7 of the mean magnitude (equation 6), or ``optimal``, the one with
             the least squared error (equation 5, by search over all).

@@ -24,6 +24,9 @@ class Admm(Regulariser):
     """``ρ/2·‖W − G + U‖²`` for each layer (equation 7). After each epoch ``G`` is what ``W + U``
     becomes on the set (equation 8), and ``U`` grows by what is missing, ``W − G``.
 
+    Use it through the quantiser of the same name; alone it pulls weights to a set that they are
+    put on later.
+
     Args:
         quantiser: whose set it is: one of `pleach.compression.quantisers` that is a projection, or
             its settings, as ``share.quantiser`` takes them.

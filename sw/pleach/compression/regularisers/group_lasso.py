@@ -43,7 +43,7 @@ class GroupLasso(Regulariser):
     )
     proximal: bool = True
 
-    source = "Wen 2016 (1608.03665), equations 1 to 3"
+    source = "Wen et al. 2016, arXiv:1608.03665, equations 1 to 3"
 
     def __post_init__(self):
         check_number(self, "strength", 0, 10)

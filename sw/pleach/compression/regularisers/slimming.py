@@ -30,7 +30,7 @@ class SlimmingPenalty(Regulariser):
 
     strength: float
 
-    source = "Liu 2017 (1708.06519), equation 1"
+    source = "Liu et al. 2017, arXiv:1708.06519, equation 1"
 
     def __post_init__(self):
         check_number(self, "strength", 0, 1)

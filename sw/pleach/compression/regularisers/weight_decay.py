@@ -13,6 +13,8 @@ from pleach.compression.regularisers import Regulariser, regulariser
 class WeightDecay(Regulariser):
     """Makes large weights smaller. The optimiser adds its gradient itself.
 
+    Use it against overfitting, with 1e-5 to 1e-3; Han et al. prune best with it.
+
     Args:
         strength: the gradient for a weight of 1.
     """

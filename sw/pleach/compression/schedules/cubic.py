@@ -16,7 +16,7 @@ class Cubic(Schedule):
     make up for them.
     """
 
-    source = "Zhu and Gupta 2017 (1710.01878), equation 1"
+    source = "Zhu and Gupta 2017, arXiv:1710.01878, equation 1"
 
     def remaining(self, progress: float) -> float:
         return (1 - progress) ** 3

@@ -23,7 +23,7 @@ class Iterative(Schedule):
 
     rounds: int = 4
 
-    source = "Han 2015 (1506.02626), section 3.4"
+    source = "Han et al. 2015, arXiv:1506.02626, section 3.4"
 
     def __post_init__(self):
         check_integer(self, "rounds", 1, 10_000)

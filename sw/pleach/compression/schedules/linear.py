@@ -16,7 +16,7 @@ class Linear(Schedule):
     before it is any good, or a short ramp.
     """
 
-    source = "Zhu and Gupta 2017 (1710.01878), equation 1 with the exponent 1"
+    source = "Zhu and Gupta 2017, arXiv:1710.01878, equation 1 with the exponent 1"
 
     def remaining(self, progress: float) -> float:
         return 1 - progress

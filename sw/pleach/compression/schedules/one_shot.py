@@ -17,7 +17,7 @@ class OneShot(Schedule):
     after ``every`` epochs, which criteria need that look at the training.
     """
 
-    source = "Li 2017 (1608.08710), section 3.4, prune once and retrain"
+    source = "Li et al. 2017, arXiv:1608.08710, section 3.4, prune once and retrain"
 
     def remaining(self, progress: float) -> float:
         return 0.0 if progress else 1.0

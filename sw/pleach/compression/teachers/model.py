@@ -20,10 +20,15 @@ BATCH = 4096
 class ModelTeacher(Teacher):
     """A network that need not be one that can be compressed; it runs in evaluation mode.
 
+    Use it where a larger network knows the task better than the one that is compressed; by
+    default that one is its own teacher.
+
     Args:
         model: a module, which is left as it is, or a function of a batch of inputs that gives a
             tensor or an array.
     """
+
+    source = "Hinton et al. 2015, arXiv:1503.02531, section 2"
 
     model: nn.Module | Callable[[Tensor], Tensor | np.ndarray]
 
