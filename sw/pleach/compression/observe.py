@@ -54,6 +54,7 @@ class PrunableLayer:
         activation: function after it.
         last: whether what it gives is the network's output, or part of a sum or the like that is.
         geometry: how a convolution lies over its map, where the shape of the images is known.
+        moments: the mean of ``x xᵀ`` over what the layer takes, for a factoriser that looks at it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class PrunableLayer:
     activation: Activation = Activation.NONE
     last: bool = False
     geometry: Convolution | None = None
+    moments: Tensor | None = None
 
     @property
     def tensors(self) -> dict[str, Tensor]:

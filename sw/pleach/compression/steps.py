@@ -241,7 +241,7 @@ class Factorise(Step):
     """Layers made into smaller ones that come near them, with training after it.
 
     Args:
-        factoriser: a kind of `pleach.compression.factorise`: ``svd``.
+        factoriser: a kind of `pleach.compression.factorise`: ``svd``, ``tucker2``, ``cp`` …
         layers: qualified names of those that are tried; all where there are none.
         train: the training; None of none.
         name: of the stage.
@@ -273,23 +273,27 @@ class Factorise(Step):
             plan.check_train(self.train, f"{self.place}.train")
 
     def run(self, context: Context) -> None:
-        self._rewrite(context.module)
+        factoriser = FACTORISERS.of(self.factoriser, "factoriser")
+        moments = input_moments(context.module, context.inputs) if factoriser.looks else None
+        self._rewrite(context.module, moments)
         if self.train is not None:
             context.train(self.name, self.train)
 
-    def _rewrite(self, model: nn.Module) -> None:
-        factorise_(model, self.factoriser, self.layers)
+    def _rewrite(self, model: nn.Module, moments: Mapping[str, Tensor] | None = None) -> None:
+        factorise_(model, self.factoriser, self.layers, moments)
 
 
 def factorise_(
     model: nn.Module,
     factoriser: Factoriser | str | Mapping[str, Any] = "svd",
     layers: tuple[str, ...] = (),
+    moments: Mapping[str, Tensor] | None = None,
 ) -> list[str]:
     """Put smaller layers in the place of those that `factoriser` can do it for.
 
     Args:
         layers: qualified names of those that are tried; all where there are none.
+        moments: of what the layers take, as `pleach.compression.latent.input_moments` gives them.
 
     Returns:
         The names of those that were replaced.
@@ -309,7 +313,12 @@ def factorise_(
         if parametrize.is_parametrized(layer.module):
             raise ModelError(f"layer {layer.name!r} is pruned or shared already: factorise first")
         last = layer is found[-1]
-        small = chosen.factors(PrunableLayer(layer.name, layer.module, layer.activation, last))
+        seen = None if moments is None else moments.get(layer.name)
+        small = chosen.factors(
+            PrunableLayer(
+                layer.name, layer.module, layer.activation, last, layer.geometry, moments=seen
+            )
+        )
         if small is not None:
             small.train(layer.module.training)
             if isinstance(model, Network):

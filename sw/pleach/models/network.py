@@ -143,19 +143,25 @@ class Network(nn.Module):
 
     def put_(self, name: str, layers: nn.Sequential) -> None:
         """Put several layers, one after the other, in the place of one; they are called after it,
-        ``fc1.0``, ``fc1.1``.
+        ``fc1.0``, ``fc1.1``. A ReLU may stand after each but the last.
 
         Raises:
             ModelError: sizes that do not fit; names the node.
         """
         nodes: list[Node] = []
         places = [0]
+        parts: list[tuple[str, Activation]] = []
+        for part, module in layers._modules.items():
+            if isinstance(module, nn.ReLU):
+                parts[-1] = parts[-1][0], Activation.RELU
+            else:
+                parts.append((part, Activation.NONE))
         for node in self._joints.nodes:
             node = replace(node, sources=tuple(places[source] for source in node.sources))
             if node.name == name and isinstance(node.op, Weighted):
-                *before, last = layers._modules
-                for part in before:  # what follows the layer follows the last of them
-                    nodes.append(Node(f"{name}.{part}", Weighted(), node.sources))
+                *before, (last, _) = parts
+                for part, function in before:  # what follows the layer follows the last of them
+                    nodes.append(Node(f"{name}.{part}", Weighted(function), node.sources))
                     node = replace(node, sources=(len(nodes),))
                 node = replace(node, name=f"{name}.{last}")
             nodes.append(node)
