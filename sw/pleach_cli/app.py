@@ -31,6 +31,7 @@ from pleach_cli import (
     simulate,
     synth,
     train,
+    vectors,
 )
 from pleach_cli import run as run_command
 from pleach_cli.common import careful
@@ -50,7 +51,7 @@ app = typer.Typer(
 )
 for module in (
     demo, train, check, methods, sensitivity, compress, balance, info, evaluate, report, convert,
-    plan, explore, simulate, export, synth, build, program, run_command, ports,
+    plan, explore, simulate, vectors, export, synth, build, program, run_command, ports,
 ):  # fmt: skip
     # A terminal breaks the lines of a paragraph where it wants.
     paragraphs = (inspect.getdoc(module.command) or "").split("\n\n")

@@ -13,7 +13,7 @@ import pytest
 from pleach.engine import EngineConfig
 from pleach.engine.protocol import GATEWARE_VERSION
 from pleach.format import load
-from pleach.host import write_vectors
+from pleach.vectors import write, write_all
 from pleach_hw.boards import board
 from pleach_hw.build.cache import cached
 from pleach_hw.build.export import engine_verilog, sources, write_engine
@@ -22,7 +22,7 @@ from pleach_sim.runner import _MAKE_OPTIONS, _tools
 from tests.golden import make
 from tests.unit.test_structure import imports, modules
 
-TESTBENCH = Path(__file__).parents[2] / "docs" / "verilog_testbench.v"
+TESTBENCH = Path(write.__file__).with_name("verilog_testbench.v")
 
 #: holds the model of tests/golden, and little more
 SMALL = EngineConfig(
@@ -119,7 +119,8 @@ def test_a_host_in_verilog(tmp_path):
     assert "PASS: 123 words sent, 20 words of answers as expected" in golden.stdout
     file = make.HERE / "model.pleach"
     inputs = np.loadtxt(make.HERE / "inputs.txt", dtype=load(file).input_type.dtype, ndmin=2)
-    sent, answers = write_vectors(file, inputs, tmp_path)
+    write_all(file, inputs, tmp_path)
+    sent, answers = tmp_path / "sent.hex", tmp_path / "answers.hex"
     own = run(sent, answers)
     assert own.returncode == 0 and "PASS: " in own.stdout
     lines = answers.read_text().splitlines()

@@ -25,7 +25,7 @@ ORDER = (
     "pleach.cycles",
     "pleach.compile",
     "pleach.data pleach.host pleach.metrics pleach.report",
-    "pleach.page",
+    "pleach.page pleach.vectors",
     "pleach.models",
     "pleach.compression",
     "pleach",

@@ -237,7 +237,7 @@ packet is 0x504C4500 + command; the first of an answer has the command in bits 7
   3 STATUS  nothing; the answer has parameters and counts of cycles
 
 LOAD once, then RUN as often as you like. All commands and errors are in docs/engine.md,
-docs/verilog_testbench.v is a host to begin with."""
+pleach vectors writes a host to begin with."""
 
 _LINT = """\
 Lint: verilator -Wall has nothing to say of this file. What it would say of Yosys' way to write

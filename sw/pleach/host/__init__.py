@@ -10,7 +10,6 @@ from pleach.host.packets import (
     plan_packet,
     run_packet,
     status_packet,
-    write_vectors,
 )
 from pleach.host.serial import SerialLink, wire_bytes
 
@@ -30,5 +29,4 @@ __all__ = [
     "run_packet",
     "status_packet",
     "wire_bytes",
-    "write_vectors",
 ]

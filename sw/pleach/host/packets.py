@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -19,8 +18,6 @@ from pleach.engine.protocol import (
     pack_inputs,
     unpack_outputs,
 )
-from pleach.files import write_whole
-from pleach.format import loads, naming
 from pleach.model import InputType
 
 
@@ -78,35 +75,6 @@ def hex_lines(packets: Iterable[Sequence[int]]) -> str:
     for packet in packets:
         lines += [f"{word:09x}\n" for word in packet[:-1]] + [f"{packet[-1] | 1 << 32:09x}\n"]
     return "".join(lines)
-
-
-def write_vectors(
-    model: str | Path, inputs: np.ndarray, folder: str | Path = "."
-) -> tuple[Path, Path]:
-    """For a testbench in Verilog: LOAD of a file and a RUN of each input, and the answers.
-
-    Args:
-        model: the ``.pleach`` file.
-        inputs: ``[n, inputs]``, uint8 or int16 as the model has it (`CompressedModel.quantise`).
-        folder: where ``sent.hex`` and ``answers.hex`` go, in the lines of `hex_lines`.
-
-    Raises:
-        FormatError: the file is not a bitstream.
-        ModelError: the inputs are not what the model takes.
-    """
-    from pleach.reference import Reference  # scipy, which a host does not want otherwise
-
-    data = Path(model).read_bytes()
-    with naming(model):
-        network = loads(data)
-    outputs = Reference(network).run(inputs)
-    sent = [load_packet(data), *(run_packet(values, network.input_type) for values in inputs)]
-    answers = [answer_words(Command.LOAD)]
-    answers += [answer_words(Command.RUN, outputs=values) for values in outputs]
-    return (
-        write_whole(Path(folder, "sent.hex"), hex_lines(sent)),
-        write_whole(Path(folder, "answers.hex"), hex_lines(answers)),
-    )
 
 
 @dataclass(frozen=True)

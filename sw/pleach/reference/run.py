@@ -102,6 +102,14 @@ class Reference:
                 pass
         return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
+    def nodes(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """What each layer and each pooling gives, int16 ``[n, values]``."""
+        batches = [
+            [given.T for _, _, given in self._graph.walk(activations, _run)]
+            for activations in self._batches(inputs)
+        ]
+        return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
     def trace(self, inputs: np.ndarray) -> list[LayerTrace]:
         """Every layer's inputs, accumulators, outputs and MAC counts."""
         batches = []

@@ -2,14 +2,14 @@
 // word of the answers with those of another, and says how many cycles it took.
 //
 //   $ verilator --binary --timing -Wall -CFLAGS -std=c++20 -o testbench \
-//       docs/verilog_testbench.v engine.v
+//       verilog_testbench.v engine.v
 //   $ obj_dir/testbench +sent=sent.hex +answers=answers.hex
 //
-//   $ iverilog -g2012 -o testbench docs/verilog_testbench.v engine.v
+//   $ iverilog -g2012 -o testbench verilog_testbench.v engine.v
 //   $ vvp testbench +sent=sent.hex +answers=answers.hex
 //
 // A line of a file is a word in hexadecimal, 33 bits of it: tlast, then tdata. tests/golden has two
-// files; pleach.host.write_vectors makes them of a .pleach file and inputs (docs/engine.md).
+// files; pleach vectors makes them of a .pleach file and inputs.
 
 `timescale 1ns / 1ps
 
