@@ -100,7 +100,7 @@ def test_what_is_no_answer(answer, words):
 
 def test_half_a_status():
     driver = Driver(Recorded([(status_packet(), [Command.STATUS, 1])]))
-    with pytest.raises(LinkError, match="1 status words, not 10 or more"):
+    with pytest.raises(LinkError, match="1 status words, not 11 or more"):
         driver.status()
 
 
