@@ -12,7 +12,7 @@ from pleach.compression.kinds import Kinds
 from pleach.compression.methods import KINDS, families, methods, page
 
 PAGE = Path(__file__).parents[2] / "docs/methods.md"
-#: the survey's rows of which weights go, each by the kinds that it is made of
+#: the survey's rows, each by the kinds that it is made of
 SURVEY = {
     "prune and retrain": ("criterion magnitude", "allocation threshold", "schedule iterative"),
     "gradual magnitude": ("criterion magnitude", "schedule cubic"),
@@ -33,6 +33,26 @@ SURVEY = {
     "sparse decomposition": ("factoriser sparse",),
     "blocks and PEs": ("granularity block", "granularity pe", "granularity element"),
     "at once": ("schedule one_shot", "schedule linear"),
+    "k-means": ("quantiser kmeans",),
+    "Ristretto": ("quantiser fixed_point", "quantiser minifloat", "quantiser powers_of_two"),
+    "BinaryConnect": ("quantiser binary_connect",),
+    "BNN": ("quantiser bnn", "activation sign"),
+    "BWN, XNOR-Net": ("quantiser bwn", "activation sign"),
+    "QNN": ("quantiser qnn", "activation qnn"),
+    "ADMM": ("quantiser admm", "regulariser admm"),
+    "BWNH": ("quantiser bwnh",),
+    "TWN": ("quantiser twn",),
+    "TTQ": ("quantiser ttq",),
+    "TNN": ("activation ternary",),
+    "ternary factorisation": ("factoriser ternary",),
+    "ShiftCNN": ("quantiser shiftcnn",),
+    "INQ": ("quantiser inq",),
+    "DoReFa": ("quantiser dorefa", "activation dorefa"),
+    "Q-CNN": ("factoriser product",),
+    "HashedNets": ("quantiser hashed",),
+    "SVD": ("factoriser svd",),
+    "tensors": ("factoriser tucker2", "factoriser cp", "factoriser block_term"),
+    "LBCNN": ("factoriser lbcnn",),
 }  # fmt: skip
 
 

@@ -21,6 +21,8 @@ class BlockTerm(Factoriser):
     """A sum of Tucker decompositions, each with few channels in and out: what `tucker2` does with
     one dense kernel, done with one in groups.
 
+    Use it where a Tucker core is still large: the blocks make it as many times smaller as they are.
+
     Args:
         blocks: terms of the sum.
         rank_in, rank_out: channels of each.

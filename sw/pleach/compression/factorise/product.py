@@ -32,6 +32,8 @@ class Product(Factoriser):
     The codewords are chosen for the least error of what the layer gives, a part after the other,
     each for what the others leave (equations 6 to 8). The second layer stays as it is.
 
+    Use it for wide fully connected layers without retraining: it needs inputs, and no labels.
+
     Args:
         part: inputs, or channels, of a part. Where they do not come out even the last has less; of
             a convolution they must, or it is left as it is.

@@ -31,6 +31,8 @@ class TernaryFactors(Factoriser):
     Share them with the quantiser ``twn`` and ``scale = "row"``: it finds them on its set, as long
     as they were not trained in between, and trains through it where they are to be.
 
+    Use it where multiplications are to be additions and one ternary matrix is too coarse.
+
     Args:
         energy: share of the sum of squares of the weights that is kept, which gives the rank.
         rank: if set, the rank itself.
