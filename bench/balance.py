@@ -40,7 +40,7 @@ def measure(model, found) -> dict[str, float]:
     config = EngineConfig(pes=PES, accumulators=64).grown(model)
     inputs = model.quantise(found.test_images)
     trace = Reference(model).trace(inputs)
-    cycles = CycleModel(model, config).cycles([layer.inputs for layer in trace])
+    cycles = CycleModel(model, config).run(inputs)
     macs = sum(layer.macs.mean() for layer in trace)
     return {
         "error": wrong_percent(model.dequantise(trace[-1].outputs), found.test_labels),

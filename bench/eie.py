@@ -82,7 +82,7 @@ def utilisation(name: str, seed: int, pes: int, depth: int) -> tuple[float, int]
         block=ENGINE["block"], outputs=ENGINE["outputs"],
     )  # fmt: skip
     (trace,) = Reference(each.model).trace(each.inputs)
-    cycles = int(CycleModel(each.model, config).cycles([trace.inputs]).compute[0, 0])
+    cycles = int(CycleModel(each.model, config).cycles([(trace.inputs, trace.skips)]).compute[0, 0])
     return float(trace.macs[0] / pes / cycles), cycles
 
 
@@ -156,7 +156,7 @@ def main():
         start = time.monotonic()
         model = CycleModel(each.model, config)
         trace = Reference(each.model).trace(each.inputs)
-        predicted = model.cycles([layer.inputs for layer in trace])
+        predicted = model.cycles([(layer.inputs, layer.skips) for layer in trace])
         seconds = time.monotonic() - start
         macs, cycles = int(trace[0].macs[0]), int(predicted.compute[0, 0])
         row = {

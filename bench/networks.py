@@ -50,7 +50,7 @@ def measured(model: CompressedModel, config: EngineConfig, taken: list, macs: fl
     few = [(a[:PLANNED_BY], b[:PLANNED_BY]) for a, b in taken]
     plans = chosen(model, config, counted_by(model, config, few))
     counted = MapCycles(model, config, plans)
-    latency, compute, _ = counted.run([a for a, _ in taken], [b for _, b in taken])
+    latency, compute, _ = counted.run(taken)
     cycles = float(counted.span(compute).mean())
     return {
         "pes": config.pes,
@@ -84,9 +84,7 @@ def trained(name: str, pes: int, images: int, rtl: int) -> dict:
     if rtl:
         job = Job(name, model, chosen_inputs[:rtl], plan=plans)
         (run,) = simulate_jobs([job], config)
-        predicted = MapCycles(model, config, plans).run(
-            [a[:rtl] for a, _ in taken], [b[:rtl] for _, b in taken]
-        )
+        predicted = MapCycles(model, config, plans).run([(a[:rtl], b[:rtl]) for a, b in taken])
         if not run.bit_exact or run.latency_cycles != predicted[0].tolist():
             raise SystemExit(f"{name} on {pes} PEs: the RTL differs: {run.mismatch}")
     row["images"], row["images_in_rtl"] = images, rtl

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import pleach.format
-from pleach.compile.plan import planned
+from pleach.compile.plan import PLANNED_BY, planned
 from pleach.engine import EngineConfig
 from pleach.engine.plan import (
     LayerPlan,
@@ -33,8 +33,6 @@ from pleach_sim.wave import save_file
 
 #: name of the top module and module of the cocotb test
 TOP, JOBS = "engine", "pleach_sim.benches.jobs"
-#: images by which a plan is found
-PLANNED_BY = 2
 
 
 @dataclass(frozen=True)

@@ -31,18 +31,19 @@ def command(
     set_: EngineSet = None,
     json: Json = False,
 ) -> None:
-    """Reorder hidden neurons so that an engine's PEs have as much to do as each other.
+    """Reorder hidden neurons and channels so that an engine's PEs have as much to do as each other.
 
-    The function stays the same, to the bit, and the file runs on every engine.
+    The function stays the same, to the bit, and the file runs on every engine. Layers that give or
+    take the same channels move together.
 
     Example: [bold]pleach balance model.pleach --pes 16 --set groups=4 -o even.pleach[/bold]
     """
     from pleach.compile.balance import balanced
-    from pleach.cycles import CycleModel
+    from pleach.compile.explore import latency
     from pleach.format import load, save
+    from pleach.reference import Reference
 
     model = load(file)
-    model.check_runs()
     chosen = engine_for(pes, engine, set_, model, file)
     config = chosen.config
     found = dataset_for(dataset, model, labels=False)
@@ -50,7 +51,7 @@ def command(
         even = balanced(model, model.quantise(found.train_images[:images]), config)
         tests = model.quantise(found.test_images[:images])
         before, after = (
-            float(CycleModel(each, config).run(tests).latency.mean()) for each in (model, even)
+            latency(each, Reference(each).taken(tests), config) for each in (model, even)
         )
     bytes_before = file.stat().st_size
     save(even, output)

@@ -108,7 +108,7 @@ def command(
         with progress(f"sizing an engine for {chip.name}") as update:
             found = fastest_engine(
                 network,
-                trial.activations,
+                trial.taken,
                 chip,
                 progress=lambda done, of: update("measuring engines", done, of),
             )

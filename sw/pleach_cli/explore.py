@@ -66,7 +66,7 @@ def command(
     with progress(f"measuring {len(configs)} engines") as update:
         measured = search.candidates(
             model,
-            Reference(model).activations(chosen),
+            Reference(model).taken(chosen),
             configs,
             chips,
             fitting=board is not None,

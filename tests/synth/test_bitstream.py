@@ -298,12 +298,12 @@ def test_what_does_not_fit_is_refused_at_once(monkeypatch):
     trial = Trial.random(model, 2)
     began = time.process_time()
     with pytest.raises(CapacityError) as refused:
-        fastest_engine(model, trial.activations, board("tang-nano-9k"))
+        fastest_engine(model, trial.taken, board("tang-nano-9k"))
     assert time.process_time() - began < 5
     with pytest.raises(
         CapacityError, match="icebreaker holds no engine for .* PEs, wants 5,.* LUT4"
     ):
-        fastest_engine(model, trial.activations, board("icebreaker"))
+        fastest_engine(model, trial.taken, board("icebreaker"))
     words = str(refused.value)
     assert re.search(
         r"tang-nano-9k holds no engine for this model: of 9 .* block RAMs of 26", words
@@ -320,7 +320,7 @@ def test_what_does_not_fit_is_refused_at_once(monkeypatch):
 def test_the_fastest_engine_of_those_that_fit():
     model = load(MODELS / "lenet_300_100_small.pleach")
     trial = Trial.random(model, 2)
-    found = fastest_engine(model, trial.activations, board("ulx3s-25f"))
+    found = fastest_engine(model, trial.taken, board("ulx3s-25f"))
     assert found.engine.pes == 16 and found.fitting < found.looked_at
     found.engine.check(model)
     assert re.fullmatch(r"engine: pes=16 .*; the fastest of \d+ that the chip .*", found.describe())

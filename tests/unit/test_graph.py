@@ -451,10 +451,6 @@ def test_a_convolution_has_the_padding_before_it_for_its_own():
         network_of(nn.Sequential(nn.ZeroPad2d(1), nn.ReLU(), nn.Conv2d(2, 3, 3)), (2, 8, 6))
 
 
-def test_neighbours_are_those_that_one_layer_alone_takes():
-    assert small().neighbours() == [(3, 4)]
-
-
 def test_exponents_are_of_a_last_layers_rows():
     model = CompressedModel.of(
         Graph(

@@ -234,8 +234,8 @@ def test_inputs_may_be_tensors():
 def test_activations_are_what_a_trace_has(model, seed):
     inputs = random_inputs(np.random.default_rng(seed), model, 3)
     traces = Reference(model).trace(inputs)
-    for found, trace in zip(Reference(model).activations(inputs), traces, strict=True):
-        assert np.array_equal(found, trace.inputs)
+    for (source, skip), trace in zip(Reference(model).taken(inputs), traces, strict=True):
+        assert np.array_equal(source, trace.inputs) and np.array_equal(skip, trace.skips)
 
 
 # --- time and memory by the weights kept -----------------------------------------------------

@@ -15,6 +15,7 @@ from pleach.engine import EngineConfig
 from pleach.errors import CapacityError, ConfigError, ModelError
 from pleach.files import new_figure, write_figure
 from pleach.model import CompressedModel
+from pleach.reference import Taken
 from pleach_hw.boards import Board, board, boards
 from pleach_hw.build.estimate import FAMILY, estimate
 
@@ -104,7 +105,7 @@ def chips_for(names: Sequence[str] | None = None) -> list[Board]:
 
 def candidates(
     model: CompressedModel,
-    activations: Sequence[np.ndarray],
+    taken: Sequence[Taken],
     configs: Sequence[EngineConfig],
     chips: Sequence[Board],
     *,
@@ -114,7 +115,7 @@ def candidates(
     """The engines measured, in their order.
 
     Args:
-        activations: the inputs of each layer, ``[n, inputs]``.
+        taken: by each layer, `Reference.taken`.
         chips: that they may be for.
         fitting: only those that one of the chips holds.
         progress: called with the number of engines measured.
@@ -124,7 +125,7 @@ def candidates(
     """
     if not configs:
         raise ConfigError("there is no such engine: more groups than PEs or lanes, or more than 8")
-    measured = sweep(model, activations, configs, progress=progress)
+    measured = sweep(model, taken, configs, progress=progress)
     found = [
         Candidate(
             config, cycles["latency_cycles"], cycles["compute_cycles"], cycles["memory_bits"], fit

@@ -15,7 +15,7 @@ from pleach.host.frames import HostFrame, frame, pack_packet
 from pleach.host.packets import answer_words, load_packet, run_packet
 from pleach.host.serial import DATA_BYTES
 from pleach.model import CompressedModel
-from pleach.reference import Reference
+from pleach.reference import Reference, Taken
 from pleach_hw.boards import Board, boards
 from pleach_hw.build.estimate import needs, shortage
 
@@ -51,7 +51,7 @@ class Sizing:
 
 def fastest_engine(
     model: CompressedModel,
-    activations: Sequence[np.ndarray],
+    taken: Sequence[Taken],
     chip: Board,
     *,
     progress: Callable[[int, int], None] = lambda done, of: None,
@@ -61,7 +61,7 @@ def fastest_engine(
     Of two as fast it is the one of fewer tables. What an engine takes is `needs`, an estimate.
 
     Args:
-        activations: the inputs of each layer, ``[n, inputs]``, to measure with.
+        taken: by each layer, `Reference.taken`, to measure with.
         progress: called with the number of engines measured and how many there are.
 
     Raises:
@@ -76,7 +76,7 @@ def fastest_engine(
         raise CapacityError(_refusal(model, chip, looked))
     measured = []
     for number, config in enumerate(fitting):
-        measured.append(measure(model, activations, config)["latency_cycles"])
+        measured.append(measure(model, taken, config)["latency_cycles"])
         progress(number + 1, len(fitting))
     best = min(range(len(fitting)), key=lambda n: (measured[n], needs(fitting[n], chip)["lut4"], n))
     return Sizing(
@@ -127,13 +127,13 @@ class Trial:
     Args:
         inputs: as the engine takes them, ``[n, inputs]``.
         outputs: the reference's, ``[n, outputs]``.
-        activations: the inputs of each layer.
+        taken: by each layer, `Reference.taken`.
         source: what they are, on a line.
     """
 
     inputs: np.ndarray
     outputs: np.ndarray
-    activations: list[np.ndarray]
+    taken: list[Taken]
     source: str
 
     @classmethod
@@ -146,7 +146,7 @@ class Trial:
         return cls(
             inputs=inputs,
             outputs=reference.run(inputs),
-            activations=reference.activations(inputs),
+            taken=reference.taken(inputs),
             source=source,
         )
 
@@ -188,7 +188,7 @@ class Speed:
             file: the model's.
             clock_mhz: the engine's.
         """
-        cycles = measure(model, trial.activations, config)["latency_cycles"]
+        cycles = measure(model, trial.taken, config)["latency_cycles"]
         there = [_wire_bytes(run_packet(row, model.input_type)) for row in trial.inputs]
         back = [_wire_bytes(answer_words(Command.RUN, outputs=row)) for row in trial.outputs]
         wire = 10 * max(np.mean(there), np.mean(back)) / baud

@@ -5,67 +5,173 @@ Numpy only: no torch here.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 
-from pleach.compile.order import moved, placed
+from pleach.compile.order import Hidden, free, reordered
+from pleach.compile.plan import planned_by
 from pleach.compiled import njit
 from pleach.cycles import CycleModel
+from pleach.cycles.maps import MapCycles
 from pleach.engine import EngineConfig
-from pleach.model import CompressedModel
-from pleach.reference import Reference
+from pleach.engine.plan import LayerPlan
+from pleach.errors import CapacityError
+from pleach.model import CompressedLayer, CompressedModel, Shape
+from pleach.reference import Reference, Taken, maps
 
 #: exchanges of two rows that are tried for at most, a layer
 EXCHANGES = 2000
+#: inputs by which an order on an engine with a map memory is kept or not
+COUNTED = 4
 
 
 def balanced(
     model: CompressedModel, inputs: np.ndarray, config: EngineConfig, *, outputs: bool = False
 ) -> CompressedModel:
-    """The same network with its hidden neurons dealt out to the PEs of `config` by their work.
+    """The same network with its hidden neurons and channels dealt out to the PEs of `config` by
+    their work.
 
     A row's work is its MACs on average over `inputs`. An order is kept where the cycle model says
     that the network takes fewer cycles with it. The function stays the same, and so do inputs and
-    outputs; the file runs on any engine. Rows of one PE keep their order.
+    outputs; the file runs on any engine. Rows of one PE keep their order. Channels that have their
+    places are those of `pleach.compile.order.free`.
 
     Args:
-        model: fully connected layers only.
         inputs: of the network, ``[n, inputs]``: the activations are those that they give.
         outputs: whether the rows of the last layer move, too. That changes the order of the
             network's outputs: for a layer that stands for a part of a larger network.
+
+    Raises:
+        ModelError: a network that the engine does not run.
+        CapacityError: one that it does not hold.
     """
-    activations = Reference(model).activations(inputs)
-    cycles = _cycles(model, activations, config)
-    last = len(model.layers) - 1
-    for index in range(last + outputs):
-        layers, moving = list(model.layers), list(activations)
-        order = deal(work(layers[index], activations[index], config), config.row_pes)
-        if index < last:
-            layers[index : index + 2] = moved(layers[index], layers[index + 1], order)
-            moving[index + 1] = activations[index + 1][:, order]
-        else:
-            place = np.empty(len(order), np.int64)
-            place[order] = np.arange(len(order))
-            layer = layers[index]
-            layers[index] = placed(layer, layer.column_of, place[layer.row_of])
-        tried = replace(model, layers=tuple(layers))
-        if (found := _cycles(tried, moving, config)) < cycles:
-            model, activations, cycles = tried, moving, found
-    return model
+    return dealt(model, Reference(model).taken(inputs), config, outputs=outputs)[0]
 
 
-def _cycles(model, activations, config) -> float:
-    return float(CycleModel(model, config).cycles(activations).latency.mean())
+def dealt(
+    model: CompressedModel, taken: Sequence[Taken], config: EngineConfig, *, outputs: bool = False
+) -> tuple[CompressedModel, list[Taken]]:
+    """`balanced`, by what the layers take; and what they take then."""
+    taken, shapes = list(taken), _skip_shapes(model)
+    found: _Cycles | _MapCycles = (_MapCycles if config.maps else _Cycles)(model, config, taken)
+    for hidden in free(model, outputs=outputs):
+        for width in sorted({found.width(number) for number in hidden.rows}):
+            rows = [
+                work(model.layers[number], taken[number], config, shapes[number])
+                for number in hidden.rows
+                if found.width(number) == width
+            ]
+            # Layers of the same channels count alike, however much each has to do.
+            scaled = [each / max(each.sum(), 1) for each in rows] if rows[1:] else rows
+            order = deal(np.concatenate(scaled, axis=1), width)
+            tried, moving = reordered(model, hidden, order), _moved(taken, hidden, order)
+            if found.better(tried, moving, hidden):
+                model, taken = tried, moving
+    return model, taken
 
 
-def work(layer, activations: np.ndarray, config: EngineConfig) -> np.ndarray:
-    """MACs of each row in each column group, float64 ``[rows, groups]``, means over inputs."""
-    active = np.ones(layer.columns)
-    active[: layer.inputs] = (activations != 0).mean(axis=0)
-    places = layer.row_of * config.groups + layer.column_of % config.groups
-    size = layer.outputs * config.groups
-    return np.bincount(places, active[layer.column_of], size).reshape(layer.outputs, -1)
+def _skip_shapes(model: CompressedModel) -> list[Shape]:
+    """Of the map that each layer takes as its skip."""
+    shapes = model.graph.shapes()
+    return [
+        shapes[(*node.sources, 0)[1]]
+        for node in model.graph.nodes
+        if isinstance(node.op, CompressedLayer)
+    ]
+
+
+def _moved(taken: Sequence[Taken], hidden: Hidden, order: np.ndarray) -> list[Taken]:
+    """What the layers take with channel ``order[i]`` in place ``i``."""
+
+    def moved(values: np.ndarray, moves: bool) -> np.ndarray:
+        if not moves:
+            return values
+        pixels = values.reshape(len(values), -1, hidden.count)
+        return pixels[..., order].reshape(values.shape)
+
+    return [
+        (moved(source, number in hidden.columns), moved(skip, number in hidden.skips))
+        for number, (source, skip) in enumerate(taken)
+    ]
+
+
+class _Cycles:
+    """Of a network on an engine without a map memory, as it has become so far."""
+
+    def __init__(self, model: CompressedModel, config: EngineConfig, taken: Sequence[Taken]):
+        self._config = config
+        self._cycles = self._of(model, taken)
+
+    def width(self, number: int) -> int:
+        """PEs to which the rows of a layer go in turn."""
+        return self._config.row_pes
+
+    def better(self, model: CompressedModel, taken: Sequence[Taken], hidden: Hidden) -> bool:
+        """Whether the network takes fewer cycles so; if it does, it becomes that."""
+        if (cycles := self._of(model, taken)) < self._cycles:
+            self._cycles = cycles
+            return True
+        return False
+
+    def _of(self, model: CompressedModel, taken: Sequence[Taken]) -> float:
+        return float(CycleModel(model, self._config).cycles(taken).latency.mean())
+
+
+class _MapCycles:
+    """Of a network on an engine with a map memory, run by the plan that was fastest at first."""
+
+    def __init__(self, model: CompressedModel, config: EngineConfig, taken: Sequence[Taken]):
+        plans = planned_by(model, config, taken)
+        nodes = enumerate(model.graph.nodes)
+        self._passes = [n for n, node in nodes if isinstance(node.op, CompressedLayer)]
+        self._config, self._plans = config, plans
+        every = range(len(self._passes))
+        self._layers = self._of(MapCycles(model, config, plans), taken, every)
+
+    def width(self, number: int) -> int:
+        """PEs to which the rows of a layer go in turn."""
+        plan: LayerPlan = self._plans[self._passes[number]]
+        return self._config.pes // plan.teams
+
+    def better(self, model: CompressedModel, taken: Sequence[Taken], hidden: Hidden) -> bool:
+        """Whether the layers concerned take fewer cycles so; if they do, it becomes that."""
+        try:
+            counted = MapCycles(model, self._config, self._plans)
+        except CapacityError:  # more weights in a PE than before
+            return False
+        layers = self._of(counted, taken, hidden.layers)
+        if sum(layers.values()) < sum(self._layers[number] for number in layers):
+            self._layers |= layers
+            return True
+        return False
+
+    def _of(
+        self, counted: MapCycles, taken: Sequence[Taken], layers: Sequence[int]
+    ) -> dict[int, float]:
+        found = {}
+        for number in layers:
+            source, skip = (each[:COUNTED] != 0 for each in taken[number])
+            found[number] = float(counted.layer(self._passes[number], source, skip)[0].mean())
+        return found
+
+
+def work(
+    layer: CompressedLayer, taken: Taken, config: EngineConfig, shape: Shape = ()
+) -> np.ndarray:
+    """MACs of each row, means over inputs: float64 ``[rows, groups]``, those of each column group,
+    or ``[rows, 1]`` where the engine has a map memory.
+
+    Args:
+        taken: by the layer.
+        shape: of its skip's map, where it has one.
+    """
+    groups = 1 if config.maps else config.groups
+    source, skip = (values.T for values in taken)
+    met = maps.active(layer, source, skip, shape) / len(taken[0])
+    places = layer.row_of * groups + layer.column_of % groups
+    found = np.bincount(places, met[layer.column_of], layer.outputs * groups)
+    return found.reshape(layer.outputs, groups)
 
 
 def deal(work: np.ndarray, pes: int) -> np.ndarray:

@@ -12,17 +12,21 @@ from typing import Any
 
 import numpy as np
 
+from pleach.compile.plan import planned_by
 from pleach.cycles import CycleModel
 from pleach.engine import EngineConfig, plan
 from pleach.engine.pipeline import block_bits, entry_bits
-from pleach.engine.plan import base_engine, default_plan, fitted
+from pleach.engine.plan import LayerPlan, base_engine, default_plan, fitted
 from pleach.errors import CapacityError, ConfigError, ModelError
 from pleach.model import CompressedModel
 from pleach.numbers import PES_MAX
 from pleach.processes import workers
+from pleach.reference import Taken
 
 #: engines that are measured without starting processes for them
 FEW = 8
+#: capacities that stay as they are given, if they are
+GIVEN = {"accumulators", "maps"}
 #: numbers of PEs that `catalogue` looks at: the powers of two
 SIZES = tuple(1 << power for power in range(PES_MAX.bit_length()))
 
@@ -46,9 +50,10 @@ def engines(model: CompressedModel, **sweep: Sequence[int]) -> list[EngineConfig
     for values in product(*sweep.values()):
         given: dict[str, Any] = dict(zip(sweep, values, strict=True))
         least: dict[str, Any] = {"columns": 2 * given.get("block", 1), "entries": 2, "codebook": 2}
+        least |= {"accumulators": 2, "layers": 2} | given
         try:
             base = base_engine(model, given.get("pes", 16))
-            config = fitted(model, replace(base, accumulators=2, layers=2, **least, **given))
+            config = fitted(model, replace(base, **least), fixed=GIVEN & given.keys())
         except ConfigError:  # more groups than PEs, or than there can be at all
             continue
         except CapacityError as error:
@@ -98,12 +103,18 @@ def catalogue(model: CompressedModel, sizes: Sequence[int] = SIZES) -> list[Size
     return found
 
 
-def memory_bits(model: CompressedModel, config: EngineConfig) -> float:
-    """Bits of PE memory filled per weight kept: entries and pointers, in the words of `config`."""
+def memory_bits(
+    model: CompressedModel, config: EngineConfig, plans: Sequence[LayerPlan] | None = None
+) -> float:
+    """Bits of PE memory filled per weight kept: entries and pointers, in the words of `config`.
+
+    Args:
+        plans: of an engine with a map memory; by default `default_plan`.
+    """
     kept = max(1, sum(layer.kept for layer in model.layers))
     copies = 1.0  # of a weight
     if config.maps:
-        plans = default_plan(model, config)
+        plans = default_plan(model, config) if plans is None else plans
         columns = plan.needs(model, plans, config)["columns"]
         nodes = zip(model.graph.nodes, plans, strict=True)
         copies = sum(getattr(node.op, "kept", 0) * each.teams for node, each in nodes) / kept
@@ -115,7 +126,7 @@ def memory_bits(model: CompressedModel, config: EngineConfig) -> float:
 
 def sweep(
     model: CompressedModel,
-    activations: Sequence[np.ndarray],
+    taken: Sequence[Taken],
     configs: Sequence[EngineConfig],
     *,
     processes: int | None = None,
@@ -124,7 +135,7 @@ def sweep(
     """Latency, compute cycles of all layers together, both means over inputs, and memory bits.
 
     Args:
-        activations: the inputs of each layer, ``[n, inputs]``.
+        taken: by each layer, `Reference.taken`.
         processes: to run at once; by default one a processor. A handful of engines is measured
             here: starting processes would take longer.
         progress: called with the number of engines measured.
@@ -134,11 +145,11 @@ def sweep(
     with ExitStack() as stack:
         if processes > 1 and len(configs) > FEW:
             pool = stack.enter_context(
-                workers(processes, initializer=_start, initargs=(model, activations))
+                workers(processes, initializer=_start, initargs=(model, taken))
             )
             measured = pool.map(_measure_given, configs, chunksize=max(1, len(configs) // 32))
         else:
-            measured = map(partial(measure, model, activations), configs)
+            measured = map(partial(measure, model, taken), configs)
         for each in measured:
             found.append(each)
             progress(len(found))
@@ -157,23 +168,29 @@ def pareto(points: np.ndarray) -> np.ndarray:
 
 
 def measure(
-    model: CompressedModel, activations: Sequence[np.ndarray], config: EngineConfig
+    model: CompressedModel, taken: Sequence[Taken], config: EngineConfig
 ) -> dict[str, float]:
-    """`sweep` for one engine."""
-    cycles = CycleModel(model, config).cycles(activations)
+    """`sweep` for one engine; one with a map memory runs by the plan that is fastest."""
+    plans = planned_by(model, config, taken) if config.maps else None
+    cycles = CycleModel(model, config, plans).cycles(taken)
     return {
         "latency_cycles": float(cycles.latency.mean()),
         "compute_cycles": float(cycles.compute.sum(axis=1).mean()),
-        "memory_bits": memory_bits(model, config),
+        "memory_bits": memory_bits(model, config, plans),
     }
 
 
-_given: tuple[CompressedModel, Sequence[np.ndarray]]
+def latency(model: CompressedModel, taken: Sequence[Taken], config: EngineConfig) -> float:
+    """Cycles from the first input to the last output, mean of the inputs."""
+    return measure(model, taken, config)["latency_cycles"]
 
 
-def _start(model: CompressedModel, activations: Sequence[np.ndarray]) -> None:
+_given: tuple[CompressedModel, Sequence[Taken]]
+
+
+def _start(model: CompressedModel, taken: Sequence[Taken]) -> None:
     global _given
-    _given = model, activations
+    _given = model, taken
 
 
 def _measure_given(config: EngineConfig) -> dict[str, float]:

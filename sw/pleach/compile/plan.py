@@ -12,7 +12,10 @@ from pleach.engine.config import PARAMETERS, EngineConfig
 from pleach.engine.plan import LayerPlan, choices, default_plan, entries
 from pleach.errors import CapacityError
 from pleach.model import CompressedLayer, CompressedModel
-from pleach.reference import Reference
+from pleach.reference import Reference, Taken
+
+#: inputs by which a plan is found where there are more
+PLANNED_BY = 2
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,22 @@ def planned(
     return chosen(model, config, counted(model, config, inputs))
 
 
+def planned_by(
+    model: CompressedModel, config: EngineConfig, taken: Sequence[Taken]
+) -> tuple[LayerPlan, ...]:
+    """`planned`, by what the layers take of the first inputs, `PLANNED_BY` of them."""
+    few = [(source[:PLANNED_BY] != 0, skip[:PLANNED_BY] != 0) for source, skip in taken]
+    return chosen(model, config, counted_by(model, config, few))
+
+
 def counted(model: CompressedModel, config: EngineConfig, inputs: np.ndarray) -> list[list[Choice]]:
     """The ways to run each layer and pooling, the fastest first."""
-    traces = Reference(model).trace(inputs)
-    return counted_by(model, config, [(t.inputs != 0, t.skips != 0) for t in traces])
+    taken = Reference(model).taken(inputs)
+    return counted_by(model, config, [(a != 0, b != 0) for a, b in taken])
 
 
 def counted_by(
-    model: CompressedModel, config: EngineConfig, taken: Sequence[tuple[np.ndarray, np.ndarray]]
+    model: CompressedModel, config: EngineConfig, taken: Sequence[Taken]
 ) -> list[list[Choice]]:
     """`counted`, by which values of its source and its skip each layer finds not to be zero, bool
     ``[n, values]``."""

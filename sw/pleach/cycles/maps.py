@@ -27,6 +27,7 @@ from pleach.engine.pipeline import (
 from pleach.engine.plan import LayerPlan, lower
 from pleach.model import CompressedLayer, CompressedModel
 from pleach.numbers import INT16_PER_WORD
+from pleach.reference.run import Taken
 
 #: what `breakdown` counts, as `pleach.cycles.BREAKDOWN`
 _SENDS, _STALLED, _STARVED, _FINISHING, _DRAINING = range(5)
@@ -154,17 +155,14 @@ class MapCycles:
         map read to the last one written."""
         return compute.sum(axis=1) + between(self.config, compute).sum(axis=1)
 
-    def run(
-        self, inputs: Sequence[np.ndarray], skips: Sequence[np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def run(self, taken: Sequence[Taken]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Latency ``[n]``, cycles ``[n, passes]`` and what they were spent on of runs in which the
-        layers take these values."""
-        taken = iter(zip(inputs, skips, strict=True))
-        n = len(inputs[0])
+        layers take these values of source and skip, ``[n, values]`` each."""
+        values_of, n = iter(taken), len(taken[0][0])
         found = []
         for number, node in enumerate(self.model.graph.nodes):
             values = (
-                next(taken) if isinstance(node.op, CompressedLayer) else (np.zeros((n, 0)),) * 2
+                next(values_of) if isinstance(node.op, CompressedLayer) else (np.zeros((n, 0)),) * 2
             )
             found.append(self.layer(number, *(each != 0 for each in values)))
         compute = np.stack([each for each, _ in found], axis=1)

@@ -21,7 +21,7 @@ from pleach.engine.pipeline import COLUMNS_AHEAD, drain_ages, drain_places, poin
 from pleach.engine.plan import LayerPlan
 from pleach.engine.program import lower
 from pleach.model import CompressedLayer, CompressedModel
-from pleach.reference.run import Reference
+from pleach.reference.run import Reference, Taken
 
 #: what a cycle of a layer, from its first broadcast on, is spent on
 BREAKDOWN = ("broadcasts", "stalled", "starved", "finishing", "draining")
@@ -82,21 +82,14 @@ class CycleModel:
 
     def run(self, inputs: np.ndarray) -> Cycles:
         """For network inputs of the model's type, ``[n, inputs]``."""
-        reference = Reference(self.model)
-        if self._maps is None:
-            return self.cycles(reference.activations(inputs))
-        traces = reference.trace(inputs)
-        return self.cycles([t.inputs for t in traces], [t.skips for t in traces])
+        return self.cycles(Reference(self.model).taken(inputs))
 
-    def cycles(
-        self, activations: Sequence[np.ndarray], skips: Sequence[np.ndarray] | None = None
-    ) -> Cycles:
-        """For the inputs of each layer, ``[n, inputs]``, and what their skips take; only which are
-        zero matters."""
+    def cycles(self, taken: Sequence[Taken]) -> Cycles:
+        """For what each layer takes of its source and of its skip, ``[n, values]`` each, as
+        `Reference.taken` has it; only which values are zero matters."""
         if self._maps is not None:
-            skips = [each[:, :0] for each in activations] if skips is None else skips
-            return Cycles(*self._maps.run(activations, skips))
-        active = np.concatenate([layer != 0 for layer in activations], axis=1)
+            return Cycles(*self._maps.run(taken))
+        active = np.concatenate([source != 0 for source, _ in taken], axis=1)
         n, passes = len(active), len(self._program)
         latency = np.zeros(n, np.int64)
         compute = np.zeros((n, passes), np.int64)

@@ -195,21 +195,23 @@ def needs(
     model: CompressedModel, plans: Sequence[LayerPlan], config: EngineConfig
 ) -> dict[str, int]:
     """What a network takes of each capacity of this many PEs, run so."""
-    nodes = [n for n in model.graph.nodes if isinstance(n.op, CompressedLayer)]
-    held = dict(zip((n.name for n in model.graph.nodes), plans, strict=True))
-    rows = {n.name: local_rows(n.op.outputs, held[n.name].teams, config) for n in nodes}
+    layers = [
+        (node.op, plan, local_rows(node.op.outputs, plan.teams, config))
+        for node, plan in zip(model.graph.nodes, plans, strict=True)
+        if isinstance(node.op, CompressedLayer)
+    ]
     return {
         "layers": len(model.graph.nodes),
-        "columns": sum(-(-n.op.columns // config.block) * config.block for n in nodes),
+        "columns": sum(-(-op.columns // config.block) * config.block for op, *_ in layers),
         "entries": _fullest(model, plans, config),
-        "codebook": sum(len(n.op.codebook) for n in nodes),
-        "codes": max((len(n.op.codebook) for n in nodes), default=1),
-        "accumulators": max((held[n.name].side ** 2 * rows[n.name] for n in nodes), default=1),
-        "entry_rows": max(rows.values(), default=1),
+        "codebook": sum(len(op.codebook) for op, *_ in layers),
+        "codes": max((len(op.codebook) for op, *_ in layers), default=1),
+        "accumulators": max((plan.side**2 * rows for _, plan, rows in layers), default=1),
+        "entry_rows": max((rows for *_, rows in layers), default=1),
         "maps": places(model, config)[1],
-        "scales": sum(rows[n.name] for n in nodes if n.op.scales is not None),
+        "scales": sum(rows for op, _, rows in layers if op.scales is not None),
         "accumulator_bits": max(
-            [24, *model.accumulator_bits(), *(n.op.claimed_bits for n in nodes)]
+            [24, *model.accumulator_bits(), *(o.claimed_bits for o, *_ in layers)]
         ),
     }
 

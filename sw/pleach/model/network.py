@@ -11,7 +11,7 @@ import numpy as np
 from pleach.arrays import as_array
 from pleach.errors import DataError, ModelError
 from pleach.model.checks import check_integers, coded, integers
-from pleach.model.graph import Graph, Node, takers
+from pleach.model.graph import Graph, Node
 from pleach.model.ops import Add, AveragePool, Clip, Concat, MaxPool, Op, Pool
 from pleach.model.weights import (
     Activation,
@@ -168,22 +168,6 @@ class CompressedModel:
             each[node.sources[0]]
             for node in self.graph.nodes
             if isinstance(node.op, CompressedLayer)
-        ]
-
-    def neighbours(self) -> list[tuple[int, int]]:
-        """The places in `layers` of each layer that one other layer alone takes, and of that one:
-        the order of its rows is free, where the columns of the other follow."""
-        nodes = self.graph.nodes
-        numbers = [n for n, node in enumerate(nodes, 1) if isinstance(node.op, CompressedLayer)]
-        place = {number: index for index, number in enumerate(numbers)}
-        after = {number: takers(nodes, number) for number in numbers}
-        return [
-            (place[number], place[users[0]])
-            for number, users in after.items()
-            if len(users) == 1
-            and users[0] in place
-            and nodes[users[0] - 1].sources[0] == number
-            and number not in nodes[users[0] - 1].sources[1:]
         ]
 
     def input_fractions(self) -> list[int]:

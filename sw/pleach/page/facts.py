@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pleach.engine.plan import LayerPlan, default_plan
 from pleach.metrics import for_targets
 from pleach.model import CompressedLayer, CompressedModel, Shape
 from pleach.reference import LayerTrace, Reference
-from pleach.reference.maps import patches, skipped
+from pleach.reference.maps import active
 from pleach.report import FileReport, NumbersReport, Stage
 
 #: inputs whose pictures a page shows at most
@@ -86,8 +85,8 @@ class Runs:
         traces = Reference(model).trace(inputs)
         if config.maps and plans is None:
             plans = default_plan(model, config)
-        taken = [trace.inputs for trace in traces], [trace.skips for trace in traces]
-        found = CycleModel(model, config, plans).cycles(*taken)
+        taken = [(trace.inputs, trace.skips) for trace in traces]
+        found = CycleModel(model, config, plans).cycles(taken)
         rest = iter(traces)
         macs, teams = [], []
         shapes = model.graph.shapes()
@@ -161,7 +160,7 @@ def macs_of_pes(
     >>> macs_of_pes(layer, trace, EngineConfig(pes=2)).tolist()
     [1.0, 1.5]
     """
-    met = _met(layer, trace, skip)
+    met = active(layer, trace.inputs.T, trace.skips.T, skip) / len(trace.inputs)
     each = met[layer.column_of]
     if config.maps:
         own = config.pes // teams
@@ -170,24 +169,6 @@ def macs_of_pes(
     width = config.row_pes
     place = (layer.column_of % config.groups) * width + layer.row_of % width
     return np.bincount(place, each, config.pes)
-
-
-def _met(layer: CompressedLayer, trace: LayerTrace, skip: Shape) -> np.ndarray:
-    """In how many products a weight of each column enters, ``[columns]``, mean of an input."""
-    n = len(trace.inputs)
-    conv = layer.convolution
-    active = (trace.inputs != 0).T
-    pixels = 1 if conv is None else math.prod(conv.map)
-    if conv is None:
-        parts = [active.sum(axis=1)]
-    else:
-        maps = active.reshape(conv.height, conv.width, conv.channels, n)
-        parts = [patches(maps, conv, np.bool_).sum(axis=1)]
-    if layer.skip is not None:
-        parts.append(skipped((trace.skips != 0).T, skip, layer.skip, conv).sum(axis=1))
-    if layer.bias:
-        parts.append(np.array([n * pixels]))
-    return np.concatenate(parts) / n
 
 
 @dataclass(frozen=True, eq=False)

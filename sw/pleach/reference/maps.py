@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pleach.model import Convolution, Shape, Skip, Window
+from pleach.model import CompressedLayer, Convolution, Shape, Skip, Window
 
 #: values of a layer's patches or accumulators evaluated at a time, where one input has no more
 VALUES = 1 << 21
@@ -69,6 +69,30 @@ def reach(convolution: Convolution, chosen: np.ndarray, counts: np.ndarray) -> n
     for taken, rows, columns in _taps(conv, chosen):
         out[rows, columns, of[taken]] += counts[taken]
     return out[top : top + conv.height, left : left + conv.width]
+
+
+def active(
+    layer: CompressedLayer, source: np.ndarray, skip: np.ndarray, shape: Shape
+) -> np.ndarray:
+    """How often a layer finds a value of each column not to be zero, int64 ``[columns]``, all its
+    pixels and all inputs together.
+
+    Args:
+        source, skip: what it takes, ``[values, n]``.
+        shape: of the skip's map.
+    """
+    conv, kernel, count = layer.convolution, layer.inputs, source.shape[1]
+    found = np.full(layer.columns, count * (math.prod(conv.map) if conv else 1))
+    if conv is None:
+        found[:kernel] = np.count_nonzero(source, axis=1)
+    else:
+        values = _padded(source.reshape(*_axes(conv, source)) != 0, conv, 0)
+        for taken, rows, columns in _taps(conv, np.arange(kernel)):
+            found[taken] = np.count_nonzero(values[rows, columns], axis=(0, 1, 3))
+    if layer.skip is not None:
+        met = skipped(skip, shape, layer.skip, conv)
+        found[kernel : kernel + layer.skip.channels] = np.count_nonzero(met, axis=1)
+    return found
 
 
 def touched(conv: Convolution, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

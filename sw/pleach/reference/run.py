@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -15,6 +15,9 @@ from pleach.errors import ModelError
 from pleach.model import CompressedLayer, CompressedModel, Node, Shape
 from pleach.reference import maps
 from pleach.reference.requantizer import Requantizer
+
+#: what a layer takes of its source and of its skip, ``[n, values]`` each
+Taken: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 SPARSE = 1 / 5  # density of a matrix below which a sparse product is the faster
 #: of a layer and one input: values given, sums over weights; and values that a kernel meets
@@ -86,8 +89,9 @@ class Reference:
             outputs.append(given.T)
         return np.concatenate(outputs)
 
-    def activations(self, inputs: np.ndarray) -> list[np.ndarray]:
-        """What each layer takes, ``[n, values_in]``: as `trace` has it, and no more."""
+    def taken(self, inputs: np.ndarray) -> list[Taken]:
+        """What each layer takes of its source and of its skip, ``[n, values]`` each: as `trace` has
+        them, and no more."""
         batches = []
         last = self._graph.nodes[-1]
         for activations in self._batches(inputs):
@@ -95,12 +99,15 @@ class Reference:
 
             def apply(node: Node, *values: np.ndarray) -> np.ndarray:
                 if isinstance(node.op, _Layer):
-                    batches[-1].append(values[0].T)
+                    batches[-1].append((values[0].T, _skip(values).T))
                 return values[0] if node is last else _run(node, *values)
 
             for _ in self._graph.walk(activations, apply):
                 pass
-        return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+        return [
+            (np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts]))
+            for parts in zip(*batches, strict=True)
+        ]
 
     def nodes(self, inputs: np.ndarray) -> list[np.ndarray]:
         """What each layer and each pooling gives, int16 ``[n, values]``."""
@@ -122,9 +129,8 @@ class Reference:
                     return _run(node, *values)
                 sums = layer.sums(*values)
                 accumulators, outputs = layer.every_row(sums), layer.outputs(sums)
-                skips = values[1] if values[1:] else values[0][:0]
-                found = (values[0].T, skips.T, accumulators.T, outputs.T, layer.macs(*values))
-                batches[-1].append(LayerTrace(*found))
+                found = (values[0].T, _skip(values).T, accumulators.T, outputs.T)
+                batches[-1].append(LayerTrace(*found, layer.macs(*values)))
                 return outputs
 
             for _ in self._graph.walk(activations, apply):
@@ -148,6 +154,11 @@ class Reference:
 
 def _run(node: Node, *values: np.ndarray) -> np.ndarray:
     return node.op.run(*values)
+
+
+def _skip(values: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Of what a layer takes, ``[values, n]`` each, that of its skip."""
+    return values[1] if values[1:] else values[0][:0]
 
 
 class _Pool:
