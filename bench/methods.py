@@ -1,0 +1,325 @@
+"""Every method on LeNet-5 and MNIST, from the same dense network, at one budget.
+
+    python bench/methods.py --list                            # what is run, what is not, and why
+    python bench/methods.py --json methods.json               # all, some two minutes of a core each
+    python bench/methods.py obs twn --epochs 1 --images 2000  # two, to try
+
+Each run begins with the dense network of its seed, prunes to the same density and shares the
+weights (or does what the method does in the place of either), with the same epochs of retraining.
+The file that comes out is read again, its error is measured on the 10,000 test images through the
+fixed-point reference, its cycles on an engine of 16 PEs that is as large as it needs. No setting
+was chosen for a method by its error; the figures compare methods as they come, and are no records.
+
+A run is kept in build/methods under a hash of everything that it depends on: settings, images,
+dense network and the method's own file. What is there is not run again, so an interrupted bench
+goes on where it was. Runs are spread over the processors (--processes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+import pleach
+from pleach import models
+from pleach.compile.plan import chosen, counted_by
+from pleach.compression import (
+    CompressConfig,
+    Factorise,
+    Prune,
+    PruneConfig,
+    Share,
+    ShareConfig,
+    Step,
+    TrainConfig,
+    compress,
+    train,
+)
+from pleach.compression.methods import Method, methods
+from pleach.cycles.maps import MapCycles
+from pleach.data import load
+from pleach.engine.plan import base_engine, fitted
+from pleach.errors import ConfigError, PleachError
+from pleach.files import write_whole
+from pleach.format import parse
+from pleach.metrics import wrong_percent
+from pleach.model import CompressedModel
+from pleach.processes import workers
+from pleach.reference import Reference
+from pleach_cli.output import print_table
+
+FOLDER = Path(__file__).parents[1] / "build/methods"
+NETWORK = "lenet_5"
+#: test images whose cycles are counted
+COUNTED = 20
+#: what a setting without a default is given
+GIVEN = {
+    ("allocation", "balance"): {"pes": 16},
+    ("allocation", "threshold"): {"quality": 1.2},
+    ("regulariser", "l1"): {"strength": 1e-5},
+    ("regulariser", "weight_decay"): {"strength": 1e-4},
+    ("regulariser", "group_lasso"): {"strength": 1e-3},
+}
+#: scores that say the same in every layer
+COMPARABLE = {"saliency", "obd", "taylor", "feature_taylor"}
+#: what this network has no use for
+NOT_HERE = {
+    ("criterion", "slimming"): "LeNet-5 has no batch normalisations",
+    ("regulariser", "slimming"): "LeNet-5 has no batch normalisations",
+    ("granularity", "layer"): "LeNet-5 has no sum around a layer",
+    ("teacher", "model"): "it is what every other run has: the dense network teaches",
+    ("regulariser", "admm"): "it is run as the quantiser admm",
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every run has.
+
+    Args:
+        density: kept in the end, of the whole network.
+        epochs: of retraining while it is pruned; half as many while values are shared.
+        dense_epochs: of the dense network.
+        images: training images.
+    """
+
+    density: float = 0.05
+    epochs: int = 6
+    dense_epochs: int = 8
+    images: int = 60_000
+
+    @property
+    def training(self) -> TrainConfig:
+        return TrainConfig(epochs=self.epochs, distillation=0.5)
+
+    def share(self, **settings) -> Share:
+        """The step that most methods end with."""
+        few = TrainConfig(epochs=max(1, self.epochs // 2), learning_rate=3e-4, distillation=0.5)
+        return Share(ShareConfig(**{"clusters": 16, "train": few} | settings))
+
+    def prune(self, name: str = "pruned", epochs: int | None = None, **settings) -> Prune:
+        """The step that most methods begin with: saliency, over the whole network."""
+        count = epochs or self.epochs
+        common = {
+            "density": self.density,
+            "criterion": "saliency",
+            "scope": "network",
+            "ramp": 0.7 * count,
+            "every": 0.1 * count,
+            "train": TrainConfig(epochs=count, distillation=0.5),
+        }
+        return Prune(PruneConfig(**common | settings), name)
+
+
+def steps_of(method: Method, budget: Budget) -> list[Step]:
+    """What is done to show a method.
+
+    Raises:
+        ConfigError: nothing would show it here; says why.
+    """
+    key = method.kind, method.name
+    if key in NOT_HERE:
+        raise ConfigError(NOT_HERE[key])
+    table = {"kind": method.name} | GIVEN.get(key, {})
+    share = budget.share()
+    match method.kind:
+        case "criterion":
+            return [*_criterion(method, table, budget), share]
+        case "granularity":
+            if method.name == "element":
+                return [budget.prune(criterion="magnitude", scope="layer"), share]
+            return [*_coarse(budget, granularity=table, criterion="magnitude"), share]
+        case "allocation":
+            own = {"threshold": {"criterion": "magnitude"}, "balance": {"remove": False}}
+            return [budget.prune(scope=table, **own.get(method.name, {})), share]
+        case "schedule":
+            return [budget.prune(schedule=table), share]
+        case "regulariser":
+            training = TrainConfig(epochs=budget.epochs, distillation=0.5, regularisers=(table,))
+            return [budget.prune(criterion="magnitude", scope="layer", train=training), share]
+        case "quantiser":
+            return [budget.prune(), budget.share(quantiser=table)]
+        case "activation":
+            return [budget.prune(), budget.share(activations=table)]
+        case "factoriser":
+            few = TrainConfig(epochs=1, distillation=0.5)
+            return [Factorise(table, train=few), budget.prune(), share]
+    raise ConfigError(f"no run shows a {method.kind}")
+
+
+def _criterion(method: Method, table: dict, budget: Budget) -> list[Step]:
+    scope = "network" if method.name in COMPARABLE else "layer"
+    if "granularity channel" in method.needs:
+        return _coarse(budget, criterion=table, granularity="channel", scope=scope)
+    rounds = {"every": 0.7 * budget.epochs / 4} if "samples" in method.needs else {}
+    return [budget.prune(criterion=table, scope=scope, **rounds)]
+
+
+def _coarse(budget: Budget, **settings) -> list[Step]:
+    """Whole groups first, down to three tenths of the weights, then single weights."""
+    epochs = max(1, budget.epochs // 2)
+    first = {"scope": "layer", "every": 0.7 * epochs / 4, "density": 0.3}
+    return [
+        budget.prune("pruned in groups", epochs, **first | settings),
+        budget.prune("pruned", epochs, start=0.3),
+    ]
+
+
+def dense_network(budget: Budget, seed: int, images, labels):
+    """The dense network of a seed, and a hash of its weights; from build/ where it is there."""
+    training = TrainConfig(epochs=budget.dense_epochs, dropout=0.3)
+    key = _hash([NETWORK, seed, asdict(training), len(images), sha256(images).hexdigest()])
+    path = FOLDER / f"dense-{key}.safetensors"
+    model = getattr(models, NETWORK)(seed=seed)
+    if not path.exists():
+        train(model, images, labels, training, seed=seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        models.save_checkpoint(model, path)
+    model.load_state_dict(models.load_checkpoint(path))
+    return model, sha256(path.read_bytes()).hexdigest()
+
+
+def run(method: Method, budget: Budget, seed: int) -> dict:
+    """One row; from build/ where it is there."""
+    row = {"method": method.name, "kind": method.kind, "network": NETWORK, "seed": seed}
+    try:
+        steps = steps_of(method, budget)
+    except PleachError as error:
+        return row | {"left_out": str(error)}
+    data = load("mnist")
+    images, labels = data.train_images[: budget.images], data.train_labels[: budget.images]
+    dense, weights = dense_network(budget, seed, images, labels)
+    code = Path(importlib.import_module(method.module).__file__ or "").read_text("utf-8")
+    key = _hash([repr(steps), asdict(budget), seed, weights, code])
+    path = FOLDER / f"{method.kind}-{method.name}-{seed}-{key}"
+    kept = path.with_suffix(".json")
+    if kept.exists():
+        return json.loads(kept.read_text("utf-8"))
+    start = time.monotonic()
+    try:
+        model = compress(
+            dense, images, labels, CompressConfig(seed=seed, codebook_bits=8), steps=steps
+        )
+    except PleachError as error:
+        row |= {"left_out": str(error)}
+    else:
+        pleach.save(model, path.with_suffix(".pleach"))
+        row |= measured(path.with_suffix(".pleach"), data)
+    row["seconds"] = round(time.monotonic() - start, 1)
+    write_whole(kept, json.dumps(row))
+    return row
+
+
+def measured(path: Path, data) -> dict:
+    """The figures of a file, as it is read again."""
+    model, _ = parse(path.read_bytes())
+    outputs = Reference(model).run(model.quantise(data.test_images))
+    return {
+        "error_pct": wrong_percent(model.dequantise(outputs), data.test_labels),
+        "bytes": path.stat().st_size,
+        "ratio": model.dense_bytes / path.stat().st_size,
+        "entries": sum(layer.kept for layer in model.layers),
+        "cycles_16_pes": cycles(model, data.test_images[:COUNTED]),
+        "file": path.name,
+    }
+
+
+def cycles(model: CompressedModel, images: np.ndarray) -> float:
+    """Of an image on 16 PEs, the mean: from the first value of a map read to the last one
+    written, on the smallest engine that holds the network."""
+    config = fitted(model, base_engine(model, 16))
+    traces = Reference(model).trace(model.quantise(images))
+    taken = [(t.inputs != 0, t.skips != 0) for t in traces]
+    plans = chosen(model, config, counted_by(model, config, [(a[:4], b[:4]) for a, b in taken]))
+    counted = MapCycles(model, config, plans)
+    _, compute, _ = counted.run([a for a, _ in taken], [b for _, b in taken])
+    return float(counted.span(compute).mean())
+
+
+def _hash(of: object) -> str:
+    return sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("methods", nargs="*", help="names or kinds; all without one")
+    parser.add_argument("--list", action="store_true", help="run nothing, show what would be")
+    parser.add_argument("--density", type=float, default=Budget.density)
+    parser.add_argument("--epochs", type=int, default=Budget.epochs)
+    parser.add_argument("--dense-epochs", type=int, default=Budget.dense_epochs)
+    parser.add_argument("--images", type=int, default=Budget.images)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--json", type=Path, help="file to write")
+    given = parser.parse_args()
+    budget = Budget(given.density, given.epochs, given.dense_epochs, given.images)
+    found = [
+        method
+        for method in methods()
+        if method.kind != "network"
+        and (not given.methods or {method.name, method.kind} & set(given.methods))
+    ]
+    if given.list:
+        show_list(found, budget)
+        return
+    jobs = [(method, seed) for seed in given.seeds for method in found]
+    rows = []
+    with workers(given.processes) as pool:
+        for row in pool.map(partial(_run, budget), jobs):
+            rows.append(row)
+            print(row["kind"], row["method"], row["seed"], _said(row), flush=True)
+    show(rows)
+    if given.json:
+        runs = {"budget": asdict(budget), "pleach": pleach.__version__, "runs": rows}
+        write_whole(given.json, json.dumps(runs, indent=1) + "\n")
+
+
+def _run(budget: Budget, job: tuple[Method, int]) -> dict:
+    return run(job[0], budget, job[1])
+
+
+def _said(row: dict) -> str:
+    if "left_out" in row:
+        return f"left out: {row['left_out']}"
+    return f"{row['error_pct']:.2f} %, {row['bytes']:,} bytes, {row['cycles_16_pes']:,.0f} cycles"
+
+
+def show_list(found: list[Method], budget: Budget) -> None:
+    """What would be run."""
+    for method in found:
+        try:
+            steps = ", ".join(step.name for step in steps_of(method, budget))
+        except PleachError as error:
+            steps = f"left out: {error}"
+        print(f"{method.kind} {method.name}: {steps}")
+
+
+def show(rows: list[dict]) -> None:
+    """The table, smallest error first."""
+    done = sorted((r for r in rows if "error_pct" in r), key=lambda row: row["error_pct"])
+    print_table(
+        f"{NETWORK}, every method at one budget",
+        ("method", "kind", "seed", "error %", "bytes", "ratio", "cycles, 16 PEs"),
+        [
+            (
+                row["method"], row["kind"], str(row["seed"]), f"{row['error_pct']:.2f}",
+                f"{row['bytes']:,}", f"{row['ratio']:.0f}", f"{row['cycles_16_pes']:,.0f}",
+            )
+            for row in done
+        ],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
