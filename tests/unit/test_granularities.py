@@ -168,7 +168,8 @@ def test_slimming_s_gradient_is_the_sign_of_gamma():
     rule = REGULARISERS.of({"kind": "slimming", "strength": 0.25}, "")
     rule.penalty(model, list(model.parameters())).backward()
     assert model[1].weight.grad.tolist() == [0.25, -0.25, 0] and model[0].weight.grad is None
-    assert rule.penalty(mlp([3, 2]), []) is None
+    with pytest.raises(ConfigError, match="slimming acts on batch normalisations, and the netw"):
+        train(mlp([6, 2]), X, Y, replace(ONCE, regularisers=(rule,)))
 
 
 # Energy
@@ -305,6 +306,18 @@ def test_the_whole_path(stage):
             "'slimming' needs batch normalisations behind layers, the network has none: fc1, fc2",
         ),
         (
+            [
+                Share(
+                    replace(
+                        SHARE,
+                        train=replace(ONCE, regularisers=({"kind": "slimming", "strength": 0.1},)),
+                    )
+                )
+            ],
+            Y,
+            "the regulariser slimming acts on batch normalisations, and the network has none",
+        ),
+        (
             [Prune(PruneConfig(ramp=0, train=ONCE)), Factorise(train=ONCE), Share(SHARE)],
             Y,
             "the step 'factorised' comes after one that prunes: factorise first",
@@ -327,6 +340,8 @@ def test_what_makes_no_sense_is_refused_before_any_training(steps, labels, words
         ({"criterion": "obd", "quality": 1.0}, "it needs criterion magnitude, not obd"),
         ({"criterion": {"kind": "genetic", "population": 1}}, "Genetic.population must be an int"),
         ({"criterion": {"kind": "obs", "block": -1}}, "Surgeon.block must be an integer from 0"),
+        ({"criterion": "obs", "splice": True}, "with splice = true these would come back"),
+        ({"granularity": "layer"}, "'layer' keeps a layer or does not: it goes with scope = 'netw"),
         ({"granularity": {"kind": "block", "rows": 0}}, "Block.rows must be an integer from 1"),
     ],
 )

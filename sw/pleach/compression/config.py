@@ -184,7 +184,7 @@ class PruneConfig:
         check_number(self, "every", 1e-4, 100_000)
         criterion = _choose(self, "criterion", CRITERIA)
         scope = _choose(self, "scope", ALLOCATIONS)
-        _choose(self, "granularity", GRANULARITIES)
+        granularity = _choose(self, "granularity", GRANULARITIES)
         _choose(self, "schedule", SCHEDULES)
         check_layers(self, 0, self.allocation.most, float)
         if self.balance > 1 and (scope.kind != "layer" or self.quality is not None):
@@ -196,13 +196,18 @@ class PruneConfig:
         scope.check(self)
         self.allocation.check(self)
         criterion.check(self)
+        granularity.check(self)
+        if self.splice and type(criterion).survivors is not Criterion.survivors:
+            raise ConfigError(
+                f"PruneConfig.criterion = {criterion.kind!r} changes the weights that stay to make "
+                "up for those that go: with splice = true these would come back"
+            )
         granularities = criterion.granularities
-        kind = GRANULARITIES.of(self.granularity, "granularity").kind
-        if granularities and kind not in granularities:
+        if granularities and granularity.kind not in granularities:
             said = " or ".join(f"{each!r}" for each in granularities)
             raise ConfigError(
                 f"PruneConfig.criterion = {criterion.kind!r} does not go with the granularity "
-                f"{kind!r}: set granularity = {said}"
+                f"{granularity.kind!r}: set granularity = {said}"
             )
         if criterion.needs & OF_STEPS and not self.ramp:
             raise ConfigError(

@@ -63,6 +63,8 @@ class Plan:
         by_layer(self.names, 0, frozen, f"{where}.freeze")
         if len(frozen) == len(self.names):
             raise ConfigError(f"{where}.freeze names every layer: nothing is left to train")
+        for each in settings.penalties:
+            each.check(self.module)
         if settings.device.startswith("cuda") and not torch.cuda.is_available():
             raise ConfigError(f"{where}.device is {settings.device}: there is no CUDA device here")
 

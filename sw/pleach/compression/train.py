@@ -154,6 +154,8 @@ def train(
         targets = torch.from_numpy(targets)
     elif loss is not None:
         raise DataError("a loss needs labels")
+    for each in config.penalties:
+        each.check(model)
     training = model.training
     model.train()
     try:

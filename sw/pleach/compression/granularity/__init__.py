@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pleach.compression.kinds import Kinds
 from pleach.compression.observe import PrunableLayer
+from pleach.compression.stage import PruningStage
 
 __all__ = ["GRANULARITIES", "Granularity", "PrunableLayer", "granularity"]
 
@@ -31,6 +32,13 @@ class Granularity(ABC):
         A group is as important as its elements are on average. A part that is left out is not
         pruned, so an empty result leaves the layer whole. None makes each element a group of its
         own.
+        """
+
+    def check(self, stage: PruningStage) -> None:  # noqa: B027 - need not be there
+        """Refuse settings that it does not go with.
+
+        Raises:
+            ConfigError: says which.
         """
 
 

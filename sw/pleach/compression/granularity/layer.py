@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from pleach.compression.granularity import Granularity, PrunableLayer, granularity
+from pleach.compression.stage import PruningStage
+from pleach.errors import ConfigError
 
 
 @granularity("layer")
@@ -21,6 +23,13 @@ class Whole(Granularity):
     """
 
     source = "Wen et al. 2016, arXiv:1608.03665, section 3.2 and equation 3"
+
+    def check(self, stage: PruningStage) -> None:
+        if stage.scope.kind not in ("network", "energy"):
+            raise ConfigError(
+                "PruneConfig.granularity = 'layer' keeps a layer or does not: it goes with scope = "
+                f"'network' or 'energy', not {stage.scope.kind!r}"
+            )
 
     def groups(self, layer: PrunableLayer) -> dict[str, Tensor]:
         if layer.last:

@@ -29,6 +29,13 @@ class Regulariser(ABC):
         """The weight decay that the optimiser is given for it."""
         return 0.0
 
+    def check(self, model: nn.Module) -> None:  # noqa: B027 - need not be there
+        """Refuse a network that it has no use for, before any training.
+
+        Raises:
+            ConfigError: says why.
+        """
+
     def begin(self, model: nn.Module) -> Regulariser:
         """What a training goes on with: itself, or, of a regulariser that remembers something from
         step to step (a dual variable, a running mean), an object that does."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from pleach.compression.checks import check_number
 from pleach.compression.regularisers import Regulariser, regulariser
+from pleach.errors import ConfigError
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -18,8 +20,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 class SlimmingPenalty(Regulariser):
     """``strength·Σ|γ|`` over all channels of all batch normalisations (equation 1).
 
-    It is for the training of a network that still has them; a network of layers alone has nothing
-    that it could act on.
+    It is for the training of a network that still has them; one of layers alone is refused.
 
     Use it in the dense training, with a strength of 1e-5 to 1e-4, and prune by the criterion
     ``slimming`` then.
@@ -35,10 +36,20 @@ class SlimmingPenalty(Regulariser):
     def __post_init__(self):
         check_number(self, "strength", 0, 1)
 
-    def penalty(self, model: nn.Module, parameters: Sequence[nn.Parameter]) -> Tensor | None:
-        total = None
-        for module in model.modules():
-            if isinstance(module, BATCH_NORMS) and module.weight is not None:
-                own = module.weight.abs().sum()
-                total = own if total is None else total + own
-        return None if total is None else self.strength * total
+    def check(self, model: nn.Module) -> None:
+        if not _gammas(model):
+            raise ConfigError(
+                "the regulariser slimming acts on batch normalisations, and the network has none; "
+                "where it had, they are folded before it is compressed: train with it before that"
+            )
+
+    def penalty(self, model: nn.Module, parameters: Sequence[nn.Parameter]) -> Tensor:
+        return self.strength * torch.stack([gamma.abs().sum() for gamma in _gammas(model)]).sum()
+
+
+def _gammas(model: nn.Module) -> list[Tensor]:
+    return [
+        module.weight
+        for module in model.modules()
+        if isinstance(module, BATCH_NORMS) and module.weight is not None
+    ]
