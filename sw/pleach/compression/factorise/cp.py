@@ -21,8 +21,8 @@ class Cp(Factoriser):
     """The canonical polyadic decomposition: 1 × 1 to ``rank`` channels, each of them along the
     height, then along the width, then 1 × 1 to all rows (equations 4 to 7).
 
-    Use it where the kernel is large, as of a first or second layer: it has the fewest weights of all for a rank, and
-    is the hardest to train on. Keep the learning rate low after it.
+    Use it where the kernel is large, as of a first or second layer: it has the fewest weights of
+    all for a rank, and is the hardest to train on. Keep the learning rate low after it.
 
     Args:
         share: of the layer's weights, which gives the rank.

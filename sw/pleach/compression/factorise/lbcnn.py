@@ -21,8 +21,8 @@ class Lbcnn(Factoriser):
     The 1 × 1 weights begin as what comes nearest to the layer where the ReLU lets pass. What the
     network then is, it has to learn: train after it.
 
-    Use it for networks that are trained from the start or for long: most of its weights need no training and no bits
-    beyond a sign.
+    Use it for networks that are trained from the start or for long: most of its weights need no
+    training and no bits beyond a sign.
 
     Args:
         filters: fixed ones.

@@ -28,7 +28,8 @@ class Tucker2(Factoriser):
     """Tucker's decomposition along the channels in and out: 1 × 1 to fewer channels, the kernel on
     these, 1 × 1 to all rows (equations 3 to 5).
 
-    Use it for convolutions with many channels in and out, before pruning, with some epochs after it.
+    Use it for convolutions with many channels in and out, before pruning, with some epochs after
+    it.
 
     Args:
         energy: share of the sum of squares that each of both ranks keeps for itself. The paper has
