@@ -18,6 +18,7 @@ from pleach_cli import (
     compress,
     convert,
     demo,
+    diff,
     evaluate,
     explore,
     export,
@@ -30,6 +31,7 @@ from pleach_cli import (
     sensitivity,
     simulate,
     synth,
+    trace,
     train,
     vectors,
 )
@@ -50,8 +52,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    demo, train, check, methods, sensitivity, compress, balance, info, evaluate, report, convert,
-    plan, explore, simulate, vectors, export, synth, build, program, run_command, ports,
+    demo, train, check, methods, sensitivity, compress, balance, info, evaluate, report, diff,
+    convert, plan, explore, simulate, trace, vectors, export, synth, build, program, run_command,
+    ports,
 ):  # fmt: skip
     # A terminal breaks the lines of a paragraph where it wants.
     paragraphs = (inspect.getdoc(module.command) or "").split("\n\n")
