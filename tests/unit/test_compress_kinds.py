@@ -58,7 +58,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::pleach.errors.PleachWarning")
         (QUANTISERS, "quantisers", {}),
         (REGULARISERS, "regularisers", {k: {"strength": 0.1} for k in PENALTIES}),
         (FACTORISERS, "factorise", {}),
-        (TEACHERS, "teachers", {"model": {"model": abs}}),
+        (
+            TEACHERS,
+            "teachers",
+            {
+                "model": {"model": abs},
+                "attention": {"model": nn.ReLU(), "pairs": {"0": "0"}},
+                "hints": {"model": nn.ReLU(), "pairs": {"0": "0"}},
+                "gradient_attention": {"model": nn.ReLU()},
+            },
+        ),
     ],
 )  # fmt: skip
 def test_every_file_of_a_folder_is_a_kind(family, folder, others):

@@ -53,6 +53,9 @@ SURVEY = {
     "SVD": ("factoriser svd",),
     "tensors": ("factoriser tucker2", "factoriser cp", "factoriser block_term"),
     "LBCNN": ("factoriser lbcnn",),
+    "teachers": (
+        "teacher model", "teacher attention", "teacher gradient_attention", "teacher hints",
+    ),
 }  # fmt: skip
 
 

@@ -155,7 +155,7 @@ def _compress(
     elif loss is not None:
         raise DataError("a loss needs labels")
     _check(student, shape, steps, labels is not None and labels.dtype.kind in "iu")
-    soft = None if teacher is None else _taught(teacher, inputs, outputs)
+    soft = None if teacher is None else _taught(teacher, student, inputs, outputs)
     scale = _Scale(student, shape)
     measured = _Measured(student, scale, calibration, loss, metric, validation, outputs)
     stages = _Stages(student, original, measured, report)
@@ -167,7 +167,7 @@ def _compress(
     if guessing:
         warnings.warn(f"{guessing}: {GUESS_HELP}", GuessWarning, stacklevel=3)
     soft = dense if soft is None else soft
-    context = Context(student, inputs, labels, loss, soft, None, config.seed, progress)
+    context = Context(student, inputs, labels, loss, soft, None, config.seed, progress, teacher)
     targets = labels is not None and labels.dtype.kind == "f" and outputs > 1
     if config.output_scale == "each" or (config.output_scale == "auto" and targets):
         _scale_outputs(context, scale, dense)
@@ -228,8 +228,18 @@ class _Stages:
         self._start = time.monotonic()
 
 
-def _taught(teacher: Teacher, inputs: Tensor, outputs: int) -> Tensor:
-    """What a teacher of the user's gives, checked."""
+def _taught(teacher: Teacher, student: nn.Module, inputs: Tensor, outputs: int) -> Tensor:
+    """What a teacher of the user's gives, checked; and that there is what it is to be followed
+    in."""
+    following = teacher.follow(student)
+    if following is not None:
+        few = inputs[:2].clone()
+        try:
+            with torch.enable_grad():
+                few = following.before(few)
+                following.penalty(few, student(few).flatten(1), lambda given: given.square().sum())
+        finally:
+            following.end()
     soft = teacher.outputs(inputs)
     if tuple(soft.shape) != (len(inputs), outputs):
         raise DataError(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pleach.compression.config import TrainConfig
 from pleach.compression.observe import Samples
+from pleach.compression.teachers import Teacher
 from pleach.compression.train import Loss, loss_of, train
 from pleach.errors import ConfigError
 from pleach.models import Layer, layers_of
@@ -82,6 +83,7 @@ class Context:
         unscale: factors of the outputs, for the loss; None of 1.
         seed: of everything random.
         progress: called after each epoch.
+        guide: who gave these outputs, where that is not the network as it was.
     """
 
     module: nn.Module
@@ -92,6 +94,7 @@ class Context:
     unscale: Tensor | None
     seed: int
     progress: StageProgress | None = None
+    guide: Teacher | None = None
 
     @property
     def samples(self) -> Samples:
@@ -132,6 +135,7 @@ class Context:
             loss=self.loss,
             unscale=self.unscale,
             before_step=before_step,
+            follow=None if self.guide is None else self.guide.follow,
             progress=None if progress is None else partial(progress, stage),
         )
 

@@ -18,6 +18,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from pleach.compression.config import TrainConfig
 from pleach.compression.masks import check_weights
+from pleach.compression.teachers import Follow
 from pleach.errors import ConfigError, DataError, TrainingError
 from pleach.metrics import as_numbers, as_targets, check_finite, wrong_percent
 from pleach.models import channels_last, graph_of, layers_of, ours, sample_shape
@@ -105,6 +106,7 @@ def train(
     loss: Loss | None = None,
     unscale: Tensor | None = None,
     before_step: Callable[[float, torch.optim.Optimizer], None] | None = None,
+    follow: Callable[[nn.Module], Follow | None] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Train `model` in place.
@@ -126,6 +128,7 @@ def train(
         unscale: factors of the outputs, ``(outputs,)``: the loss sees outputs times these.
         before_step: called with the epochs done, a fraction, and the optimiser; also after the last
             step.
+        follow: what a teacher wants of the training besides (`Teacher.follow`).
         progress: called after each epoch.
 
     Raises:
@@ -164,12 +167,27 @@ def train(
             torch.enable_grad(),
             _on_device(model, config.device),
             channels_last(model),
+            _following(model, follow) as following,
         ):
             parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in frozen]
-            samples = _Samples(inputs, targets, teacher, unscale, loss, config).to(parameters[0])
+            samples = _Samples(inputs, targets, teacher, unscale, loss, config, following)
+            samples = samples.to(parameters[0])
             _epochs(model, samples, parameters, config, seed, before_step, progress)
     finally:
         model.train(training)
+
+
+@contextmanager
+def _following(
+    model: nn.Module, follow: Callable[[nn.Module], Follow | None] | None
+) -> Iterator[Follow | None]:
+    """What a teacher wants besides, as long as the training lasts."""
+    following = None if follow is None else follow(model)
+    try:
+        yield following
+    finally:
+        if following is not None:
+            following.end()
 
 
 @dataclass
@@ -182,6 +200,7 @@ class _Samples:
     unscale: Tensor | None
     loss: Loss | None
     config: TrainConfig
+    following: Follow | None = None
 
     def to(self, like: Tensor) -> _Samples:
         """On the device, and of the precision, of a parameter; classes stay integers."""
@@ -196,14 +215,18 @@ class _Samples:
     def loss_of(self, model: nn.Module, chosen: Tensor, generator: torch.Generator) -> Tensor:
         """The loss of those samples."""
         inputs = _drop(self.inputs[chosen], self.config.input_dropout, generator)
-        return _loss(
-            model(inputs).flatten(1),
-            None if self.targets is None else self.targets[chosen],
-            None if self.teacher is None else self.teacher[chosen],
-            self.config,
-            self.loss,
-            self.unscale,
+        following = self.following
+        inputs = inputs if following is None else following.before(inputs)
+        outputs = model(inputs).flatten(1)
+        targets = None if self.targets is None else self.targets[chosen]
+        soft = None if self.teacher is None else self.teacher[chosen]
+        value = _loss(outputs, targets, soft, self.config, self.loss, self.unscale)
+        if following is None:
+            return value
+        more = following.penalty(
+            inputs, outputs, lambda given: loss_of(given, targets, soft, self.loss, self.unscale)
         )
+        return value if more is None else value + more
 
 
 def _epochs(
@@ -217,7 +240,8 @@ def _epochs(
 ) -> None:
     """Train `parameters`: the loop over epochs and steps."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer = _optimizer(parameters, config)
+    following = samples.following
+    optimizer = _optimizer([*parameters, *(following.parameters if following else [])], config)
     penalties = [each.begin(model) for each in config.penalties]
     count = len(samples.inputs)
     steps = math.ceil(count / config.batch_size)
