@@ -136,6 +136,23 @@ def nasty_maps(config: EngineConfig) -> list[Job]:
     return jobs
 
 
+def attacked() -> list[Job]:
+    """Two small networks for tests that cut them short: a residual, a pool and a fully connected
+    layer; and a mean over a map."""
+    rng = np.random.default_rng(2)
+    a = conv(rng, 2, 4, 5, (3, 3), 4, padding=1)
+    b = conv(rng, 4, 4, 5, (3, 2), 4, padding=(1, 0, 1, 1), skip=Skip(4), pool=2)
+    dense = random_part(rng, None, 5, inputs=16, density=0.4, shift=8)
+    whole = model_of(2, 4, 5, (a,), (b, 1, 1), (dense,))
+    short = conv(rng, 1, 4, 5, (2, 2), 4)
+    mean = Pool(Window(4, 3, 4, kernel_height=3, kernel_width=4), shift=4)
+    pooled = model_of(1, 4, 5, (short,), (mean,))
+    return [
+        Job(name, model, random_inputs(rng, model, 2, 0.6))
+        for name, model in (("a residual", whole), ("a mean", pooled))
+    ]
+
+
 def full_rings(config: EngineConfig, jobs: list[Job]) -> int:
     """The jobs whose first layer leaves no word of the ring free."""
     full = 0

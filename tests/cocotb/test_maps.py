@@ -1,14 +1,25 @@
 """Convolutions on the whole engine, on Verilator: every output of every nasty case, and its cycles
-as they are predicted."""
+as they are predicted; resets in the middle, and plans that are wrong."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pleach.cycles import CycleModel
+from pleach.engine.plan import lower
+from pleach.format import dumps
+from pleach.host import plan_packet
 from pleach.model import Pool
-from pleach_sim.simulate import simulate_jobs
-from tests.cocotb.map_cases import full_rings, map_engine, nasty_maps
+from pleach.reference import Reference
+from pleach_hw.build.export import engine_verilog
+from pleach_sim.runner import run_cocotb
+from pleach_sim.simulate import TOP, simulate_jobs
+from tests.cocotb.map_cases import attacked, full_rings, map_engine, nasty_maps
+from tests.cocotb.plans import wrong_plans
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("pes", [1, 4, 16])
@@ -34,3 +45,32 @@ def test_nasty_maps(pes):
             counts[job.name] = counted, predicted
     assert not wrong
     assert not counts
+
+
+@pytest.mark.parametrize("pes", [1, 4, 16])
+def test_resets_and_wrong_plans(pes, tmp_path):
+    """The tests of bench_maps.py, on the engine of the nasty cases."""
+    config = map_engine(pes)
+    networks, plans = [], []
+    for number, job in enumerate(attacked()):
+        data, file = tmp_path / f"{number}.npz", tmp_path / f"{number}.pleach"
+        np.savez(data, inputs=job.inputs, outputs=Reference(job.model).run(job.inputs))
+        file.write_bytes(dumps(job.model))
+        packet = plan_packet(lower(job.model, config), config)
+        networks.append({"name": job.name, "plan": packet, "model": str(file), "data": str(data)})
+        plans += [
+            {"network": number, "name": name, "packet": wrong}
+            for name, wrong in wrong_plans(packet, 120 if pes == 4 else 24, seed=number)
+        ]
+    found = run_cocotb(
+        engine_verilog(config),
+        TOP,
+        "tests.cocotb.bench_maps",
+        parameters={"networks": networks, "wrong_plans": plans, "resets": 6 if pes == 4 else 2},
+        python_path=ROOT,
+        seed=4,
+    )
+    wrong = found["wrong_plans"]
+    assert all(wrong.values()), wrong
+    assert sum(map(len, wrong.values())) == len(plans)
+    assert found["resets_in_a_run"] and found["resets_in_a_packet"]

@@ -16,5 +16,5 @@ def written(text: str) -> str:
     """The page with the table as the proofs are now."""
     for file in sorted(HERE.glob("test_*.py")):
         importlib.import_module(f"tests.formal.{file.stem}")
-    marks = r"(?s)(<!-- generated: proofs -->\n).*(<!-- end -->)"
+    marks = r"(?s)(<!-- proofs -->\n).*(<!-- end -->)"
     return re.sub(marks, lambda found: f"{found[1]}{table()}\n{found[2]}", text)

@@ -225,8 +225,9 @@ def test_host_link(bench, blocks):
 @proof(
     "compute.drain.DrainUnit", "each vector of a pass is given once and in order, with its rows; "
     "the last one is marked, and told once; none finds the queue full; it never locks up",
-    broken=("room = ~places[-1]", "room = places != self._depth - 1"),
-    depth=48,
+    broken=("room = ~places[-1]", "room = ~places[-1] | ~active"),
+    cycles=18,
+    depth=30,
 )  # fmt: skip
 def test_drain_unit(bench, blocks):
     m = bench.m

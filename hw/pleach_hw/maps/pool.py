@@ -64,15 +64,17 @@ class PoolUnit(wiring.Component):
         )
         y, y_window = (Signal(signed(18), name=name) for name in ("y", "y_window"))
         down = Signal(8)  # of the window's places
+        across = Signal.like(pass_.kernel_row)  # from the window's first place
         channel, unit_x, unit_y = (Signal(16, name=n) for n in ("channel", "unit_x", "unit_y"))
         behind = Signal(range(lanes + 1))  # cycles that the window still has to take
         reads = Signal()
         tap_last = Signal()
 
-        right = x + pass_.pixel_x
-        last_across = right - x_window == pass_.kernel_row
-        last_down = down + 1 == pass_.kernel_rows
-        last_channel = channel + pass_.group_channels == pass_.pixel
+        # Whatever the plan says, each of these comes.
+        right, next_across = x + pass_.pixel_x, across + pass_.pixel_x
+        last_across = next_across >= pass_.kernel_row
+        last_down = down + 1 >= pass_.kernel_rows
+        last_channel = channel + pass_.group_channels >= pass_.pixel
         last_x, last_y = unit_x + 1 == pass_.units_x, unit_y + 1 == pass_.units_y
         m.d.comb += [reads.eq(active), tap_last.eq(last_across & last_down)]
 
@@ -82,10 +84,10 @@ class PoolUnit(wiring.Component):
             with m.If(behind != 0):
                 m.d.sync += behind.eq(behind - 1)
             with m.If(~waits):
-                m.d.sync += x.eq(right)
+                m.d.sync += [x.eq(right), across.eq(next_across)]
                 with m.If(last_across):
                     m.d.sync += [
-                        x.eq(x_window), down.eq(down + 1), y.eq(y + 1),
+                        x.eq(x_window), across.eq(0), down.eq(down + 1), y.eq(y + 1),
                         row.eq(row + pass_.map_row),
                     ]  # fmt: skip
                 with m.If(tap_last):
@@ -112,7 +114,7 @@ class PoolUnit(wiring.Component):
                             m.d.sync += active.eq(0)
         with m.If(self.start):
             m.d.sync += [
-                active.eq(1), waits.eq(0), down.eq(0), channel.eq(0), unit_x.eq(0),
+                active.eq(1), waits.eq(0), across.eq(0), down.eq(0), channel.eq(0), unit_x.eq(0),
                 unit_y.eq(0), behind.eq(pass_.group_channels), x.eq(pass_.x_first),
                 x_window.eq(pass_.x_first), y.eq(pass_.y_first), y_window.eq(pass_.y_first),
                 row.eq(pass_.row_first), row_window.eq(pass_.row_first),
@@ -130,7 +132,7 @@ class PoolUnit(wiring.Component):
             self.address.eq(Mux(read, in_map + at_channel, 0)),
         ]
         late = 2 + self._latency
-        first = (down == 0) & (x == x_window)
+        first = (down == 0) & (across == 0)
         flags = {
             "some": some,
             "inside": inside,

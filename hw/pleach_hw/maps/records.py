@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,12 +17,19 @@ from pleach_hw.primitives import BlockRam
 _WORDS = PLAN_WORDS + FILE_WORDS
 
 
+def digits(value: Value) -> Value:
+    """How many binary digits a number has."""
+    return sum(value[bit:].any() for bit in range(len(value)))
+
+
 class Records(wiring.Component):
     """Holds a record for each pass, and shows one of them.
 
     A plan is refused when it is for an engine of another shape, when it has too few words or too
-    many, or when a pass asks for more teams, rows or ring words than there are, or for none. The
-    rest of a plan can be wrong, too; then results are, but every pass still comes to an end.
+    many, or when a pass asks for more teams, rows or ring words than there are, or for none; or for
+    something that never ends: edges beyond a window, windows for several times the map memory, or
+    a pooling that does not step. The rest of a plan can be wrong, too; then results are, but every
+    pass still comes to an end.
 
     Ports:
         start: a PLAN packet begins; there is no plan until it was taken.
@@ -167,7 +174,10 @@ class Records(wiring.Component):
         """Whether the pass whose words were written asks for what there is not; known two cycles
         after the last of them."""
         config = self._config
-        names = ("kind", "teams", "slots", "local_rows", "units_x", "units_y", "slot", "rows")
+        names = (
+            "kind", "side", "teams", "edge_x", "edge_y", "slots", "local_rows", "units_x",
+            "units_y", "slot", "pixel_x", "rows", "group_channels",
+        )  # fmt: skip
         kept = {}
         for index, fields in enumerate(PLAN_WORDS):
             seen = layout(fields)(self.i.p.data)
@@ -182,14 +192,22 @@ class Records(wiring.Component):
             held.eq((kept["local_rows"] << bits) >> kept["teams"]),
             ring.eq(kept["slot"] * kept["slots"]),
         ]
-        bad, none = Signal(), Signal()
+
+        def taken(name: str) -> Value:
+            """As much of a field as the engine takes."""
+            return kept[name][: len(getattr(self.pass_, name))]
+
+        # Windows are no more than values of the map memory; both as powers of two.
+        windows = Signal(6)
+        bad, bad_pool, none, many = Signal(), Signal(), Signal(), Signal()
         array = kept["kind"] == PassKind.CONVOLUTION
         m.d.sync += [
-            none.eq(
-                Cat(
-                    kept[name][: len(getattr(self.pass_, name))] == 0
-                    for name in ("units_x", "units_y", "rows")
-                ).any()
+            none.eq(Cat(taken(name) == 0 for name in ("units_x", "units_y", "rows")).any()),
+            windows.eq(digits(kept["units_x"]) + digits(kept["units_y"])),
+            many.eq(windows > config.maps.bit_length() + 1),
+            bad_pool.eq(
+                (taken("pixel_x") == 0)
+                | ((kept["group_channels"] != 1) & (kept["group_channels"] != config.neighbours))
             ),
             bad.eq(
                 (kept["teams"] > (config.groups - 1).bit_length())
@@ -199,9 +217,11 @@ class Records(wiring.Component):
                 | (kept["slots"] == 0)
                 | (ring > config.accumulators)
                 | (held < kept["rows"])
+                | (kept["edge_x"] > kept["side"])
+                | (kept["edge_y"] > kept["side"])
             ),
         ]
-        return none | (array & bad)
+        return none | many | Mux(array, bad, bad_pool)
 
     def _show(self, m: Module, ram: BlockRam) -> None:
         """Fetch a record, a word a cycle, beside the one that is shown."""

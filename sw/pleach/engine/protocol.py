@@ -81,8 +81,8 @@ class EngineError(IntEnum):
     )
     PLAN = (
         16,
-        "PLAN: it is for another engine, or asks for more than this one has; LOAD: there is no "
-        "plan, or it is for another file",
+        "PLAN: it is for another engine, asks for more than this one has, or for what has no end; "
+        "LOAD: there is no plan, or it is for another file",
     )
 
     meaning: str
