@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # The stamp carries the content's checksum: a fresh checkout beside an old .venv stays quick.
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: test demo lint prove mutants clean
+.PHONY: test demo docs lint prove mutants clean
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
@@ -24,6 +24,10 @@ lint: $(STAMP)
 # Proofs of the blocks, kept by their content: what did not change is not proved again.
 prove: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not slow' tests/formal
+
+# A site in build/docs, from docs/ and the docstrings; a broken link is an error.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/docs
 
 # Minutes: a hundred lines broken one at a time, each of which a test must notice.
 mutants: $(STAMP)

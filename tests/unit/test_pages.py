@@ -19,3 +19,17 @@ def test_links_and_paths_are_there(page):
     paths = re.findall(r"`((?:docs|bench|tests|constraints|pleach(?:_\w+)?)/[\w./]+)`", text)
     missing += [path for path in paths if not any((root / path).exists() for root in ROOTS)]
     assert not missing
+
+
+def test_the_site_has_every_page():
+    """`make docs` builds docs/index.md and what its tables of contents, or theirs, name."""
+    docs, wanted, seen = ROOT / "docs", ["index"], set()
+    while wanted:
+        name = wanted.pop()
+        seen.add(name)
+        for table in re.findall(r"```{toctree}\n(.*?)```", (docs / f"{name}.md").read_text(), re.S):
+            lines = [line for line in table.splitlines() if line and not line.startswith(":")]
+            wanted += [str((Path(name).parent / line)) for line in lines]
+    pages = {str(page.relative_to(docs).with_suffix("")) for page in docs.glob("**/*.md")}
+    left_out = {name for name in pages if name == "status" or name.startswith("riscv/")}
+    assert seen == pages - left_out
