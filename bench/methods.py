@@ -31,7 +31,7 @@ import numpy as np
 
 import pleach
 from pleach import models
-from pleach.compile.plan import chosen, counted_by
+from pleach.compile.plan import planned_by
 from pleach.compression import (
     CompressConfig,
     Factorise,
@@ -237,11 +237,9 @@ def cycles(model: CompressedModel, images: np.ndarray) -> float:
     """Of an image on 16 PEs, the mean: from the first value of a map read to the last one
     written, on the smallest engine that holds the network."""
     config = fitted(model, base_engine(model, 16))
-    traces = Reference(model).trace(model.quantise(images))
-    taken = [(t.inputs != 0, t.skips != 0) for t in traces]
-    plans = chosen(model, config, counted_by(model, config, [(a[:4], b[:4]) for a, b in taken]))
-    counted = MapCycles(model, config, plans)
-    _, compute, _ = counted.run([a for a, _ in taken], [b for _, b in taken])
+    taken = Reference(model).taken(model.quantise(images))
+    counted = MapCycles(model, config, planned_by(model, config, taken))
+    _, compute, _ = counted.run(taken)
     return float(counted.span(compute).mean())
 
 

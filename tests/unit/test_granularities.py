@@ -209,6 +209,19 @@ def test_energy_takes_most_from_the_layer_that_uses_most():
         PruneConfig(scope="energy", layers={"a": 0.5})
 
 
+def test_no_layer_loses_all_its_channels():
+    model = mlp([6, 8, 8, 2])
+    with torch.no_grad():
+        model.fc2.weight *= 1e-3
+        model.fc2.bias *= 1e-3
+    for scope in ("network", "energy"):
+        stage = PruneConfig(
+            criterion="filter_norm", granularity="channel", scope=scope, density=0.4
+        )
+        prune_(model, stage)
+        assert int(model.fc2.weight.any(1).sum()) == 1 < int(model.fc1.weight.any(1).sum())
+
+
 def test_uses_are_counted_on_the_map():
     model = lenet_5()
     seen = Observations(model, PruneConfig().criterion)

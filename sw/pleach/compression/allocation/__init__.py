@@ -22,6 +22,7 @@ __all__ = [
     "PruningStage",
     "allocation",
     "largest",
+    "uncut",
 ]
 
 
@@ -144,6 +145,23 @@ def largest(
     else:
         kept = iter(_largest(scores, count, classes))
     return [tuple(next(kept) for _ in layer.ranked) for layer in layers]
+
+
+def uncut(
+    layers: Sequence[Candidates], kept: Sequence[tuple[Tensor, ...] | None]
+) -> list[tuple[Tensor, ...] | None]:
+    """Of a layer that would lose all of its groups the best one stays too, so that the network is
+    not cut in two; a layer that is one group, or whose groups are single weights, may go."""
+    found = list(kept)
+    for place, layer in enumerate(layers):
+        chosen = found[place]
+        if chosen is None or layer.sizes is None or len(layer.ranked[0]) < 2:
+            continue
+        if not bool(chosen[0].any()) and bool(layer.ranked[0].any()):
+            best = torch.zeros_like(chosen[0])
+            best[layer.ranked[0].argmax()] = True
+            found[place] = (best,)
+    return found
 
 
 def _largest(scores: list[Tensor], count: int, classes: int = 1) -> list[Tensor]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pleach.compression.allocation import Allocation, Candidates, Progress, allocation
+from pleach.compression.allocation import Allocation, Candidates, Progress, allocation, uncut
 from pleach.compression.observe import PrunableLayer
 from pleach.compression.stage import PruningStage
 from pleach.errors import ConfigError
@@ -54,7 +54,9 @@ class Energy(Allocation):
         kept = torch.zeros_like(order, dtype=torch.bool)
         kept[order[spent <= budget * (1 + 1e-9)]] = True
         parts = iter(kept.split([len(value) for value in values]))
-        return [tuple(next(parts).view_as(s) for s in layer.ranked) for layer in layers]
+        return uncut(
+            layers, [tuple(next(parts).view_as(s) for s in layer.ranked) for layer in layers]
+        )
 
     def check(self, stage: PruningStage) -> None:
         if stage.layers:

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pleach.compression.allocation import Allocation, Candidates, Progress, allocation, largest
+from pleach.compression.allocation import (
+    Allocation,
+    Candidates,
+    Progress,
+    allocation,
+    largest,
+    uncut,
+)
 from pleach.compression.stage import PruningStage
 from pleach.errors import ConfigError
 
@@ -15,7 +22,8 @@ from pleach.errors import ConfigError
 @allocation("network")
 @dataclass(frozen=True, kw_only=True)
 class Network(Allocation):
-    """All layers are ranked together: the criterion says how much of it each one gets.
+    """All layers are ranked together: the criterion says how much of it each one gets. Of whole
+    channels and the like each layer keeps one at least.
 
     Use it with a criterion whose scores say the same in every layer: ``saliency``, ``obd``,
     ``taylor``, ``slimming``.
@@ -28,7 +36,7 @@ class Network(Allocation):
     ) -> list[tuple[Tensor, ...] | None]:
         if any(layer.scores is None for layer in layers):
             return [None] * len(layers)
-        return list(largest(layers, progress.density(layers[0].target)))
+        return uncut(layers, largest(layers, progress.density(layers[0].target)))
 
     def check(self, stage: PruningStage) -> None:
         if stage.layers or stage.quality is not None:
