@@ -78,12 +78,22 @@ def fitted(rows: Tensor, kept: Tensor, moments: Tensor) -> Tensor:
     found = []
     step = max(1, MOST // moments.numel())
     for weights, stay in zip(rows.split(step), kept.split(step), strict=True):
-        stays = stay.to(weights)
-        matrix = moments * (stays[:, :, None] * stays[:, None]) + torch.diag_embed(1 - stays)
+        stays, matrix = stay.to(weights), only(moments, stay)
         lost = (weights * (1 - stays)) @ moments * stays
         change = torch.linalg.solve(matrix, lost[:, :, None])[:, :, 0]
         found.append((weights + change) * stays)
     return torch.cat(found)
+
+
+def only(moments: Tensor, kept: Tensor) -> Tensor:
+    """The moments of the columns that each row keeps, ``(rows, columns, columns)``; of the others
+    ones on the diagonal.
+
+    Args:
+        kept: bool, ``(rows, columns)``.
+    """
+    stays = kept.to(moments)
+    return moments * (stays[:, :, None] * stays[:, None]) + torch.diag_embed(1 - stays)
 
 
 def blocks(columns: int, size: int) -> list[slice]:

@@ -11,16 +11,19 @@ from torch import Tensor
 from pleach.compression.checks import check_integer, check_number
 from pleach.compression.criteria import Criterion, Observations, Observe, PrunableLayer, criterion
 from pleach.compression.surgery import (
-    MOST,
     blocks,
     damped,
     effective,
     moments,
+    only,
     parts_of_rows,
     refitted,
     rows_of,
 )
 from pleach.numbers import SIZE_MAX
+
+#: elements of the inverses that are worked on at once: a processor's cache holds them
+AT_ONCE = 1 << 17
 
 
 @criterion("obs")
@@ -70,8 +73,7 @@ class Surgeon(Criterion):
         cost = removal_costs if self.greedy else single_costs
         for group in range(len(rows)):
             for part in blocks(rows.shape[2], self.block):
-                inverse = torch.linalg.inv(hessian[group, part, part])
-                found[group, :, part] = cost(rows[group, :, part], inverse)
+                found[group, :, part] = cost(rows[group, :, part], hessian[group, part, part])
         tiny = torch.finfo(torch.float32).tiny  # a weight that costs nothing is still a weight
         scores = parts_of_rows(layer, found.clamp(min=tiny) * (rows != 0))
         return {part: score.to(layer.tensors[part].dtype) for part, score in scores.items()}
@@ -86,38 +88,39 @@ class Surgeon(Criterion):
         return damped(seen.once(key, lambda: moments(layer, seen, self.samples)), self.damping)
 
 
-def single_costs(rows: Tensor, inverse: Tensor) -> Tensor:
+def single_costs(rows: Tensor, hessian: Tensor) -> Tensor:
     """What each weight costs where it alone goes.
 
     Args:
         rows: ``(rows, columns)``.
-        inverse: of the Hessian, ``(columns, columns)``.
+        hessian: ``(columns, columns)``, positive definite.
     """
-    return rows.square() / inverse.diagonal()
+    return rows.square() / torch.linalg.inv(hessian).diagonal()
 
 
-def removal_costs(rows: Tensor, inverse: Tensor) -> Tensor:
+def removal_costs(rows: Tensor, hessian: Tensor) -> Tensor:
     """What the dearest removal cost up to each weight's, where each row loses its weights one by
-    one, the cheapest first, and corrects the others.
+    one, the cheapest first, and corrects the others; 0 of those that are zero already.
 
     Args:
         rows: ``(rows, columns)``.
-        inverse: of the Hessian, ``(columns, columns)``.
+        hessian: ``(columns, columns)``, positive definite.
     """
     found = []
-    for weights in rows.split(max(1, MOST // inverse.numel())):
+    for weights in rows.split(max(1, AT_ONCE // hessian.numel())):
         weights = weights.clone()
         costs = torch.zeros_like(weights)
-        there = torch.ones_like(weights, dtype=torch.bool)
-        own = inverse.expand(len(weights), -1, -1).clone()
+        there = weights != 0
+        own = torch.linalg.inv(only(hessian, there))
         every, dearest = torch.arange(len(weights)), weights.new_zeros(len(weights))
-        for _ in range(weights.shape[1]):
+        for _ in range(int(there.sum(1).max())):
             diagonal = own.diagonal(dim1=1, dim2=2)
             cost = torch.where(there, weights.square() / diagonal, torch.inf)
             least, chosen = cost.min(1)
-            dearest = torch.maximum(dearest, least)
-            costs[every, chosen] = dearest
-            there[every, chosen] = False
+            left = there.any(1)  # a row that has lost all of its weights waits for the others
+            dearest = torch.where(left, torch.maximum(dearest, least), dearest)
+            costs[every[left], chosen[left]] = dearest[left]
+            there[every[left], chosen[left]] = False
             column = own[every, :, chosen]
             pivot = column[every, chosen, None]
             weights = (weights - column * (weights[every, chosen, None] / pivot)) * there
