@@ -50,27 +50,38 @@ def test_nasty_maps(pes):
 @pytest.mark.parametrize("pes", [1, 4, 16])
 def test_resets_and_wrong_plans(pes, tmp_path):
     """The tests of bench_maps.py, on the engine of the nasty cases."""
-    config = map_engine(pes)
-    networks, plans = [], []
+    _attack(map_engine(pes), tmp_path, plans=40 if pes == 4 else 8, resets=1)
+
+
+@pytest.mark.slow
+def test_many_wrong_plans(tmp_path):
+    """The same for minutes."""
+    _attack(map_engine(4), tmp_path, plans=400, resets=8)
+
+
+def _attack(config, folder, *, plans, resets):
+    """Of each network so many wrong plans, and resets besides those at beginning and end."""
+    networks, wrong = [], []
     for number, job in enumerate(attacked()):
-        data, file = tmp_path / f"{number}.npz", tmp_path / f"{number}.pleach"
+        data, file = folder / f"{number}.npz", folder / f"{number}.pleach"
         np.savez(data, inputs=job.inputs, outputs=Reference(job.model).run(job.inputs))
         file.write_bytes(dumps(job.model))
         packet = plan_packet(lower(job.model, config), config)
         networks.append({"name": job.name, "plan": packet, "model": str(file), "data": str(data)})
-        plans += [
-            {"network": number, "name": name, "packet": wrong}
-            for name, wrong in wrong_plans(packet, 120 if pes == 4 else 24, seed=number)
+        wrong += [
+            {"network": number, "name": name, "packet": words}
+            for name, words in wrong_plans(packet, plans, seed=number)
         ]
     found = run_cocotb(
         engine_verilog(config),
         TOP,
         "tests.cocotb.bench_maps",
-        parameters={"networks": networks, "wrong_plans": plans, "resets": 6 if pes == 4 else 2},
+        parameters={"networks": networks, "wrong_plans": wrong, "resets": resets},
         python_path=ROOT,
         seed=4,
     )
-    wrong = found["wrong_plans"]
-    assert all(wrong.values()), wrong
-    assert sum(map(len, wrong.values())) == len(plans)
-    assert found["resets_in_a_run"] and found["resets_in_a_packet"]
+    assert found["resets_in_a_run"] == 2 * (resets + 2)
+    assert found["resets_in_a_packet"] == 4 * (resets + 2)
+    what_became = found["wrong_plans"]
+    assert what_became["refused"] and what_became["ran"], what_became
+    assert sum(map(len, what_became.values())) == len(wrong)
