@@ -201,6 +201,7 @@ def test_help_answers_at_once_and_has_examples(pleach):
         (["simulate", "odd.pleach", "--simulator", "spice"], 2, "verilator or icarus"),
         (["synth", "--board", "abacus"], 2, "no board is called"),
         (["build", "--board", "abacus"], 2, "no board is called"),
+        (["build", "--board", "icebreaker", "--flash"], 2, "--flash is of a model"),
         (["program", "."], 1, "has no bitstream with its manifest.json: make one with"),
         (["compress", "damaged.safetensors"], 1, "not a checkpoint"),
         (["compress", "pickle.pt"], 1, "never run"),
