@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from amaranth.back import rtlil
-from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import io
 from amaranth.sim import Simulator
 
@@ -31,8 +31,10 @@ from pleach_hw.build import bitstream, program, tools
 from pleach_hw.build.flows import flow_of
 from pleach_hw.build.flows.flow import set_cells
 from pleach_hw.build.sizing import Speed, Trial, fastest_engine
+from pleach_hw.build.top import flash_pins
 from pleach_hw.crossing import Crossing
 from pleach_hw.primitives import Multiplier
+from pleach_hw.system.flash import SpiReader
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -165,18 +167,22 @@ class Blinks(Elaboratable):
     so that the tools are done in seconds."""
 
     def __init__(self, config, chip, pll, baud, *, flash):
-        self._chip, self._pll = chip, pll
+        self._chip, self._pll, self._flash = chip, pll, flash
         # 12.5 MHz of a flash at the clock that is aimed for.
         assert flash in (None, {"ecp5": 8, "iCE40": 4, "gowin": 8}[chip.family])
 
     def elaborate(self, platform):
         m = Module()
+        if self._flash:
+            m.submodules.reader = reader = SpiReader(divider=self._flash)
+            m.d.comb += [reader.start.eq(ResetSignal()), reader.o.ready.eq(1)]
+            flash_pins(m, platform, self._chip, reader)
         engine, link = Signal(name="clk_engine"), Signal(name="clk_link")
         pin = platform.request(platform.default_clk, dir="-")
         flow = flow_of(self._chip.family)
         flow.clocks(m, self._chip, pin, self._pll, engine, link, Signal())
         for number, (name, clock) in enumerate((("sync", engine), ("link", link))):
-            m.domains += ClockDomain(name, reset_less=True)
+            m.domains += ClockDomain(name)
             m.d.comb += ClockSignal(name).eq(clock)
             count = Signal(20, name=f"count_{name}")
             m.d[name] += count.eq(count + 1)
@@ -214,10 +220,13 @@ def test_a_folder_has_all_that_its_manifest_says(name, tmp_path, monkeypatch):
     assert slower.pll_mhz <= built.pll_mhz / 2
     assert not (tmp_path / "out/flash.bin").exists() and "flash" not in manifest
     hand_over(tmp_path / "out", monkeypatch)
+    plain = (tmp_path / f"out/pins{flow.pins[1]}").read_text()
     # With a network for the flash: its image, which leaves when the next build is without.
     network = (MODELS / "lenet_300_100_small.pleach").read_bytes()
     bitstream.build(chip.engine, chip, tmp_path / "out", network=network)
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    pins = (tmp_path / f"out/pins{flow.pins[1]}").read_text()
+    assert chip.flash.resource in pins and chip.flash.resource not in plain
     assert manifest["flash"] == {"address": chip.flash.address, "image": "flash.bin"}
     assert (tmp_path / "out/flash.bin").read_bytes() == flash_image(network)
     assert manifest["bitstream_bytes"] < chip.flash.address or not chip.flash.address

@@ -114,28 +114,11 @@ class BoardTop(Elaboratable):
         """It, and where it loads itself the flash's pins."""
         if self._flash is None:
             return Engine(self._config)
-        flash, clock = self._board.flash, flow_of(self._board.family).flash_clock
-        assert flash is not None  # whoever wants it has looked
+        assert self._board.flash is not None  # whoever wants it has looked
         engine = SelfLoadingEngine(
-            self._config, address=flash.address, divider=self._flash, inside=True
+            self._config, address=self._board.flash.address, divider=self._flash, inside=True
         )
-        names = parts(platform, flash.resource)
-        pins = platform.request(flash.resource, 0, dir=dict.fromkeys(names, "-"))
-        drive = {"cs": ~engine.cs_n, "clk": engine.sck, "copi": engine.copi, "wp": 0, "hold": 0}
-        for name in names:
-            buffer = io.Buffer("o" if name in drive else "i", getattr(pins, name))
-            m.submodules[f"flash_{name}"] = buffer
-            if name in drive:
-                m.d.comb += buffer.o.eq(drive[name])
-            else:
-                m.d.comb += engine.cipo.eq(buffer.i)
-        if "clk" not in names:
-            if clock is None:
-                raise ConfigError(
-                    f"{flash.resource} of {self._board.name} has no clk, and {self._board.device} "
-                    "no cell for it"
-                )
-            clock(m, engine.sck)
+        flash_pins(m, platform, self._board, engine)
         return engine
 
     def _booted(self, m, engine, failed):
@@ -173,3 +156,29 @@ class BoardTop(Elaboratable):
 def parts(platform, name):
     """The signals of a resource, requested or not."""
     return [part.name for part in platform.lookup(name).ios]
+
+
+def flash_pins(m, platform, board, reader):
+    """Join a board's flash with the pins of its reader, `pleach_hw.system.flash.PINS`.
+
+    Raises:
+        ConfigError: the flash has no pin for its clock, and the chip no cell.
+    """
+    names = parts(platform, board.flash.resource)
+    pins = platform.request(board.flash.resource, 0, dir=dict.fromkeys(names, "-"))
+    drive = {"cs": ~reader.cs_n, "clk": reader.sck, "copi": reader.copi, "wp": 0, "hold": 0}
+    for name in names:
+        buffer = io.Buffer("o" if name in drive else "i", getattr(pins, name))
+        m.submodules[f"flash_{name}"] = buffer
+        if name in drive:
+            m.d.comb += buffer.o.eq(drive[name])
+        else:
+            m.d.comb += reader.cipo.eq(buffer.i)
+    if "clk" not in names:
+        clock = flow_of(board.family).flash_clock
+        if clock is None:
+            raise ConfigError(
+                f"{board.flash.resource} of {board.name} has no clk, and {board.device} no cell "
+                "for it"
+            )
+        clock(m, reader.sck)
