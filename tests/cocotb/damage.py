@@ -105,6 +105,7 @@ def bad_files(model: CompressedModel) -> list[BadFile]:
         BadFile("one word short", good[:-4], error.LENGTH),
         BadFile("header only", good[:20], error.LENGTH),
         BadFile("half a header", good[:8], error.LENGTH),
+        BadFile("four words that say so", good[:8] + b"\4\0\0\0" + good[12:16], error.LENGTH),
         BadFile("cut in the data", good[: 4 * (LAYER + length // 2)], error.LENGTH),
         BadFile("one word more", good + b"\0\0\0\0", error.LENGTH),
         file("a section past the end", field(SECTION, 8, 24, 1 << 20), error.LENGTH),

@@ -152,6 +152,8 @@ def test_numbers_of_sections_and_where_they_end():
         "past the end": (file(too_long), EngineError.LENGTH, 0),
         "said to be longer": (file(one, length=size + 1), EngineError.LENGTH, 0),
         "said to be shorter": (file(one, length=size - 1), EngineError.LENGTH, 0),
+        "four words that say so": (file(one, length=4)[:4], EngineError.LENGTH, 0),
+        "five words that say so": (file(layers=1, length=5), EngineError.SECTION_TYPE, 0),
         "good": (file(one), EngineError.OK, 0),
     }
     _, answers = frame([data for data, _, _ in cases.values()])

@@ -218,7 +218,7 @@ design -reset
         for name, text in files.items():
             (folder / name).write_text(text)
         arguments = ["-q", "-l", "yosys.log", "-s", "script.ys"]
-        tools.run_tool(tools.YOSYS, arguments, folder, "yosys.log", 300)
+        tools.run_tool(tools.YOSYS, arguments, folder, "yosys.log", 1500)
 
     key = [tools.version(tools.YOSYS), *files, *files.values()]
     folder = cached("gates", key, make)

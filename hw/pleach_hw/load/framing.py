@@ -337,9 +337,8 @@ class _Taking:
             m.d.sync += [
                 # The third word is the length of the file.
                 self.left.eq(Mux(among["length"], self.data - 3, self.left - 1)),
-                self.one_left.eq(
-                    Mux(among["length"], self.data == 4, self.known & (self.left == 2))
-                ),
+                # Never of a file of four words, which are fewer than a header has.
+                self.one_left.eq(self.known & (self.left == 2)),
                 self.known.eq(self.known | among["length"]),
                 self.ended.eq(last),
                 self.wrong_end.eq(self.wrong_end | (last != self.one_left)),
