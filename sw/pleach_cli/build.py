@@ -100,7 +100,6 @@ def command(
         if flash:
             image_for(chip, image := model.read_bytes())
         network = load(model)
-        network.check_runs()
         trial = _trial(network, dataset)
         about = {"model": {"sha256": sha256(model.read_bytes()).hexdigest(), "is": network.line}}
         lines += [f"network: {network.line}", f"data: {trial.source}"]

@@ -15,21 +15,55 @@ if TYPE_CHECKING:
     from pleach_hw.build.candidates import Candidate
 
 
-def _values(help: str):
-    return typer.Option(metavar="N,N,…", help=f"{help}; values to sweep.")
+#: what is swept by default, without a map memory and with one
+SWEPT = {
+    "pes": ("1,2,4,8,16,32,64", "4,8,16,32,64"),
+    "groups": ("1,2,4,8", "2,4,8"),
+    "lanes": ("1,2,4,8,16", "2"),
+    "queue_depth": ("8,16,32", "32"),
+    "block": ("1,4,8", "4"),
+    "neighbours": ("", "8,16"),
+    "accumulators": ("", ""),
+    "maps": ("", ""),
+}
+#: and how many inputs are run: with a map memory every way to run each layer is counted
+IMAGES = (10, 2)
+#: columns of the table
+HEADS = {
+    "pes": "PEs", "groups": "groups", "lanes": "lanes", "queue_depth": "queue", "block": "block",
+    "neighbours": "neigh-\nbours", "accumulators": "ring", "maps": "map",
+}  # fmt: skip
+
+
+def _values(help: str, name: str):
+    plain, maps = SWEPT[name]
+    default = " or ".join(dict.fromkeys(each or "as needed" for each in (plain, maps)))
+    return typer.Option(metavar="N,N,…", help=f"{help}; values to sweep.", show_default=default)
 
 
 def command(
     file: ModelFile,
-    pes: Annotated[str, _values("Processing elements")] = "1,2,4,8,16,32,64",
-    groups: Annotated[str, _values("Groups of PEs, each with a broadcast")] = "1,2,4,8",
-    lanes: Annotated[str, _values("Rows drained in a cycle")] = "1,2,4,8,16",
-    queue_depth: Annotated[str, _values("Activations in a PE's queue")] = "8,16,32",
-    block: Annotated[str, _values("Columns that share a pointer")] = "1,4,8",
+    pes: Annotated[str | None, _values("Processing elements", "pes")] = None,
+    groups: Annotated[str | None, _values("Groups of PEs, each with a broadcast", "groups")] = None,
+    lanes: Annotated[str | None, _values("Rows drained in a cycle", "lanes")] = None,
+    queue_depth: Annotated[
+        str | None, _values("Activations in a PE's queue", "queue_depth")
+    ] = None,
+    block: Annotated[str | None, _values("Columns that share a pointer", "block")] = None,
+    neighbours: Annotated[
+        str | None, _values("Values of a map read in a cycle", "neighbours")
+    ] = None,
+    accumulators: Annotated[
+        str | None, _values("Rows that a PE can hold, its ring", "accumulators")
+    ] = None,
+    maps: Annotated[str | None, _values("Values that the map memory can hold", "maps")] = None,
     board: Annotated[
         str | None, typer.Option(help="Only engines that fit the chips of these, with commas.")
     ] = None,
-    images: Annotated[int, typer.Option(min=1, help="Test images to run.")] = 10,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Test images to run.", show_default="10, with a map memory 2"),
+    ] = None,
     dataset: DatasetOption = None,
     plot: Plot = None,
     output: Annotated[
@@ -44,12 +78,16 @@ def command(
     with the smallest board that it fits. Bits a weight are those of PE memory, pointers included.
     What it takes of a chip is an estimate. Parameters are explained in docs/engine.md.
 
+    A network with convolutions runs on engines with a map memory, each layer in the way that is the
+    fastest on that engine: in as many teams of PEs as its groups and its ring allow.
+
     The best engine is the one of fewest cycles that a board holds, or, where none does, of fewest
     cycles. Simulate, export and synth take it with --engine.
 
     Example: [bold]pleach explore model.pleach --board ulx3s-85f -o engine.toml[/bold]
     """
     from pleach.compile.explore import engines
+    from pleach.engine.plan import base_engine
     from pleach.files import write_whole
     from pleach.format import load
     from pleach.reference import Reference
@@ -57,11 +95,15 @@ def command(
 
     chips = search.chips_for(None if board is None else board.split(","))
     model = load(file)
-    model.check_runs()
+    with_maps = base_engine(model).maps > 0
     found = dataset_for(dataset, model, labels=False)
-    chosen = model.quantise(found.test_images[:images])
-    given = {"pes": pes, "groups": groups, "lanes": lanes, "queue_depth": queue_depth}
-    swept = {name: _integers(name, text) for name, text in (*given.items(), ("block", block))}
+    chosen = model.quantise(found.test_images[: images or IMAGES[with_maps]])
+    given = {
+        "pes": pes, "groups": groups, "lanes": lanes, "queue_depth": queue_depth, "block": block,
+        "neighbours": neighbours, "accumulators": accumulators, "maps": maps,
+    }  # fmt: skip
+    texts = {name: text or SWEPT[name][with_maps] for name, text in given.items()}
+    swept = {name: _integers(name, text, with_maps) for name, text in texts.items() if text}
     configs = engines(model, **swept)
     with progress(f"measuring {len(configs)} engines") as update:
         measured = search.candidates(
@@ -91,26 +133,34 @@ def command(
         return
     say(f"network: {model.line}")
     say(f"data: {found.describe()}")
-    _show(measured, list(swept), len(chosen))
+    names = [
+        *swept,
+        *(name for name in ("accumulators", "maps") if with_maps and name not in swept),
+    ]
+    _show(measured, names, len(chosen))
     where = f"the smallest board that holds it is {', '.join(best.fit.boards[:1]) or 'none'}"
-    say(f"best: {' '.join(f'{name}={getattr(best.engine, name)}' for name in swept)}; {where}")
+    say(f"best: {' '.join(f'{name}={getattr(best.engine, name)}' for name in names)}; {where}")
     if output:
         say((output, "bold"), f": for simulate, export and synth, --engine {output}")
 
 
-def _show(measured: list[Candidate], swept: list[str], images: int) -> None:
-    """The engines that no other one betters, the fastest first."""
+def _show(measured: list[Candidate], names: list[str], images: int) -> None:
+    """The engines that no other one betters, the fastest first.
+
+    Args:
+        names: of the parameters that are shown.
+    """
     listed = sorted((each for each in measured if each.pareto), key=lambda e: e.latency_cycles)
     print_table(
         f"{len(listed)} of {len(measured)} engines, means of {images} images",
         (
-            "board", "PEs", "groups", "lanes", "queue", "block", "cycles\nan image",
-            "bits a\nweight", "LUT4", "RAMs",
+            "board", *(HEADS[name] for name in names), "cycles\nan image", "bits a\nweight",
+            "LUT4", "RAMs",
         ),
         [
             (
                 next(iter(each.fit.boards), "none"),
-                *(str(getattr(each.engine, name)) for name in swept),
+                *(f"{getattr(each.engine, name)}" for name in names),
                 f"{each.latency_cycles:.0f}", f"{each.memory_bits:.1f}",
                 f"{each.fit.estimate['lut4']:,}", str(each.fit.estimate["bram"]),
             )
@@ -130,7 +180,7 @@ def engine_toml(engine: EngineConfig, model: Path) -> str:
     return "\n".join([*lines, ""])
 
 
-def _integers(name: str, text: str) -> list[int]:
+def _integers(name: str, text: str, with_maps: bool) -> list[int]:
     from pleach.engine import EngineConfig
     from pleach.errors import ConfigError
     from pleach.settings import from_dict
@@ -141,5 +191,5 @@ def _integers(name: str, text: str) -> list[int]:
         option = name.replace("_", "-")
         raise ConfigError(f"--{option} takes integers with commas, not {text!r}") from None
     for value in values:  # refused where no engine can have it
-        from_dict(EngineConfig(pes=64, lanes=64), {name: value})
+        from_dict(EngineConfig(pes=64, lanes=64, maps=256 * with_maps), {name: value})
     return values

@@ -318,6 +318,12 @@ def test_what_does_not_fit_is_refused_at_once(monkeypatch):
         r"tang-nano-9k holds no engine for this model: of 9 .* block RAMs of 26", words
     )
     assert "it fits orangecrab-25f, ulx3s-12f, " in words
+    # With a map memory, by its own estimate.
+    maps = load(MODELS / "lenet_5_accurate.pleach")
+    began = time.process_time()
+    with pytest.raises(CapacityError, match="tang-nano-9k holds no .*, wants .* LUT4 of 8,640"):
+        fastest_engine(maps, [], board("tang-nano-9k"))
+    assert time.process_time() - began < 3
     with pytest.raises(CapacityError, match="it wants at least 320 block RAMs of 208"):
         bitstream.build(EngineConfig(pes=64), board("ulx3s-85f"), "nowhere")
     for baud in (0, 7_000_000):

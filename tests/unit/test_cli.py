@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ import pytest
 from pleach import data
 from pleach.engine import EngineConfig
 from pleach.format import load, loads, save
+from pleach.model import Activation, CompressedModel, Convolution
 from pleach.reference import Reference
 from pleach_hw.boards import boards
-from tests.strategies import random_model
+from tests.strategies import random_model, random_part
 
 
 def process(*args, code=0, **options):
@@ -101,6 +103,50 @@ def test_explore(digits, pleach):
     assert "--pes takes integers with commas" in pleach(*sweep, "--pes", "few", code=2)[1]
     assert "from 1 to 64, not 3" in pleach(*sweep, "--pes", "2,3", code=2)[1]
     assert "no such engine" in pleach(*sweep, "--pes", "1", "--groups", "2", code=2)[1]
+
+
+@pytest.fixture(scope="module")
+def convolutional(tmp_path_factory):
+    """A convolutional network on digits, as a file; its channels do not have the same work."""
+    rng = np.random.default_rng(3)
+    shape = Convolution(1, 8, 8, 3, 3, padding=(1, 1, 1, 1))
+    first = random_part(rng, shape, 8, density=0.8, shift=7)
+    kept = (first.row_of % 4 == 0) | (rng.random(first.kept) < 0.4)
+    first = replace(first, positions=first.positions[kept], codes=first.codes[kept])
+    second = random_part(
+        rng, replace(shape, channels=8, pool=2, pool_stride=2), 8, density=0.3, shift=12
+    )
+    last = random_part(rng, None, 10, inputs=128, density=0.2, shift=11, activation=Activation.NONE)
+    save(CompressedModel((first, second, last)), path := tmp_path_factory.mktemp("c") / "c.pleach")
+    return path
+
+
+def test_explore_engines_with_a_map_memory(convolutional, pleach):
+    sweep = ("explore", convolutional, "--dataset", "digits", "--images", 1)
+    small = "--pes 4,8 --groups 2 --neighbours 8 --accumulators 16,64".split()
+    found = json.loads(pleach(*sweep, *small, "--json")[0])["engines"]
+    assert len(found) == 4 and all(row["engine"]["maps"] == 1024 for row in found)
+    assert {row["engine"]["accumulators"] for row in found} == {16, 64}
+    four, eight = (
+        min(row["latency_cycles"] for row in found if row["engine"]["pes"] == pes) for pes in (4, 8)
+    )
+    assert eight < 0.75 * four
+    tables = [row["estimate"]["lut4"] for row in found]
+    assert min(tables) > 10_000 and len(set(tables)) == 4
+    small[1:] = "4 --groups 2 --neighbours 4 --accumulators 16 --maps".split()
+    text = pleach(*sweep, *small, "1024,2048")[0]
+    assert "ring" in text and "\nbest: pes=4 " in text and "maps=1024" in text
+    refused = pleach(*sweep, *small, "256", code=1)[1]
+    assert "maps" in refused and "1024" in refused
+
+
+def test_balance_of_channels(convolutional, pleach, tmp_path):
+    call = ("balance", convolutional, "--dataset", "digits", "--pes", 4, "--images", 3, "--json")
+    even = json.loads(pleach(*call, "-o", tmp_path / "even.pleach")[0])
+    assert even["latency_cycles"] < 0.95 * even["latency_cycles_before"]
+    inputs = np.random.default_rng(0).integers(0, 256, (9, 64)).astype(np.uint8)
+    before, after = (Reference(load(f)).run(inputs) for f in (convolutional, even["file"]))
+    assert np.array_equal(before, after) and len(np.unique(before)) > 9
 
 
 def test_balance(digits, pleach):

@@ -80,7 +80,8 @@ def residual(rng, groups=6) -> CompressedModel:
             Node(
                 "c",
                 random_part(
-                    rng, replace(second, channels=5), 6, Skip(6), density=0.5, shift=13, scales=rng.integers(8000, 16384, 6),
+                    rng, replace(second, channels=5), 6, Skip(6), density=0.5, shift=13,
+                    scales=rng.integers(8000, 16384, 6),
                 ),
                 (2, 1),
             ),

@@ -12,6 +12,7 @@ import numpy as np
 
 from pleach.compile.explore import pareto, sweep
 from pleach.engine import EngineConfig
+from pleach.engine.plan import check
 from pleach.errors import CapacityError, ConfigError, ModelError
 from pleach.files import new_figure, write_figure
 from pleach.model import CompressedModel
@@ -21,14 +22,12 @@ from pleach_hw.build.estimate import FAMILY, estimate
 
 
 def own_engines(model: CompressedModel) -> list[str]:
-    """The boards whose own engine holds the model; none where no engine runs it."""
+    """The boards whose own engine holds and runs the model."""
     found = []
-    with suppress(ModelError):
-        model.check_runs()
-        for each in boards():
-            with suppress(CapacityError):
-                each.engine.check(model)
-                found.append(each.name)
+    for each in boards():
+        with suppress(CapacityError, ModelError):
+            check(model, None, each.engine)
+            found.append(each.name)
     return found
 
 
@@ -124,7 +123,10 @@ def candidates(
         ConfigError: there are none.
     """
     if not configs:
-        raise ConfigError("there is no such engine: more groups than PEs or lanes, or more than 8")
+        raise ConfigError(
+            "there is no such engine: more groups than PEs or lanes, or more than 8; with a map "
+            "memory there may be fewer lanes than those of a group"
+        )
     measured = sweep(model, taken, configs, progress=progress)
     found = [
         Candidate(

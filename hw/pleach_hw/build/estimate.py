@@ -1,7 +1,8 @@
 """What an engine takes of a chip, estimated without synthesis.
 
 Block RAMs and multipliers are counted from the memories' shapes. LUT4 are fitted to the ECP5
-netlists of `bench/timing.py`; placing adds to them. `pleach synth` has the real figures.
+netlists of `bench/timing.py`, and with a map memory to those of `bench/estimate.py`; placing adds
+to them. `pleach synth` has the real figures.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from amaranth.back import rtlil
 from amaranth.hdl import Shape
 
 from pleach.engine import EngineConfig
+from pleach.engine.maps import RECORD_WORDS
+from pleach.engine.pipeline import LUT_CODEBOOK, held_codes
 from pleach.errors import CapacityError
 from pleach_hw.boards import Board
 from pleach_hw.build.flows import flow_of
-from pleach_hw.compute.arithmetic import LUT_CODEBOOK
+from pleach_hw.compute.arithmetic import LUT_RING
 from pleach_hw.compute.pe import ProcessingElement
 from pleach_hw.layouts import block_layout, entry_layout
 from pleach_hw.primitives.ecp5 import block_rams
@@ -30,6 +33,8 @@ def estimate(config: EngineConfig) -> dict[str, int]:
     blocks = config.columns // config.block
     pointers = block_rams(blocks, Shape.cast(block_layout(config)).width)
     entries = block_rams(config.entries, Shape.cast(entry_layout(config)).width)
+    if config.maps:
+        return _with_maps(config, pointers + entries)
     large = config.codebook > LUT_CODEBOOK
     codebook = block_rams(config.codebook, 16) if large else 0
     # LUT RAM comes in 16 words of 4 bits, 4 LUT4 each; deeper ones want multiplexers too.
@@ -39,6 +44,57 @@ def estimate(config: EngineConfig) -> dict[str, int]:
         "lut4": round(BASE_LUT4 + config.drained * 250 + config.pes * pe),
         "bram": config.pes * (pointers + entries + codebook),
         "mult": config.pes,
+    }
+
+
+def _with_maps(config: EngineConfig, of_pe: int) -> dict[str, int]:
+    """`estimate` of an engine with a map memory.
+
+    Args:
+        of_pe: block RAMs of a PE for pointers and entries.
+    """
+    held = held_codes(config)
+    if config.accumulators > LUT_RING:
+        of_pe += block_rams(config.accumulators, config.accumulator_bits)
+    if held > LUT_CODEBOOK:
+        of_pe += block_rams(held, 16)
+    bram = config.pes * of_pe + block_rams(max(2, config.layers) * RECORD_WORDS, 32)
+    bram += config.neighbours * block_rams(config.maps // config.neighbours, 16)
+    if config.codebook > LUT_CODEBOOK:
+        bram += block_rams(config.codebook, 16)
+    scaling = config.groups * config.drained if config.scales else 0
+    bram += scaling * block_rams(config.scales * config.row_pes // config.drained, 16)
+    counts = {"pe": config.pes} | dict.fromkeys(OF_GROUPS, config.groups)
+    tables = sum(counts.get(name, 1) * each for name, each in map_blocks(config).items())
+    return {
+        "lut4": round(tables + scaling * SCALE_LUT4),
+        "bram": bram,
+        "mult": config.pes + scaling * SCALE_MULTIPLIERS + LOADER_MULTIPLIERS,
+    }
+
+
+def map_features(config: EngineConfig) -> dict[str, float]:
+    """What the blocks of an engine with a map memory depend on."""
+    in_tables = config.accumulators <= LUT_RING
+    return {
+        "fixed": 1,
+        "neighbours": config.neighbours,
+        "address": config.maps.bit_length(),
+        "groups": config.groups,
+        "lanes": config.drained,
+        "writers": config.neighbours * config.groups,
+        # LUT RAM comes in 16 words of 4 bits, 4 LUT4 each.
+        "ring": -(-config.accumulators // 16) * config.accumulator_bits if in_tables else 0,
+        "queue": config.queue_depth,
+    }
+
+
+def map_blocks(config: EngineConfig) -> dict[str, float]:
+    """LUT4 of each block of an engine with a map memory, of one where there are several alike."""
+    features = map_features(config)
+    return {
+        block: sum(factor * features[name] for name, factor in factors.items())
+        for block, factors in MAP_LUT4.items()
     }
 
 
@@ -85,6 +141,9 @@ def needs(config: EngineConfig, chip: Board) -> dict[str, int]:
     placing adds, so that what fits by this will also route."""
     beside = BESIDE[chip.family]
     found = estimate(config)
+    if config.maps:  # tables of other chips are like those of the one that it is for
+        beside = BESIDE[FAMILY]
+        return {name: number + beside.get(name, 0) for name, number in found.items()}
     if chip.family != FAMILY:
         found["lut4"] = beside["pe"] * config.pes
         found["lut4"] += 0 if config.serial_loader else PARALLEL_LUT4
@@ -131,6 +190,26 @@ RESOURCES = {
 
 # Host link, loader with its decoder, control, LNZD.
 BASE_LUT4 = 5700
+#: blocks of which each group has one
+OF_GROUPS = ("front", "drain", "packer")
+#: LUT4 of the blocks of an engine with a map memory, by `map_features`: `bench/estimate.py --fit`
+MAP_LUT4 = {
+    "pe": {"fixed": 380, "ring": 1.0, "queue": 3},
+    "front": {"fixed": 320, "neighbours": 39.5},
+    "drain": {"fixed": 403, "lanes": 278},
+    "packer": {"fixed": 68, "neighbours": 12.5},
+    "generator": {"fixed": 300, "address": 45, "groups": 80},
+    "former": {"fixed": 319, "neighbours": 46.3},
+    "memory": {"fixed": 50, "neighbours": 15, "writers": 8},
+    "pool": {"fixed": 1126, "neighbours": 317},
+    "records": {"fixed": 426},
+    "loader": {"fixed": 4278},
+    "host": {"fixed": 322},
+    # Control, status, inputs and outputs, codebooks, and registers on the way to the groups.
+    "rest": {"fixed": 700},
+}
+# A lane of a drain that scales, and what the loader multiplies.
+SCALE_LUT4, SCALE_MULTIPLIERS, LOADER_MULTIPLIERS = 96, 2, 1
 # The loader that is not serial, where `estimate` does not count it.
 PARALLEL_LUT4 = 2500
 # Beside the PEs, by the chip's family: link, clocks and lights, and where `estimate` is not for it

@@ -9,6 +9,7 @@ import numpy as np
 
 from pleach.compile.explore import SIZES, engines, measure
 from pleach.engine import EngineConfig
+from pleach.engine.plan import base_engine
 from pleach.engine.protocol import Command
 from pleach.errors import CapacityError
 from pleach.host.frames import HostFrame, frame, pack_packet
@@ -23,6 +24,8 @@ from pleach_hw.build.estimate import needs, shortage
 GROUPS, LANES, BLOCKS = (1, 2, 4, 8), (1, 2, 4, 8), (1, 4, 8)
 #: parameters that are the board's own engine's
 KEPT = ("accumulator_bits", "queue_depth", "outputs", "vectors", "ram_latency", "serial_loader")
+#: the same of engines with a map memory
+NEIGHBOURS, KEPT_WITH_MAPS = (8, 16), ("accumulator_bits", "ram_latency", "serial_loader")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +68,9 @@ def fastest_engine(
         progress: called with the number of engines measured and how many there are.
 
     Raises:
-        ModelError: no engine runs the model.
         CapacityError: the chip holds no engine for the model; with what the least one wants, and
             the boards that have it.
     """
-    model.check_runs()
     looked = _engines(model, chip)
     fitting = [config for config in looked if not shortage(needs(config, chip), chip)]
     if not fitting:
@@ -90,6 +91,14 @@ def fastest_engine(
 def _engines(model: CompressedModel, chip: Board) -> list[EngineConfig]:
     own = asdict(chip.engine)
     small = chip.engine.serial_loader
+    if base_engine(model).maps:
+        return engines(
+            model,
+            pes=[pes for pes in SIZES if pes <= chip.mult],
+            groups=GROUPS,
+            neighbours=NEIGHBOURS,
+            **{name: (own[name],) for name in KEPT_WITH_MAPS},
+        )
     return engines(
         model,
         pes=[pes for pes in SIZES if pes <= chip.mult],

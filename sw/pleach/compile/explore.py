@@ -49,10 +49,11 @@ def engines(model: CompressedModel, **sweep: Sequence[int]) -> list[EngineConfig
     found, short = [], None
     for values in product(*sweep.values()):
         given: dict[str, Any] = dict(zip(sweep, values, strict=True))
-        least: dict[str, Any] = {"columns": 2 * given.get("block", 1), "entries": 2, "codebook": 2}
-        least |= {"accumulators": 2, "layers": 2} | given
         try:
             base = base_engine(model, given.get("pes", 16))
+            columns = 2 * given.get("block", base.block)
+            least: dict[str, Any] = {"columns": columns, "entries": 2, "codebook": 2}
+            least |= {"accumulators": 2, "layers": 2} | given
             config = fitted(model, replace(base, **least), fixed=GIVEN & given.keys())
         except ConfigError:  # more groups than PEs, or than there can be at all
             continue
