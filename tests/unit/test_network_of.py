@@ -23,6 +23,7 @@ from pleach.compression import (
 from pleach.compression.remove import remove_neurons_
 from pleach.compression.train import pinned_threads, predict, train
 from pleach.errors import DataError, ModelError
+from pleach.model import network_line
 from pleach.models import (
     Network,
     graph_of,
@@ -346,7 +347,7 @@ def test_damaged_joints_of_a_checkpoint(tmp_path):
 
 REFUSED = {
     "tanh": (lambda m, x: torch.tanh(m.a(x)), r"node 'tanh' computes tanh: supported are linear"),
-    "factor": (lambda m, x: m.a(x) * 2, "node 'mul' computes mul"),
+    "factor": (lambda m, x: (y := m.a(x)) * y, "by a number only"),
     "number": (lambda m, x: m.a(x) + 1, r"'add' \(add\): sums what"),
     "broadcast": (lambda m, x: m.a(x) + m.a(x).mean((2, 3), True), "layer 'a' runs twice"),
     "batch": (lambda m, x: m.fc(m.a(x).mean((0, 2, 3), True).flatten(1)), "means over axes"),
@@ -370,8 +371,10 @@ def test_what_is_refused_names_the_node(what):
 
 def test_normalisations_that_do_not_fold():
     for model, words in (
-        (nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 4, 3, padding=1)), "neither right after"),
-        (nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)), "neither right after"),
+        (
+            nn.Sequential(nn.Conv2d(2, 129, 3), nn.ReLU(), nn.BatchNorm2d(129)),
+            "neither right after",
+        ),
         (
             nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
             "without running statistics",
@@ -379,6 +382,16 @@ def test_normalisations_that_do_not_fold():
     ):
         with pytest.raises(ModelError, match=words):
             network_of(settled(model, (2, 6, 6)), (2, 6, 6))
+
+
+def test_few_normalisations_that_do_not_fold_stay():
+    """Each is a node of its own, and computes the same: `network_of` compares."""
+    for model in (
+        nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 4, 3, padding=1)),
+        nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)),
+    ):
+        network = network_of(settled(model, (2, 6, 6)), (2, 6, 6))
+        assert "Affine" in network_line(graph_of(network))
 
 
 def test_without_a_shape_it_is_asked_for():

@@ -411,6 +411,8 @@ def _said(node: Node) -> str:
             return text + f" padding {_sides(window.padding)}" * any(window.padding)
         case Add() | Concat():
             return f"{text} {node.kind}"
+        case _ if not hasattr(op, "convolution"):
+            return f"{text} {node.kind}"
     conv, text = op.convolution, f"{text} {op.outputs}"
     if conv is not None:
         text += f"×{conv.kernel_height}×{conv.kernel_width}"

@@ -25,8 +25,17 @@ from pleach.errors import ConfigError, DataError, ModelError
 from pleach.files import write_whole
 from pleach.model import Activation, Add, Clip, Concat, Graph, Node
 from pleach.models.graph import layers_of
-from pleach.models.layers import PARTS, leaves, tensor_of
-from pleach.models.network import Network, Pad, Pool, Reshape, Weighted, joints_of
+from pleach.models.layers import PARTS, Function, leaves, tensor_of
+from pleach.models.network import (
+    Affine,
+    Network,
+    Pad,
+    Pool,
+    Reshape,
+    Shuffle,
+    Weighted,
+    joints_of,
+)
 from pleach.models.networks import lenet_5
 from pleach.models.order import fitting_orders, numbered
 
@@ -431,6 +440,8 @@ def _described(model: nn.Module) -> Iterator[dict[str, Any]]:
         for kind in KINDS:
             if isinstance(module, kind):
                 settings = {setting: getattr(module, setting) for setting in KINDS[kind]}
+                if isinstance(module, Function):
+                    settings["activation"] = dataclasses.astuple(module.activation)
                 yield {"name": name, "kind": kind.__name__, **settings}
 
 
@@ -442,7 +453,10 @@ def _rebuilt(path: Path, text: str, state: Mapping[str, Tensor]) -> nn.Sequentia
     try:
         for entry in json.loads(text):
             name, kind = entry["name"], kinds[entry["kind"]]
-            settings = {setting: _setting(entry[setting]) for setting in KINDS[kind]}
+            if kind is Function:
+                settings = {"activation": _function(*entry["activation"])}
+            else:
+                settings = {setting: _setting(entry[setting]) for setting in KINDS[kind]}
             if kind is nn.Conv2d:
                 outputs, columns, *sides = layers[name]["weight"].shape
                 module = nn.utils.skip_init(
@@ -477,14 +491,19 @@ def _nodes(network: Network) -> dict[str, Any]:
             module = network.get_submodule(node.name)
             kind = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.Linear
             entry["layer"] = {setting: getattr(module, setting) for setting in KINDS[kind]}
-            fields["activation"] = int(node.op.activation == Activation.RELU)
+            function = node.op.activation
+            plain = function in (Activation.NONE, Activation.RELU)
+            fields["activation"] = (
+                int(function == Activation.RELU) if plain else dataclasses.astuple(function)
+            )
         nodes.append(entry | {"settings": fields})
     return {"shape": joints.shape, "nodes": nodes}
 
 
 def _joined(path: Path, text: str, state: Mapping[str, Tensor]) -> Network:
     """The network that `_nodes` tells, with its tensors."""
-    kinds = {kind.__name__: kind for kind in (Weighted, Pool, Reshape, Pad, Add, Concat, Clip)}
+    steps = (Weighted, Pool, Reshape, Pad, Add, Concat, Clip, Shuffle, Affine)
+    kinds = {kind.__name__: kind for kind in steps}
     layers = layer_tensors(state)
     modules: dict[str, nn.Linear | nn.Conv2d] = {}
     nodes = []
@@ -496,9 +515,13 @@ def _joined(path: Path, text: str, state: Mapping[str, Tensor]) -> Network:
             lists.pop("rescale", None)  # of no meaning, and once written
             op = kinds[entry["kind"]](**lists)
             if isinstance(op, Weighted):
-                if op.activation not in (0, 1):
+                if isinstance(op.activation, tuple):
+                    function = _function(*op.activation)
+                elif op.activation in (0, 1):
+                    function = tuple(ACTIVATIONS.values())[1 - op.activation]
+                else:
                     raise ValueError(f"no activation: {op.activation!r}")
-                op = replace(op, activation=tuple(ACTIVATIONS.values())[1 - op.activation])
+                op = replace(op, activation=function)
                 modules[name] = _made(layers[name], entry["layer"])
             nodes.append(Node(name, op, tuple(entry["sources"])))
         network = Network(Graph(tuple(nodes), tuple(told["shape"])), modules)
@@ -523,6 +546,14 @@ def _made(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> nn.Linear |
     )
 
 
+def _function(low: Any, high: Any, sign: Any, step: Any) -> Activation:
+    """A function out of JSON."""
+    numbers = all(type(bound) in (int, float, type(None)) for bound in (low, high))
+    if not numbers or type(sign) is not bool or type(step) not in (int, float):
+        raise ValueError(f"no function: {[low, high, sign, step]}")
+    return Activation(low, high, sign, float(step))
+
+
 def _setting(value: Any) -> int | str | tuple[int, ...]:
     """A setting of a module out of JSON: a number, numbers, or how it pads."""
     if isinstance(value, list) and all(type(each) is int for each in value):
@@ -537,6 +568,7 @@ KINDS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: (),
     nn.Conv2d: ("stride", "padding", "groups"),
     nn.ReLU: (),
+    Function: ("activation",),
     nn.MaxPool2d: ("kernel_size", "stride"),
     nn.Flatten: (),
     nn.Unflatten: ("dim", "unflattened_size"),

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pleach.compile.real import MapLayer, over_channels
 from pleach.errors import ModelError
 from pleach.model import (
     Activation,
@@ -106,7 +108,66 @@ class Pad:
         return functional.pad(maps, (left, right, top, bottom))
 
 
-Step = Weighted | Pool | Reshape | Pad | Add | Concat | Clip
+@dataclass(frozen=True)
+class Shuffle:
+    """The channels dealt out anew (Zhang et al. 2018, ShuffleNet, section 3.1): of equal groups
+    each gives one in turn.
+
+    Args:
+        groups: that divide the channels.
+    """
+
+    groups: int
+
+    def out_shape(self, shape: Shape) -> Shape:
+        if len(shape) != 3 or shape[0] % self.groups:
+            raise ModelError(f"shuffles {self.groups} groups of channels, not {shape}")
+        return shape
+
+    def as_layer(self, name: str, shape: Shape) -> MapLayer:
+        places = np.arange(shape[0]).reshape(self.groups, -1).T.ravel()
+        return over_channels(name, shape, np.eye(shape[0])[places])
+
+    def run(self, maps: Tensor) -> Tensor:
+        return functional.channel_shuffle(maps, self.groups)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Each channel times a number, and another one added: a negation, or a batch normalisation that
+    is no part of a layer. It is not trained.
+
+    Args:
+        scale, offset: of each channel, or one of all; the offset None where nothing is added.
+    """
+
+    scale: tuple[float, ...]
+    offset: tuple[float, ...] | None = None
+
+    def out_shape(self, shape: Shape) -> Shape:
+        for numbers in (self.scale, self.offset or (0.0,)):
+            if len(numbers) not in (1, shape[0]):
+                raise ModelError(f"has {len(numbers)} numbers for {shape[0]} channels")
+        return shape
+
+    def as_layer(self, name: str, shape: Shape) -> MapLayer:
+        if len(shape) == 3:
+            layer = over_channels(name, shape, np.eye(shape[0]))
+        else:
+            layer = MapLayer(name, np.eye(shape[0]), None, Activation.NONE, None, (shape,))
+        weight = np.eye(shape[0]) * np.reshape(self.scale, (-1, 1))
+        bias = None if self.offset is None else np.broadcast_to(self.offset, shape[:1])
+        return replace(layer, weight=weight, bias=bias, ones=())
+
+    def run(self, values: Tensor) -> Tensor:
+        sides = [-1, *[1] * (values.ndim - 2)]
+        found = values * values.new_tensor(self.scale).reshape(sides)
+        if self.offset is not None:
+            found = found + values.new_tensor(self.offset).reshape(sides)
+        return found
+
+
+Step = Weighted | Pool | Reshape | Pad | Add | Concat | Clip | Shuffle | Affine
 
 
 class Network(nn.Module):

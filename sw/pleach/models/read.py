@@ -23,16 +23,26 @@ from pleach.models.layers import (
     copied,
     pads,
 )
-from pleach.models.network import Network, Pad, Pool, Reshape, Step, Weighted, through
-from pleach.numbers import POOL_MAX
+from pleach.models.network import (
+    Affine,
+    Network,
+    Pad,
+    Pool,
+    Reshape,
+    Shuffle,
+    Step,
+    Weighted,
+    through,
+)
+from pleach.numbers import CODEBOOK_MAX, POOL_MAX
 
 #: inputs that a module is traced with: no other size is likely to be the same by accident
 BATCH = 3
 CLOSE = 1e-3
 OPERATORS = (
-    "supported are linear, conv2d, batch_norm, relu, relu6, hardtanh, clamp, add, cat, mean over "
-    "height and width, avg_pool2d, adaptive_avg_pool2d, max_pool2d, flatten, view, reshape and "
-    "dropout"
+    "supported are linear, conv2d, batch_norm, relu, relu6, hardtanh, clamp, add, neg, mul by a "
+    "number, cat, channel_shuffle, mean over height and width, avg_pool2d, adaptive_avg_pool2d, "
+    "max_pool2d, flatten, view, reshape and dropout"
 )
 
 
@@ -42,11 +52,13 @@ class Normalise:
 
     Args:
         gamma: its own scale, of what has the variance 1.
+        maps: whether it takes maps.
     """
 
     scale: Tensor
     offset: Tensor
     gamma: Tensor
+    maps: bool = False
 
 
 def network_of(model: nn.Module, shape: Sequence[int]) -> Network:
@@ -340,7 +352,8 @@ class Reader:
         offset = -mean[1].double() * scale
         if bias is not None:
             offset = offset + self._tensor(bias)[1].double()
-        return self._add(node, Normalise(scale, offset, gamma), value)
+        maps = len(self._shape(value)) == 3
+        return self._add(node, Normalise(scale, offset, gamma, maps), value)
 
     # --- functions -----------------------------------------------------------------------------
 
@@ -428,6 +441,41 @@ class Reader:
         flat = len(wanted) == 1
         return self._add(node, Reshape(None if flat else wanted), value)
 
+    def op_channel_shuffle(self, node, value, groups) -> int:
+        return self._add(node, Shuffle(groups), value)
+
+    def op_transpose(self, node, value, dim0, dim1) -> int:
+        """Of a map seen as groups of channels: what a view makes of the two is a shuffle."""
+        shape, number = self._shape(value), self._number[value]
+        rank = len(shape) + 1
+        reshape = self.nodes[number - 1] if number else None
+        whole = self._shapes[reshape.sources[0]] if reshape is not None else ()
+        axes = {dim0 % rank, dim1 % rank}
+        grouped = isinstance(getattr(reshape, "op", None), Reshape) and len(shape) == 4
+        if reshape is None or not grouped or axes != {1, 2} or whole[1:] != shape[2:]:
+            raise ModelError("moves axes: only groups of a map's channels, to shuffle them")
+        groups = shape[0]
+        self.nodes.append(
+            Node(self._free(self._name(node)), Shuffle(groups), (reshape.sources[0],))
+        )
+        self._shapes.append((shape[1], groups, *shape[2:]))
+        return len(self.nodes)
+
+    op_swapaxes = op_swapdims = op_transpose
+
+    def op_permute(self, node, value, dims) -> int:
+        if list(dims) != [0, 2, 1, *range(3, len(dims))]:
+            raise ModelError("moves axes: only groups of a map's channels, to shuffle them")
+        return self.op_transpose(node, value, 1, 2)
+
+    def op_neg(self, node, value) -> int:
+        return self._add(node, Affine((-1.0,)), value)
+
+    def op_mul(self, node, value, other) -> int:
+        if isinstance(other, fx.Node) or not isinstance(value, fx.Node):
+            raise ModelError("multiplies what the network computes by a number only")
+        return self._add(node, Affine((float(other),)), value)
+
     op_reshape = op_flatten = op_unflatten = op_squeeze = op_unsqueeze = op_view
     op_contiguous = op_clone = op_detach = op_alias = op_view
     op_to = op__to_copy = op_view
@@ -483,10 +531,13 @@ def _joined(
                     after.scale * op.scale,
                     after.scale * op.offset + after.offset,
                     after.gamma * op.gamma,
+                    op.maps,
                 )
                 nodes[users[0] - 1] = replace(nodes[users[0] - 1], op=both)
-            else:
-                _fold(nodes, number, modules)
+            elif not _fold(nodes, number, modules):
+                own = Affine(tuple(op.scale.tolist()), tuple(op.offset.tolist()))
+                nodes[number - 1] = replace(nodes[number - 1], op=own)
+                continue
             nodes = _bypassed(nodes, number)
         else:
             number += 1
@@ -520,8 +571,9 @@ def _taken(op: Weighted, module: nn.Module, after: Step) -> Weighted | None:
     return replace(op, pool=height, pool_stride=down)
 
 
-def _fold(nodes: list[Node], number: int, modules: dict[str, nn.Linear | nn.Conv2d]) -> None:
-    """Fold a batch normalisation into the layer before it, or into all that take it.
+def _fold(nodes: list[Node], number: int, modules: dict[str, nn.Linear | nn.Conv2d]) -> bool:
+    """Fold a batch normalisation into the layer before it, or into all that take it; False: there
+    are no such, and it takes so few maps that it is left on its own.
 
     Raises:
         ModelError: there is no such layer; names the node.
@@ -537,11 +589,13 @@ def _fold(nodes: list[Node], number: int, modules: dict[str, nn.Linear | nn.Conv
         _set(before.name, module, module.weight.double() * rows, bias + offset)
         # For network slimming, which prunes by it.
         module.register_buffer("gamma", node.op.gamma.to(module.weight.dtype), persistent=False)
-        return
+        return True
     after = through(nodes, number)
     takes = [modules.get(nodes[n - 1].name) for n in after]
     padded = any(isinstance(module, nn.Conv2d) and pads(module) for module in takes)
     if not takes or None in takes or (padded and bool(offset.any())):
+        if node.op.maps and 2 * len(scale) <= CODEBOOK_MAX:  # a value each in its codebook
+            return False
         raise ModelError(
             f"node {node.name!r} is a batch normalisation that stands neither right after a layer "
             "nor right before layers that pad nothing: it cannot be folded"
@@ -555,6 +609,7 @@ def _fold(nodes: list[Node], number: int, modules: dict[str, nn.Linear | nn.Conv
         bias = 0 if module.bias is None else module.bias.double()
         weight = (columns * gain).reshape(module.weight.shape)
         _set(name, module, weight, bias + (columns * shift).sum(1))
+    return True
 
 
 def _set(name: str, module: nn.Module, weight: Tensor, bias: Tensor) -> None:
