@@ -115,10 +115,10 @@ class Seeded:
         self.shapes.append((channels, 1, 1))
         return len(self.nodes)
 
-    def model(self) -> CompressedModel:
+    def model(self, input_type: InputType = InputType.INT16) -> CompressedModel:
         """The network."""
         return CompressedModel.of(
-            Graph(tuple(self.nodes), self.shape), input_type=InputType.INT16, input_fraction=8
+            Graph(tuple(self.nodes), self.shape), input_type=input_type, input_fraction=8
         )
 
     def taken(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -168,6 +168,16 @@ def _layer(name, geometry, rows, skip, column, row, rng) -> CompressedLayer:
     return CompressedLayer(
         name, positions=positions, codes=rng.integers(0, 16, len(positions)), **shared
     )
+
+
+def lenet_5(own: int, seed: int = 3) -> Seeded:
+    """LeNet-5 of 20-50-500-10, with the densities of Deep Compression's table 3."""
+    net = Seeded((1, 28, 28), seed, 1.0, own)
+    net.add("conv1", 20, (5, 5), density=0.66, pool=2)
+    net.add("conv2", 50, (5, 5), density=0.12, pool=2)
+    net.add("fc1", 500, (4, 4), density=0.08)
+    net.add("fc2", 10, density=0.19)
+    return net
 
 
 def resnet8(own: int, density: float = 0.35, active: float = 0.55, seed: int = 3) -> Seeded:
