@@ -9,7 +9,8 @@ A recipe is a file in bench/recipes: the network, how it is trained, how it is c
 is asked of the result. It is chosen with `--hold-out`, which keeps that many of the 60,000 training
 images back, trains on the others, prints the error on those kept back and writes no model. Without
 it the network is trained on all 60,000 and the 10,000 test images are looked at once, at the end,
-through the fixed-point reference and the file as it was written.
+through the fixed-point reference and the file as it was written; the dense network's error on them
+is put beside the file.
 
 The dense network is trained once for all recipes that begin with it, and kept in build/. The same
 seed gives the same bytes on the same kind of processor.
@@ -155,6 +156,9 @@ def run(name: str, hold_out: int) -> dict:
         "dense_seconds": dense_seconds,
         "compress_seconds": seconds,
     }
+    if not hold_out:
+        training = {n: result[n] for n in ("dense_error_pct", "dense_seconds", "compress_seconds")}
+        write_whole(path.with_suffix(".json"), json.dumps(training, indent=1) + "\n")
     show(result)
     return result
 

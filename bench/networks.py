@@ -2,18 +2,22 @@
 
     python bench/networks.py --json networks.json
 
-LeNet-5 are the files of bench/models on MNIST's test images. ResNet-8 and DS-CNN have the shapes of
-MLPerf Tiny (bench/shapes.py) and seeded weights and activations, dealt out to the PEs by their
-weights; no figure of them is that benchmark's. Cycles are the cycle model's, from the first value
-of a map read to the last one written; `--rtl N` runs the first N images of the trained networks on
-Verilator, too, where every output and every count must be equal.
+Trained ones are files of bench/models, each on the test images of the data set that its recipe
+names (bench/recipes); those that are not there are left out. Of made ones the weights are at seeded
+places, their rows dealt out to the PEs by them: LeNet-5 at the densities of Deep Compression takes
+MNIST's test images, ResNet-8 and DS-CNN, in the shapes of MLPerf Tiny, take values that are at
+seeded places, too (bench/shapes.py). No figure is that benchmark's. Cycles are the cycle model's,
+from the first value of a map read to the last one written; `--rtl N` runs the first N images of the
+trained networks on Verilator, too, where every output and every count must be equal.
 """
 
 import argparse
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
+import compression
 import numpy as np
 import shapes
 
@@ -24,19 +28,29 @@ from pleach.engine import EngineConfig
 from pleach.engine.plan import base_engine, fitted, geometry
 from pleach.files import write_whole
 from pleach.format import load
-from pleach.model import CompressedLayer, CompressedModel
+from pleach.metrics import wrong_percent
+from pleach.model import CompressedLayer, CompressedModel, InputType
 from pleach.reference import Reference
 from pleach_cli.output import print_table
 from pleach_sim.simulate import Job, simulate_jobs
 
 MODELS = Path(__file__).parent / "models"
-#: trained networks, and the numbers of PEs that each is measured with
-TRAINED = {"lenet_5_small": (4, 16, 32, 64), "lenet_5_accurate": (16, 64)}
-#: made ones: how, and of each number of PEs what the engine has that others have not
-SEEDED = {
-    "resnet_8": (shapes.resnet8, {16: {}, 32: {}, 64: {}}),
-    "ds_cnn": (shapes.ds_cnn, {16: {"groups": 8, "neighbours": 16}}),
+#: of each number of PEs what the engine has that others have not
+Engines = dict[int, dict[str, int]]
+MORE_TEAMS = {"groups": 8, "neighbours": 16}
+TRAINED: dict[str, Engines] = {
+    "lenet_5_small": {4: {}, 16: {}, 32: {}, 64: {}},
+    "lenet_5_accurate": {16: {}, 64: {}},
+    "resnet_8": {16: {}, 32: {}, 64: {}},
+    "ds_cnn": {16: MORE_TEAMS},
 }
+SEEDED: dict[str, Engines] = {
+    "lenet_5": {16: {}, 64: {}},
+    "resnet_8": {16: {}, 32: {}, 64: {}},
+    "ds_cnn": {16: MORE_TEAMS},
+}
+#: how the seeded ones are made, with the PEs of a team
+MADE = {"lenet_5": shapes.lenet_5, "resnet_8": shapes.resnet8, "ds_cnn": shapes.ds_cnn}
 #: images that a plan is made by
 PLANNED_BY = 4
 
@@ -68,43 +82,64 @@ def measured(model: CompressedModel, config: EngineConfig, taken: list, macs: fl
     } | {"plan": plans}
 
 
-def trained(name: str, pes: int, images: int, rtl: int) -> dict:
+def trained(name: str, pes: int, given: dict[str, int], images: int, rtl: int) -> dict:
     """A file of bench/models, on test images."""
     path = MODELS / f"{name}.pleach"
     model = load(path)
-    found = data.load("mnist")
-    inputs, labels = found.tests
-    chosen_inputs = model.quantise(inputs[:images])
-    traces = Reference(model).trace(chosen_inputs)
-    taken = [(t.inputs != 0, t.skips != 0) for t in traces]
-    config = engine_of(model, pes)
-    macs = float(sum(t.macs.mean() for t in traces))
-    row = {"network": name, "weights": "trained"} | measured(model, config, taken, macs)
-    plans = row.pop("plan")
+    chosen_inputs = model.quantise(data.load(compression.read(name).data).test_images[:images])
+    config = engine_of(model, pes, **given)
+    row, plans = on_images(model, config, chosen_inputs)
+    row = {"network": name, "weights": "trained"} | row
     if rtl:
         job = Job(name, model, chosen_inputs[:rtl], plan=plans)
         (run,) = simulate_jobs([job], config)
-        predicted = MapCycles(model, config, plans).run([(a[:rtl], b[:rtl]) for a, b in taken])
+        predicted = MapCycles(model, config, plans).run(taken_of(model, chosen_inputs[:rtl]))
         if not run.bit_exact or run.latency_cycles != predicted[0].tolist():
             raise SystemExit(f"{name} on {pes} PEs: the RTL differs: {run.mismatch}")
     row["images"], row["images_in_rtl"] = images, rtl
     row["bytes"] = path.stat().st_size
     row["ratio"] = model.dense_bytes / row["bytes"]
-    answers = Reference(model).run(model.quantise(inputs))
-    row["error_pct"] = 100 * float((answers.argmax(axis=1) != labels).mean())
+    row["error_pct"] = error_of(name)
+    training = path.with_suffix(".json")
+    if training.exists():
+        row["dense_error_pct"] = json.loads(training.read_text())["dense_error_pct"]
     return row
 
 
-def seeded(name: str, pes: int) -> dict:
+@cache
+def error_of(name: str) -> float:
+    """Of a file of bench/models, on all test images, in per cent."""
+    model = load(MODELS / f"{name}.pleach")
+    inputs, labels = data.load(compression.read(name).data).tests
+    outputs = Reference(model).run(model.quantise(inputs))
+    return wrong_percent(model.dequantise(outputs), labels)
+
+
+def taken_of(model: CompressedModel, inputs: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Which values of its source and its skip each layer finds not to be zero."""
+    return [(t.inputs != 0, t.skips != 0) for t in Reference(model).trace(inputs)]
+
+
+def on_images(model: CompressedModel, config: EngineConfig, inputs: np.ndarray):
+    """The figures of a network that takes these inputs, and its plan."""
+    traces = Reference(model).trace(inputs)
+    taken = [(t.inputs != 0, t.skips != 0) for t in traces]
+    macs = float(sum(t.macs.mean() for t in traces))
+    row = measured(model, config, taken, macs)
+    return row, row.pop("plan")
+
+
+def seeded(name: str, pes: int, given: dict[str, int], images: int) -> dict:
     """A network of bench/shapes.py."""
-    make, engines = SEEDED[name]
-    given = engines[pes]
-    own = pes // given.get("groups", min(max(1, pes // 4), 8))
-    net = make(own)
+    net = MADE[name](pes // given.get("groups", min(max(1, pes // 4), 8)))
+    row = {"network": name, "weights": "seeded"}
+    if name == "lenet_5":
+        model = net.model(InputType.UINT8)
+        inputs = model.quantise(data.load("mnist").test_images[:images])
+        row |= on_images(model, engine_of(model, pes, **given), inputs)[0]
+        return row | {"images": images}
     model, taken = net.model(), net.taken()
-    config = engine_of(model, pes, **given)
-    macs = products(model, taken)
-    row = {"network": name, "weights": "seeded"} | measured(model, config, taken, macs)
+    row |= measured(model, engine_of(model, pes, **given), taken, products(model, taken))
     row.pop("plan")
     return row
 
@@ -139,21 +174,28 @@ def products(model: CompressedModel, taken: list) -> float:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="+", default=[*TRAINED, *SEEDED])
+    parser.add_argument("--weights", nargs="+", default=["trained", "seeded"])
     parser.add_argument("--pes", type=int, nargs="+")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rtl", type=int, default=0)
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    args = parser.parse_args()
     rows = []
-    for name in given.networks:
-        for pes in TRAINED[name] if name in TRAINED else SEEDED[name][1]:
-            if given.pes and pes not in given.pes:
+    for weights, networks in (("trained", TRAINED), ("seeded", SEEDED)):
+        for name, engines in networks.items():
+            if weights not in args.weights or name not in args.networks:
                 continue
-            if name in TRAINED:
-                rows.append(trained(name, pes, given.images, given.rtl))
-            else:
-                rows.append(seeded(name, pes))
-            print(name, pes, round(rows[-1]["cycles"]), flush=True)
+            if weights == "trained" and not (MODELS / f"{name}.pleach").exists():
+                print(f"{name}: there is no file of it in {MODELS}", flush=True)
+                continue
+            for pes, given in engines.items():
+                if args.pes and pes not in args.pes:
+                    continue
+                if weights == "trained":
+                    rows.append(trained(name, pes, given, args.images, args.rtl))
+                else:
+                    rows.append(seeded(name, pes, given, args.images))
+                print(name, weights, pes, round(rows[-1]["cycles"]), flush=True)
     print_table(
         "Cycles of an image",
         ("network", "weights", "PEs", "teams", "cycles", "utilisation"),
@@ -166,8 +208,8 @@ def main():
             for row in rows
         ],
     )  # fmt: skip
-    if given.json:
-        write_whole(given.json, json.dumps({"networks": rows}, indent=1) + "\n")
+    if args.json:
+        write_whole(args.json, json.dumps({"networks": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ COMMANDS = {
     "lenet": "lenet.py --kept 0.08",
     "balance": "balance.py",
     "networks": "networks.py",
+    "conv": "conv.py --model",
     "boards": "boards.py",
     "link": "link.py",
     "timing": "timing.py --pes 16 64 --chips LFE5U-85F-6",
@@ -56,6 +57,15 @@ PUBLISHED = {
     "lenet_5_small": "EPR 606× at 0.9 %, Bayesian Compression 771× at 1.0 %, "
     "MIRACLE 1110× at 0.96 % (no runnable sparse format)",
 }
+# Networks for MLPerf Tiny's tasks on FPGAs, all weights and activations of so many bits, and
+# inferences a second: github.com/mlcommons/tiny_results_v0.7, open/hls4ml-finn, the median
+# throughput in results/BOARD/…/performance/results.txt; networks and precision in code/.
+PEERS = (
+    ("images (CIFAR-10)", "RN07: ResNet of 32, 4, 32, 32 filters, no skips", "8", "hls4ml",
+     36.6, 30.1),
+    ("images (CIFAR-10)", "CNV-W1A1", "1", "FINN", 661, 659),
+    ("keywords (Speech Commands)", "KWS-W3A3: fully connected", "3", "FINN", 57_268, 30_152),
+)  # fmt: skip
 #: what a chip has
 CHIPS = {
     "LFE5U-85F-6": {"lut4": 83_640, "bram": 208, "mult": 156},
@@ -76,9 +86,10 @@ def joined(title: str, *parts: str) -> str:
 def compression(found: list[dict[str, Any]]) -> str:
     text = (
         "The files in `bench/models`, whole, every byte counted, against the original network in "
-        "float32, biases included. The error is of MNIST's 10,000 test images, by the fixed-point "
-        "reference. The entropy bound is the least that the same weights take in a code of one "
-        "symbol at a time. In the last column is whether the RTL's loader reads the same weights."
+        "float32, biases included. The error is of the 10,000 test images of its data set, by the "
+        "fixed-point reference. The entropy bound is the least that the same weights take in a "
+        "code of one symbol at a time. In the last column is whether the RTL's loader reads the "
+        "same weights."
     )
     columns = ("file", "error", "bytes", "ratio", "best published at about that error")
     rows = [
@@ -87,7 +98,7 @@ def compression(found: list[dict[str, Any]]) -> str:
             f"{row['error_pct']:.2f} %",
             f"{row['bytes']:,}",
             f"{row['ratio']:.1f}×",
-            PUBLISHED[row["recipe"]],
+            PUBLISHED.get(row["recipe"], ""),
             f"{row['over_bound']:.3f}",
             "yes" if row["loader_exact"] else "NO",
         )
@@ -282,30 +293,89 @@ def boards(found: dict[str, Any]) -> str:
 def networks(found: dict[str, Any]) -> str:
     text = (
         "Cycles of an image from the first value of a map read to the last one written, by the "
-        "cycle model, which the tests hold equal to the RTL. LeNet-5 are the files above, means "
-        "of MNIST's first 100 test images. ResNet-8 and DS-CNN have the shapes of MLPerf Tiny, "
-        "weights and activations at seeded places: no figure is that benchmark's. The teams of "
-        "each layer are those that the cycle model counts the fewest cycles for."
+        "cycle model, which the tests hold equal to the RTL. Trained ones are the files in "
+        "`bench/models`: LeNet-5 those above on MNIST, ResNet-8 and DS-CNN, in the shapes of "
+        "MLPerf Tiny, on Fashion-MNIST (`bench/mlperf_tiny.py` says what differs); errors are of "
+        "the 10,000 test images, cycles means of the first 100. Seeded ones have weights at "
+        "seeded places: LeNet-5 at Deep Compression's densities takes MNIST's images, the others "
+        "activations at seeded places. No figure is that benchmark's. The teams of each layer are "
+        "those that the cycle model counts the fewest cycles for."
     )
+    rows = []
+    for row in found["networks"]:
+        errors = [row[name] for name in ("dense_error_pct", "error_pct") if name in row]
+        size = f"{row['bytes']:,} ({row['ratio']:.1f}×)" if "bytes" in row else ""
+        rows.append(
+            (
+                row["network"],
+                row["weights"],
+                str(row["pes"]),
+                " ".join(map(str, row["teams"])),
+                f"{row['cycles']:,.0f}",
+                f"{row['utilisation']:.3f}",
+                " → ".join(f"{error:.2f} %" for error in errors),
+                size,
+            )
+        )
+    heads = (
+        "network", "weights", "PEs", "teams", "cycles", "utilisation", "error, dense → file",
+        "bytes",
+    )  # fmt: skip
+    peers = (
+        "What hls4ml and FINN have submitted to MLPerf Tiny 0.7 (open division, Zynq XC7Z020 on a "
+        "Pynq-Z2 and XC7A100T on an Arty A7-100T, both at 100 MHz) are other networks for two of "
+        "its tasks, trained on its data; of ResNet-8 and DS-CNN themselves there is none."
+    )
+    theirs = [
+        (task, network, bits, tool, f"{pynq:,}", f"{arty:,}")
+        for task, network, bits, tool, pynq, arty in PEERS
+    ]
+    columns = ("task", "network", "bits", "tool", "Pynq-Z2, 1/s", "Arty A7-100T, 1/s")
+    return joined("Convolutional networks", text, table(heads, rows), peers, table(columns, theirs))
+
+
+def conv(found: dict[str, Any]) -> str:
+    text = (
+        "The convolutional layers of AlexNet and VGG-16, each alone, weights and activations at "
+        "seeded places at the densities of Han et al. (NIPS 2015, tables 4 and 5). Cycles are the "
+        "cycle model's for the whole layer; a layer whose maps are larger than the engine's memory "
+        "runs in bands of rows, one after the other. Utilisation is non-zero MACs over PEs times "
+        "cycles, biases included."
+    )
+    if any(row["windows_in_rtl"] for row in found["layers"]):
+        text += (
+            " Of each layer so many windows ran on Verilator too, with all of its weights, and "
+            "were equal to the reference in every value and to the model in cycles."
+        )
     rows = [
         (
             row["network"],
-            row["weights"],
-            str(row["pes"]),
-            " ".join(map(str, row["teams"])),
-            f"{row['cycles']:,.0f}",
+            row["layer"],
+            f"{row['nonzero_macs']:,}",
+            str(row["teams"]),
+            f"{row['side']}×{row['side']}",
+            f"{row['cycles']:,}",
             f"{row['utilisation']:.3f}",
-            f"{row['error_pct']:.2f} %" if "error_pct" in row else "",
-            f"{row['bytes']:,}" if "bytes" in row else "",
+            str(row["windows_in_rtl"]),
         )
-        for row in found["networks"]
+        for row in found["layers"]
     ]
-    heads = ("network", "weights", "PEs", "teams", "cycles", "utilisation", "error", "bytes")
-    return joined("Convolutional networks", text, table(heads, rows))
+    names = dict.fromkeys(row["network"] for row in found["layers"])
+    sums = {
+        name: sum(row["cycles"] for row in found["layers"] if row["network"] == name)
+        for name in names
+    }
+    total = "; ".join(f"{name} {cycles:,}" for name, cycles in sums.items())
+    heads = (
+        "network", "layer", "non-zero MACs", "teams", "window", "cycles", "utilisation",
+        "windows in RTL",
+    )  # fmt: skip
+    title = f"Cycles: convolutional layers at {found['engine']['pes']} PEs"
+    return joined(title, text, table(heads, rows), f"All layers: {total} cycles.")
 
 
 SECTIONS: tuple[Callable[[Any], str], ...] = (
-    compression, eie, lenet, networks, balance, timing, boards, codec, faults, link,
+    compression, eie, lenet, conv, networks, balance, timing, boards, codec, faults, link,
 )  # fmt: skip
 
 
