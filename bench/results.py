@@ -42,6 +42,8 @@ COMMANDS = {
     "boards": "boards.py",
     "link": "link.py",
     "timing": "timing.py --pes 16 64 --chips LFE5U-85F-6",
+    "maps": "timing.py --maps --pes 16 64 --chips LFE5U-85F-6 --seeds 1",
+    "blocks": "timing.py --blocks --chips LFE5U-85F-6 --seeds 1",
 }
 #: packages whose version a figure depends on
 PACKAGES = (
@@ -234,6 +236,28 @@ def timing(found: list[dict[str, Any]]) -> str:
         "Engines of 16 and 64 PEs have room for LeNet-300-100. The dense engine "
         "(`bench/dense.py`) is bare: int8 weights, no loader, no requantisation."
     )
+    return joined("On the chip", text, *_chips(found))
+
+
+def maps(found: list[dict[str, Any]]) -> str:
+    text = (
+        "As above, of engines with a map memory, of 4 and of 8 teams, with the capacities that "
+        "`lenet_5_small` takes and no more. The queues of their PEs hold 16 columns, and their "
+        "loader is the serial one."
+    )
+    return joined("On the chip: with a map memory", text, *_chips(found))
+
+
+def blocks(found: list[dict[str, Any]]) -> str:
+    text = (
+        "Blocks of an engine with a map memory, each alone, with a register at every port; of the "
+        "ports each bit that goes out counts a third of a LUT4."
+    )
+    return joined("On the chip: blocks", text, *_chips(found))
+
+
+def _chips(found: list[dict[str, Any]]) -> list[str]:
+    """A table for each chip."""
     chips = []
     for chip, has in CHIPS.items():
         rows = [
@@ -251,7 +275,7 @@ def timing(found: list[dict[str, Any]]) -> str:
         if rows:
             columns = ("design", "PEs", *heads, "MHz", "seeds")
             chips.append(f"### {chip}\n\n{table(columns, rows)}")
-    return joined("On the chip", text, *chips)
+    return chips
 
 
 def boards(found: dict[str, Any]) -> str:
@@ -375,7 +399,8 @@ def conv(found: dict[str, Any]) -> str:
 
 
 SECTIONS: tuple[Callable[[Any], str], ...] = (
-    compression, eie, lenet, conv, networks, balance, timing, boards, codec, faults, link,
+    compression, eie, lenet, conv, networks, balance, timing, maps, blocks, boards, codec, faults,
+    link,
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
     python bench/timing.py --json build/timing.json
     python bench/timing.py --pes 16 --chips LFE5U-85F-6 --json build/timing.json
-    python bench/timing.py --blocks --chips LFE5U-85F-6 --json build/timing.json
+    python bench/timing.py --maps --pes 16 64 --chips LFE5U-85F-6 --json build/maps.json
 
 One processing element alone with 32 and with 64 local rows, engines of 1, 4, 16 and 64 PEs with
 room for LeNet-300-100 where that many can have it, and dense engines of as many multipliers
@@ -11,29 +11,35 @@ fits it. The clock is the median of three placer seeds up to 16 PEs, and of one 
 by far the longest. Results are cached by content, and what is missing is made by two processes at a
 time.
 
-With --blocks it measures blocks of an engine with a map memory, each alone: a
-processing element whose ring is in LUT RAM and one whose ring is in block RAM, a group's drain for
-four of them, and its packer.
+With --maps it measures engines with a map memory in their place, with the capacities that LeNet-5's
+file takes and no more, and with the serial loader; with --blocks blocks of such an engine, each
+alone: a processing element whose ring is in LUT RAM and one whose ring is in block RAM, and of an
+engine of 16 PEs in four groups what reads the map memory, and a group's front, drain and packer.
 """
 
 import argparse
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median_low
 
 from dense import DenseEngine, dense_cycles  # beside this file
 
 from pleach.engine import EngineConfig
+from pleach.engine.plan import base_engine, fitted
 from pleach.files import write_whole
+from pleach.format import load
 from pleach_cli.output import print_table
 from pleach_hw.boards import board
 from pleach_hw.build.estimate import FAMILY, estimate
 from pleach_hw.build.synth import synth
 from pleach_hw.compute.pe import ProcessingElement
+from pleach_hw.maps.dispatch import AddressGenerator
 from pleach_hw.maps.drain import GroupDrain
+from pleach_hw.maps.front import Front
 from pleach_hw.maps.packer import Packer
+from pleach_hw.maps.vectors import VectorFormer
 
 #: LeNet-300-100
 SHAPES = ((784, 300), (300, 100), (100, 10))
@@ -50,6 +56,14 @@ CAPACITIES = {64: {"groups": 4, "lanes": 8, "columns": 512, "block": 4, "entries
 
 # A map memory, and entries of nine bits.
 MAPS = {"maps": 8192, "entry_rows": 16, "codes": 32}
+LENET_5 = Path(__file__).parent / "models" / "lenet_5_small.pleach"
+# Room for nothing: what LeNet-5 takes is what there is.
+NO_ROOM = {
+    "layers": 1, "columns": 8, "entries": 32, "codebook": 16, "accumulators": 8,
+    "accumulator_bits": 24,
+}  # fmt: skip
+# Shorter queues than the base engine's, and the small loader.
+LEAN = {"queue_depth": 16, "serial_loader": True}
 
 
 def designs(counts, chip):
@@ -72,6 +86,15 @@ def designs(counts, chip):
     return found
 
 
+def map_engines(counts):
+    """As `designs`, of engines with a map memory."""
+    model = load(LENET_5)
+    configs = {
+        pes: fitted(model, replace(base_engine(model, pes), **NO_ROOM, **LEAN)) for pes in counts
+    }
+    return [("engine, maps", pes, config, config) for pes, config in configs.items()]
+
+
 def blocks():
     """As `designs`, of the blocks of an engine with a map memory."""
     found = []
@@ -79,7 +102,7 @@ def blocks():
         config = EngineConfig(pes=1, accumulators=words, **MAPS)
         found.append((f"PE, ring of {words}", 1, config, ProcessingElement(config)))
     config = EngineConfig(pes=16, groups=4, lanes=2, accumulators=64, **MAPS)
-    for block in (GroupDrain, Packer):
+    for block in (AddressGenerator, VectorFormer, Front, GroupDrain, Packer):
         found.append((block.__name__, config.row_pes, config, block(config)))
     return found
 
@@ -98,7 +121,8 @@ def main() -> None:
     parser.add_argument("--pes", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--chips", nargs="+", default=list(CHIPS), choices=CHIPS)
     parser.add_argument("--seeds", type=int, default=3, help="up to 16 PEs; above it is one")
-    parser.add_argument("--blocks", action="store_true", help="blocks, each alone; no engine")
+    parser.add_argument("--maps", action="store_true", help="engines with a map memory")
+    parser.add_argument("--blocks", action="store_true", help="blocks of these, each alone")
     parser.add_argument("--no-route", action="store_true", help="netlists only, no clock")
     parser.add_argument("--json", type=Path, help="file to write")
     args = parser.parse_args()
@@ -107,7 +131,10 @@ def main() -> None:
     with ThreadPoolExecutor(max_workers=2) as pool:
         waiting = []
         for chip in args.chips:
-            measured = blocks() if args.blocks else designs(args.pes, CHIPS[chip])
+            measured = map_engines(args.pes) if args.maps else []
+            measured += blocks() if args.blocks else []
+            if not (args.maps or args.blocks):
+                measured = designs(args.pes, CHIPS[chip])
             for name, pes, config, design in measured:
                 seeds = 1 if pes > 16 or args.no_route else args.seeds
                 future = pool.submit(measure, design, CHIPS[chip], seeds, not args.no_route)

@@ -379,64 +379,64 @@ class AddressGenerator(wiring.Component):
         m.submodules.state = state = LutRam(shape=layout, depth=max(2, config.groups))
         reading, valid = Signal(layout, reset_less=True), Signal()
         turn, own = Signal.like(team), Signal.like(members)
+        # What comes after the read is known when the read is: that sets the clock.
+        after_read = data.StructLayout(
+            {
+                "ends": 1,  # the run does
+                "row": 1,  # … and the patch's next one follows
+                "first": 1,  # … or the skip source's for the first pixel, ...
+                "right": 1,  # … for the pixel to the right, …
+                "below": 1,  # … or for the first one of the row below
+            }
+        )
+        begun, held = (self._after(of) for of in (dispatcher.reading, state.read_data))
+        then = Signal(after_read, reset_less=True)
         m.d.comb += state.read_addr.eq(team)
         m.d.sync += [
             reading.eq(Mux(takes, dispatcher.reading, state.read_data)),
+            Value.cast(then).eq(Mux(takes, begun, held)),
             valid.eq(serves),
             turn.eq(team),
             own.eq(members),
         ]
-        with m.If(takes):
-            m.d.sync += [reading.skipping.eq(0), reading.a.eq(0), reading.b.eq(0)]
 
         neighbours = config.neighbours
-        ends = Signal()  # the run does
-        over = Signal()  # the window does
-        m.d.comb += ends.eq(reading.left <= neighbours)
+        over = Signal()  # the window is
         after = state.write_data
+        step = Signal.like(reading.end)
         m.d.comb += [
             after.eq(reading),
             state.write_addr.eq(turn),
             state.write_en.eq(valid),
+            step.eq(
+                Mux(then.row, pass_.map_row, 0)
+                | Mux(then.right, pass_.skip_x, 0)
+                | Mux(then.below, pass_.skip_y, 0)
+            ),
+            after.end.eq(Mux(then.first | then.below, reading.skip_end, reading.end) + step),
+            over.eq(
+                (then.first & (pass_.skip == 0)) | (then.below & (reading.a == reading.edge_y))
+            ),
+            after.a.eq(reading.a + then.below),
         ]
-        next_row = ~reading.skipping & (reading.rows_left != 1)
-        below = Signal()  # on to the skip source's run for the first pixel, or the first of a row
-        m.d.comb += below.eq(~reading.skipping | (reading.b == reading.edge_x))
-        step = Signal.like(reading.end)
-        begin = Mux(~next_row & below, reading.skip_end, reading.end)
-        moved = (begin + step)[: len(begin)]
-        with m.If(next_row):
-            m.d.comb += step.eq(pass_.map_row)
-        with m.Elif(reading.skipping):
-            m.d.comb += step.eq(Mux(below, pass_.skip_y, pass_.skip_x))
-        with m.If(~ends):
+        with m.If(~then.ends):
             m.d.comb += after.left.eq(reading.left - neighbours)
-        with m.Else():
-            m.d.comb += after.end.eq(moved)
-            with m.If(next_row):
-                m.d.comb += [
-                    after.left.eq(reading.run),
-                    after.column_end.eq(reading.column_end + pass_.kernel_row),
-                    after.rows_left.eq(reading.rows_left - 1),
-                ]
-            with m.Else():
-                m.d.comb += [
-                    after.left.eq(pass_.skip),
-                    after.column_end.eq(self.pixels.bias_column),
-                    after.skipping.eq(1),
-                ]
-                with m.If(below):
-                    m.d.comb += after.skip_end.eq(moved)
-        with m.If(ends & reading.skipping):
+        with m.Elif(then.row):
             m.d.comb += [
-                after.b.eq(Mux(below, 0, reading.b + 1)),
-                after.a.eq(reading.a + below),
+                after.left.eq(reading.run),
+                after.column_end.eq(reading.column_end + pass_.kernel_row),
+                after.rows_left.eq(reading.rows_left - 1),
             ]
-        m.d.comb += over.eq(
-            ends
-            & ~next_row
-            & Mux(reading.skipping, below & (reading.a == reading.edge_y), pass_.skip == 0)
-        )
+        with m.Else():
+            m.d.comb += [
+                after.left.eq(pass_.skip),
+                after.column_end.eq(self.pixels.bias_column),
+                after.skipping.eq(1),
+            ]
+        with m.If(then.right):
+            m.d.comb += after.b.eq(reading.b + 1)
+        with m.If(then.below):
+            m.d.comb += [after.b.eq(0), after.skip_end.eq(after.end)]
         # A team of two or fewer is next again two cycles after it was served.
         busy = Signal.like(members)
         for number in range(config.groups):
@@ -453,7 +453,7 @@ class AddressGenerator(wiring.Component):
             self.address.eq(Mux(valid, address, 0)),
             read.groups.eq(own),
             read.start.eq(address),
-            read.count.eq(Mux(ends, reading.left, neighbours)),
+            read.count.eq(Mux(then.ends, reading.left, neighbours)),
             read.place.eq(reading.place_end - reading.left),
             read.column.eq(reading.column_end - reading.left),
             read.row.eq(reading.rows_end - reading.rows_left),
@@ -464,6 +464,22 @@ class AddressGenerator(wiring.Component):
             read.edge_y.eq(reading.edge_y),
             read.last.eq(over),
         ]
+
+    def _after(self, reading):
+        """What comes after a read; of a window that begins, nothing of the skip source."""
+        # No more than `neighbours`, a power of two, are left: tables are faster than a subtraction.
+        size = (self._config.neighbours - 1).bit_length()
+        left = reading.left
+        ends = ~left[size + 1 :].any() & ~(left[size] & left[:size].any())
+        row = ~reading.skipping & (reading.rows_left != 1)
+        edge = reading.b == reading.edge_x
+        return Cat(
+            ends,
+            ends & row,
+            ends & ~reading.skipping & ~row,
+            ends & reading.skipping & ~edge,
+            ends & reading.skipping & edge,
+        )
 
     def _pixels(self, m):
         """What the pixels of a window differ by, a pixel a cycle; returns whether the first window
