@@ -45,8 +45,10 @@ from pleach.compression import (
     train,
 )
 from pleach.compression.methods import Method, methods
+from pleach.cycles.energy import energies
 from pleach.cycles.maps import MapCycles
 from pleach.data import load
+from pleach.engine import EngineConfig
 from pleach.engine.plan import base_engine, fitted
 from pleach.errors import ConfigError, PleachError
 from pleach.files import write_whole
@@ -223,21 +225,23 @@ def measured(path: Path, data) -> dict:
     """The figures of a file, as it is read again."""
     model, _ = parse(path.read_bytes())
     outputs = Reference(model).run(model.quantise(data.test_images))
+    config = fitted(model, base_engine(model, 16))
+    few = model.quantise(data.test_images[:COUNTED])
     return {
         "error_pct": wrong_percent(model.dequantise(outputs), data.test_labels),
         "bytes": path.stat().st_size,
         "ratio": model.dense_bytes / path.stat().st_size,
         "entries": sum(layer.kept for layer in model.layers),
-        "cycles_16_pes": cycles(model, data.test_images[:COUNTED]),
+        "cycles_16_pes": cycles(model, config, few),
+        "energy_nj": sum(energies(model, config, few)) / 1000,
         "file": path.name,
     }
 
 
-def cycles(model: CompressedModel, images: np.ndarray) -> float:
+def cycles(model: CompressedModel, config: EngineConfig, inputs: np.ndarray) -> float:
     """Of an image on 16 PEs, the mean: from the first value of a map read to the last one
     written, on the smallest engine that holds the network."""
-    config = fitted(model, base_engine(model, 16))
-    taken = Reference(model).taken(model.quantise(images))
+    taken = Reference(model).taken(inputs)
     counted = MapCycles(model, config, planned_by(model, config, taken))
     _, compute, _ = counted.run(taken)
     return float(counted.span(compute).mean())
@@ -308,11 +312,12 @@ def show(rows: list[dict]) -> None:
     done = sorted((r for r in rows if "error_pct" in r), key=lambda row: row["error_pct"])
     print_table(
         f"{NETWORK}, every method at one budget",
-        ("method", "kind", "seed", "error %", "bytes", "ratio", "cycles, 16 PEs"),
+        ("method", "kind", "seed", "error %", "bytes", "ratio", "cycles, 16 PEs", "nJ"),
         [
             (
                 row["method"], row["kind"], str(row["seed"]), f"{row['error_pct']:.2f}",
                 f"{row['bytes']:,}", f"{row['ratio']:.0f}", f"{row['cycles_16_pes']:,.0f}",
+                f"{row['energy_nj']:,.0f}",
             )
             for row in done
         ],

@@ -35,7 +35,7 @@ from pleach.cycles.energy import Costs, energies
 from pleach.engine import EngineConfig
 from pleach.engine.pipeline import block_bits, entry_bits
 from pleach.errors import ConfigError
-from pleach.model import Activation, CompressedLayer, CompressedModel
+from pleach.model import Activation, CompressedLayer, CompressedModel, Convolution
 from pleach.models import lenet_5, mlp
 
 X = np.random.default_rng(0).random((64, 6)).astype(np.float32)
@@ -185,9 +185,32 @@ def test_energies_are_counted():
     entry = entry_bits(config) + 16 + 2 * config.accumulator_bits + 110
     assert costs.of_entry(config) == entry
     met = 2 + 1 + 1  # entries of columns 0 (two), 2 (one) and of the bias (one)
-    found = energies(CompressedModel((layer,)), config, [np.array([[7, 0, 9]])], costs)
+    model, inputs = CompressedModel((layer,)), np.array([[7, 0, 9]], np.uint8)
     assert layer.column_of.tolist() == [0, 0, 1, 2, 3]
-    assert found.tolist() == [met * entry + 3 * 4 * block_bits(config)]
+    assert energies(model, config, inputs, costs).tolist() == [
+        met * entry + 3 * 4 * block_bits(config)
+    ]
+
+
+def test_energies_of_a_convolution_are_counted_by_window():
+    """A map of 2 × 2 under a kernel of 2 × 2 with a pixel of padding: nine windows, of which each
+    pixel is in four."""
+    layer = CompressedLayer(
+        "conv", inputs=4, outputs=1, bias=True, positions=[0, 4], codes=[0] * 2, codebook=[3],
+        shift=1, activation=Activation.NONE, bias_exponent=2, output_fraction=8,
+        convolution=Convolution(
+            channels=1, height=2, width=2, kernel_height=2, kernel_width=2, padding=(1, 1, 1, 1)
+        ),
+    )  # fmt: skip
+    model, config = CompressedModel((layer,)), EngineConfig(pes=4)
+    inputs = np.array([[5, 0, 0, 6]], np.uint8)  # two pixels, one weight and the bias
+    only = Costs(bit=0.0, multiply=1.0, add=0.0)
+    assert energies(model, config, inputs, only).tolist() == [2 + 9]
+    only = Costs(bit=1.0, multiply=0.0, add=0.0)
+    per_entry = only.of_entry(config)
+    assert energies(model, config, inputs, only).tolist() == [
+        (2 + 9) * per_entry + (2 * 4 + 9) * only.of_column(config)
+    ]
 
 
 def test_energy_takes_most_from_the_layer_that_uses_most():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pleach.engine.config import EngineConfig
 from pleach.engine.pipeline import block_bits, entry_bits
-from pleach.model import CompressedModel
+from pleach.engine.plan import geometry
+from pleach.model import CompressedLayer, CompressedModel
+from pleach.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,42 @@ class Costs:
 
 
 def energies(
-    model: CompressedModel,
-    config: EngineConfig,
-    activations: Sequence[np.ndarray],
-    costs: Costs | None = None,
+    model: CompressedModel, config: EngineConfig, inputs: np.ndarray, costs: Costs | None = None
 ) -> np.ndarray:
     """Picojoules of each layer, ``[layers]``, the mean over inputs.
 
+    Counted are the weights that meet an activation which is not zero, and the activations that are
+    broadcast: each once for every window that it is in, and a one for the bias of each window.
+
     Args:
-        activations: the inputs of each layer, ``[n, inputs]``; fully connected layers.
+        inputs: of the model's type, ``[n, inputs]``.
     """
-    costs = costs or Costs()
-    found = []
-    for layer, values in zip(model.layers, activations, strict=True):
-        per_column = np.bincount(layer.column_of, minlength=layer.columns)
-        active = np.concatenate([values != 0, np.ones((len(values), 1), bool)], axis=1)
-        entries = active[:, : len(per_column)] @ per_column
-        columns = active[:, : len(per_column)].sum(axis=1)
-        cost = entries * costs.of_entry(config) + columns * costs.of_column(config)
+    costs, shapes, found = costs or Costs(), model.graph.shapes(), []
+    nodes = [node for node in model.graph.nodes if isinstance(node.op, CompressedLayer)]
+    for node, trace in zip(nodes, Reference(model).trace(inputs), strict=True):
+        columns = _broadcasts(node.op, trace.inputs)
+        if node.op.skip is not None:
+            channels, height, width = shapes[node.sources[1]]
+            maps = trace.skips.reshape(-1, height, width, channels)
+            down, right = node.op.skip.stride
+            columns = columns + np.count_nonzero(maps[:, ::down, ::right], axis=(1, 2, 3))
+        cost = trace.macs * costs.of_entry(config) + columns * costs.of_column(config)
         found.append(float(cost.mean()))
     return np.array(found)
+
+
+def _broadcasts(layer: CompressedLayer, values: np.ndarray) -> np.ndarray:
+    """The activations that are broadcast for a layer, bias included, ``[n]``."""
+    shape = geometry(layer)
+    height, width = shape.map
+    (down, right), (top, left) = shape.stride, (shape.top, shape.left)
+    below = max(0, down * (height - 1) + shape.kernel[0] - top - shape.height)
+    beside = max(0, right * (width - 1) + shape.kernel[1] - left - shape.width)
+    maps = values.reshape(-1, shape.height, shape.width, shape.channels)
+    active = np.pad((maps != 0).sum(3), ((0, 0), (top, below), (left, beside)))
+    total = np.full(len(values), height * width * layer.bias)
+    for y in range(shape.kernel[0]):
+        for x in range(shape.kernel[1]):
+            seen = active[:, y : y + down * height : down, x : x + right * width : right]
+            total += seen[:, :height, :width].sum(axis=(1, 2))
+    return total
