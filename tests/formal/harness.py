@@ -48,7 +48,7 @@ FOR_EVER = 0
 #: cycles in which what is broken shows, and what is to be reached is reached, at most
 DEPTH = 40
 #: seconds for one design
-LIMIT = 240
+LIMIT = 270
 
 PROOFS: list[Proof] = []
 

@@ -32,7 +32,7 @@ class Passed(wiring.Component):
     latency = 1
 
     def __init__(self, *, accumulator_bits):
-        ports = {"acc": In(signed(accumulator_bits)), "shift": In(6), "relu": In(1)}
+        ports = {"acc": In(signed(accumulator_bits)), "shift": In(6), "relu": In(1), "sign": In(1)}
         super().__init__(ports | {"result": Out(signed(16))})
 
     def elaborate(self, platform):
@@ -233,10 +233,11 @@ def test_front(bench, blocks):
         dut.pixels.write.eq((step != 0) & ~begun),
         dut.pixels.index.eq(number[:2]),
         dut.pixels.base.eq(number[:2] == Cat(b, a)),
+        dut.pixels.bias.eq(2),
         dut.broadcast.ready.eq(bench.any()),
     ]
     biased = bench.one(1)
-    record(bench, dut, bias=biased, bias_exponent=1, slots=1)
+    record(bench, dut, bias=biased, slots=1)
     vector = dut.vectors.vector
     comes = dut.vectors.valid
     held = Signal(range(room + 1))
