@@ -41,6 +41,7 @@ COMMANDS = {
     "conv": "conv.py --model",
     "boards": "boards.py",
     "link": "link.py",
+    "peers": "peers.py",
     "timing": "timing.py --pes 16 64 --chips LFE5U-85F-6",
     "maps": "timing.py --maps --pes 16 64 --chips LFE5U-85F-6 --seeds 1",
     "blocks": "timing.py --blocks --chips LFE5U-85F-6 --seeds 1",
@@ -280,7 +281,7 @@ def _chips(found: list[dict[str, Any]]) -> list[str]:
 
 def boards(found: dict[str, Any]) -> str:
     text = (
-        "The board's own top: engine, serial link, PLL and pins, routed with one seed. Images are "
+        "The board's own top: engine, serial link, PLL and pins, all pins locked. Images are "
         f"of `{found['model']}`; cycles are the cycle model's. The first clock is what routing "
         "reached, the second the PLL's step below it, at which the images are counted. Over the "
         "link, a serial port of so many baud, a request is behind the other, and the wire is what "
@@ -304,14 +305,44 @@ def boards(found: dict[str, Any]) -> str:
             ),
             f"{row['baud']:,}",
             f"{row['bitstream_bytes']:,}",
+            str(row["seed"]),
         )
         for row in found["boards"]
     ]
     columns = (
         "board", "PEs", "LUT4", "RAMs", "multipliers", "MHz routed", "MHz", "cycles", "images/s",
-        "images/s over the link", "load, s", "baud", "bitstream, bytes",
+        "images/s over the link", "load, s", "baud", "bitstream, bytes", "seed",
     )  # fmt: skip
     return joined("On boards", text, table(columns, rows))
+
+
+def peers(found: dict[str, Any]) -> str:
+    text = (
+        f"All in one run. Ours is the file of `bench/models` on the engine, by the cycle model, "
+        "means of ten MNIST images. NNgen's Verilog has the dense network, int16 activations and "
+        "int8 weights in a memory outside the chip; its cycles were counted in Verilator, with "
+        "that memory on an AXI bus without waits, and its outputs compared with its own software. "
+        f"Resources are of the netlists, by one script of Yosys for the {found['chip']}; LUT4 "
+        "include those used as carry and as RAM. onnxruntime has the dense network, an image at a "
+        "time on the processor above. hls4ml and FINN publish whole boards: other networks, and "
+        "larger chips."
+    )
+    columns = ("cycles", "lut4", "ff", "bram", "mult")
+    rows = [
+        (
+            row["who"],
+            row["what"],
+            *(f"{row[name]:,.0f}" if name in row else "" for name in columns),
+            f"{row['microseconds']:.1f}" if "microseconds" in row else "",
+        )
+        for row in found["rows"]
+    ]
+    heads = ("who", "what", "cycles", "LUT4", "flip-flops", "RAMs", "multipliers", "µs, median")
+    published = [
+        (what, board, f"{rate:,}", source) for what, board, rate, source in found["published"]
+    ]
+    quoted = table(("published", "board", "inferences a second", "where"), published)
+    return joined("LeNet-300-100 by others", text, table(heads, rows), quoted)
 
 
 def networks(found: dict[str, Any]) -> str:
@@ -399,8 +430,8 @@ def conv(found: dict[str, Any]) -> str:
 
 
 SECTIONS: tuple[Callable[[Any], str], ...] = (
-    compression, eie, lenet, conv, networks, balance, timing, maps, blocks, boards, codec, faults,
-    link,
+    compression, eie, lenet, conv, networks, balance, timing, maps, blocks, boards, peers, codec,
+    faults, link,
 )  # fmt: skip
 
 
