@@ -4,7 +4,8 @@
     python bench/boards.py --boards icebreaker ulx3s-85f:16
 
 Each is built as `pleach build --board NAME bench/models/lenet_300_100_small.pleach` builds it, and
-the ULX3S-85F with 16 and 64 PEs (NAME:PES). A board that holds no engine for it has its own.
+the ULX3S-85F with 16 and 64 PEs (NAME:PES). A board that holds no engine for it has its own. The
+placer's seed is 1, or another (NAME@SEED).
 Bitstreams are below build/boards. Cycles are
 the cycle model's, means of ten MNIST images; images over the link and load time are those of the
 bytes on the wire at the board's baud rate. What the tools make is cached by content: routing all of
@@ -44,8 +45,10 @@ ENGINES = {
 }
 
 
-def measure(name: str, model, trial: Trial, seed: int) -> dict:
+def measure(name: str, model, trial: Trial) -> dict:
     """One row: the board's top built, and the model's speed on it."""
+    name, _, other = name.partition("@")
+    seed = int(other or 1)
     name, _, pes = name.partition(":")
     chip, fits = board(name), True
     if pes:
@@ -62,15 +65,14 @@ def measure(name: str, model, trial: Trial, seed: int) -> dict:
     if fits:
         clocks = {"clock_mhz": built.pll_mhz, "baud": built.baud}
         speed = asdict(Speed.of(model, trial, MODEL.read_bytes(), config, **clocks))
-    row = built.as_json() | speed | {"engine": asdict(config)}
+    row = built.as_json() | speed | {"engine": asdict(config), "seed": seed}
     del row["bitstream"]  # where it is on this machine
     return row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--boards", nargs="+", default=list(BOARDS), metavar="NAME[:PES]")
-    parser.add_argument("--seed", type=int, default=1, help="of the placer")
+    parser.add_argument("--boards", nargs="+", default=list(BOARDS), metavar="NAME[:PES][@SEED]")
     parser.add_argument("--json", type=Path, help="file to write")
     args = parser.parse_args()
 
@@ -79,7 +81,7 @@ def main() -> None:
     trial = Trial.of(model, inputs, "10 images of MNIST")
     rows = []
     for name in args.boards:
-        rows.append(measure(name, model, trial, args.seed))
+        rows.append(measure(name, model, trial))
         if args.json:  # what is there, should the next one take too long
             write_whole(args.json, json.dumps({"model": MODEL.stem, "boards": rows}, indent=2))
     print_table(

@@ -245,7 +245,7 @@ def timing(found: list[dict[str, Any]]) -> str:
 
 def boards(found: dict[str, Any]) -> str:
     text = (
-        "The board's own top: engine, serial link, PLL and pins, routed with one seed. Images are "
+        "The board's own top: engine, serial link, PLL and pins, all pins locked. Images are "
         f"of `{found['model']}`; cycles are the cycle model's. The first clock is what routing "
         "reached, the second the PLL's step below it, at which the images are counted. Over the "
         "link, a serial port of so many baud, a request is behind the other, and the wire is what "
@@ -269,12 +269,13 @@ def boards(found: dict[str, Any]) -> str:
             ),
             f"{row['baud']:,}",
             f"{row['bitstream_bytes']:,}",
+            str(row["seed"]),
         )
         for row in found["boards"]
     ]
     columns = (
         "board", "PEs", "LUT4", "RAMs", "multipliers", "MHz routed", "MHz", "cycles", "images/s",
-        "images/s over the link", "load, s", "baud", "bitstream, bytes",
+        "images/s over the link", "load, s", "baud", "bitstream, bytes", "seed",
     )  # fmt: skip
     return joined("On boards", text, table(columns, rows))
 

@@ -91,6 +91,14 @@ def needs(config: EngineConfig, chip: Board) -> dict[str, int]:
     if chip.family == "iCE40":  # each bit of an address counts
         sizes = (config.columns, config.entries, config.accumulators, config.codebook)
         found["lut4"] += 28 * sum(size.bit_length() - 1 for size in sizes)
+    if chip.family == "gowin":
+        blocks = RAM16["beside"] + config.pes * RAM16["pe"]
+        blocks += config.pes * -(-config.accumulators // 16) * config.accumulator_bits // 4
+        if config.codebook <= LUT_CODEBOOK:
+            blocks += config.pes * -(-config.codebook // 16) * 4
+        # One tile of eight tables in four can be RAM.
+        whole = found["lut4"] + beside["lut4"] + 8 * blocks
+        found["lut4"] = max(whole, 4 * 8 * blocks) - beside["lut4"]
     if chip.family == "iCE40" and found["lut4"] + beside["lut4"] <= chip.lut4:
         found |= _of_pes(config, chip)  # memories of other kinds
     return {name: number + beside.get(name, 0) for name, number in found.items()}
@@ -138,5 +146,7 @@ PARALLEL_LUT4 = 2500
 BESIDE = {
     "ecp5": {"lut4": 1200, "bram": 2},
     "iCE40": {"lut4": 4100, "bram": 8, "pe": 350},  # logic cells, of which an eighth stays free
-    "gowin": {"lut4": 5000, "bram": 2, "pe": 490},
+    "gowin": {"lut4": 4100, "bram": 2, "pe": 500},
 }
+#: a Gowin chip's blocks of 16×4 bits beside those of accumulators and codebooks
+RAM16 = {"beside": 60, "pe": 18}
