@@ -73,6 +73,9 @@ GIVEN = {
 }
 #: what a file is measured for
 FIGURES = {"error_pct", "bytes", "ratio", "entries", "cycles_16_pes", "energy_nj", "file"}
+#: weights and biases of the layers, and the densities of the small ones (Deep Compression, table 3)
+SIZES = {"conv1": 520, "conv2": 25_050, "fc1": 400_500, "fc2": 5_010}
+LAYERS = {"conv1": 0.66, "conv2": 0.12, "fc2": 0.19}
 #: scores that say the same in every layer
 COMPARABLE = {"saliency", "obd", "taylor", "feature_taylor"}
 #: what this network has no use for
@@ -121,7 +124,20 @@ class Budget:
             "every": 0.1 * count,
             "train": TrainConfig(epochs=count, distillation=0.5),
         }
-        return Prune(PruneConfig(**common | settings), name)
+        chosen = common | settings
+        scope = chosen["scope"]
+        kind = scope["kind"] if isinstance(scope, dict) else scope
+        if kind in ("layer", "balance") and chosen["density"] == self.density:
+            chosen["layers"] = self.layers
+        return Prune(PruneConfig(**chosen), name)
+
+    @property
+    def layers(self) -> dict[str, float]:
+        """Densities of the layers, where each has one of its own: those of Deep Compression, and
+        what is left of the whole for the largest."""
+        own = sum(share * SIZES[name] for name, share in LAYERS.items())
+        left = self.density * sum(SIZES.values()) - own
+        return LAYERS | {"fc1": max(left, 0.0) / SIZES["fc1"]}
 
 
 def steps_of(method: Method, budget: Budget) -> list[Step]:
