@@ -45,6 +45,7 @@ from pleach.compression import (
     train,
 )
 from pleach.compression.methods import Method, methods
+from pleach.compression.teachers import TEACHERS
 from pleach.cycles.energy import energies
 from pleach.cycles.maps import MapCycles
 from pleach.data import load
@@ -70,6 +71,8 @@ GIVEN = {
     ("regulariser", "l1"): {"strength": 1e-5},
     ("regulariser", "weight_decay"): {"strength": 1e-4},
     ("regulariser", "group_lasso"): {"strength": 1e-3},
+    ("teacher", "attention"): {"pairs": {"conv2": "conv2"}},
+    ("teacher", "hints"): {"pairs": {"conv2": "conv2"}},
 }
 #: what a file is measured for
 FIGURES = {"error_pct", "bytes", "ratio", "entries", "cycles_16_pes", "energy_nj", "file"}
@@ -173,6 +176,8 @@ def steps_of(method: Method, budget: Budget) -> list[Step]:
         case "factoriser":
             few = TrainConfig(epochs=1, distillation=0.5)
             return [Factorise(table, train=few), budget.prune(), share]
+        case "teacher":
+            return [budget.prune(), share]
     raise ConfigError(f"no run shows a {method.kind}")
 
 
@@ -219,7 +224,8 @@ def run(method: Method, budget: Budget, seed: int) -> dict:
     images, labels = data.train_images[: budget.images], data.train_labels[: budget.images]
     dense, weights = dense_network(budget, seed, images, labels)
     code = Path(importlib.import_module(method.module).__file__ or "").read_text("utf-8")
-    key = _hash([repr(steps), asdict(budget), seed, weights, code])
+    given = GIVEN.get((method.kind, method.name), {})
+    key = _hash([method.kind, repr(steps), given, asdict(budget), seed, weights, code])
     path = FOLDER / f"{method.kind}-{method.name}-{seed}-{key}"
     kept = path.with_suffix(".json")
     if kept.exists():
@@ -231,10 +237,12 @@ def run(method: Method, budget: Budget, seed: int) -> dict:
             write_whole(kept, json.dumps(found))
         return found
     start = time.monotonic()
+    config = CompressConfig(seed=seed, codebook_bits=8)
     try:
-        model = compress(
-            dense, images, labels, CompressConfig(seed=seed, codebook_bits=8), steps=steps
-        )
+        teacher = None
+        if method.kind == "teacher":
+            teacher = TEACHERS.of({"kind": method.name, "model": dense} | given, "teacher")
+        model = compress(dense, images, labels, config, steps=steps, teacher=teacher)
     except PleachError as error:
         row |= {"left_out": str(error)}
     else:
