@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -279,8 +282,7 @@ class GroupDrain(wiring.Component):
         write = hopped(m, self.scales, name="scales")
         members = Const(config.groups - 1, range(config.groups)) >> pass_.teams
         ours = (write.pe >> pe_bits) == (members & self._number)
-        # The memory's output is one register before the multipliers' inputs.
-        read_addr = delay(m, at, self._ages.drained - config.ram_latency, name="scales_at")
+        read_addr = delay(m, at, self._ages.drained - 1 - config.ram_latency, name="scales_at")
         found = []
         for lane in range(config.drained):
             m.submodules[f"scales_{lane}"] = ram = BlockRam(
@@ -299,16 +301,20 @@ class GroupDrain(wiring.Component):
         """The drained accumulators: scaled, requantised, the largest of a window, clipped."""
         config, pass_, ages = self._config, self.pass_, self._ages
         bits = config.accumulator_bits if scales is None else ACCUMULATOR_BITS_MAX
-        part = delay(m, step.part, ages.drained - 1, name="part")
         first = delay(m, step.first, ages.requantized - 1, name="first")
         gives = delay(m, step.gives, ages.given - 1, name="gives", reset_less=False)
         m.d.comb += self.values_valid.eq(gives)
         for lane in range(config.drained):
             m.submodules[f"requantize_{lane}"] = unit = RequantizeUnit(accumulator_bits=bits)
-            acc = Signal(signed(config.accumulator_bits), name=f"acc_{lane}", reset_less=True)
+            # Of its PEs one gives a sum, the others zeros.
+            acc = Signal(signed(config.accumulator_bits), name=f"acc_{lane}")
             best = Signal(signed(16), name=f"best_{lane}", reset_less=True)
             before = Mux(first, pass_.low, best)
-            m.d.comb += [unit.shift.eq(pass_.shift), unit.sign.eq(pass_.sign)]
+            m.d.comb += [
+                acc.eq(reduce(or_, self.pes.drained[lane :: config.drained])),
+                unit.shift.eq(pass_.shift),
+                unit.sign.eq(pass_.sign),
+            ]
             if scales is None:
                 m.d.comb += unit.acc.eq(acc)
             else:
@@ -321,7 +327,6 @@ class GroupDrain(wiring.Component):
                     unit.acc.eq(scale.product),
                 ]
             m.d.sync += [
-                acc.eq(Array(self.pes.drained[lane :: config.drained])[part]),
                 best.eq(Mux(unit.result > before, unit.result, before)),
                 self.values[lane].eq(Mux(best > pass_.high, pass_.high, best)),
             ]
