@@ -236,13 +236,16 @@ class GroupDrain(wiring.Component):
             m.d.sync += self.pes.valid[pe].eq(chosen | self.clear_busy)
 
     def _places(self, m, step, address_of_unit, first_row):
-        """Where the values of each step go. Each of the nested loops has the address at which its
-        round began; the next one is a stride further."""
+        """Where the values of each step go. Of pixels and lines of them it is known where they
+        began, and the next one is a stride further; a local row ends with the group's last PE, but
+        for the last one, behind which there is none."""
         config, pass_ = self._config, self.pass_
-        address, row, pixel, line = (
+        address, pixel, line = (
             Signal(range(config.maps), name=name, reset_less=True)
-            for name in ("address", "row_address", "pixel_address", "line_address")
+            for name in ("address", "pixel_address", "line_address")
         )
+        # From a group's last rows to its first ones of the next local row.
+        over = config.drained - config.row_pes
         begin, stride = Signal.like(address), Signal.like(address)
         following = begin + stride
         with m.If(step.takes):
@@ -252,13 +255,14 @@ class GroupDrain(wiring.Component):
         with m.Elif(step.next_pixel):
             m.d.comb += [begin.eq(pixel), stride.eq(pass_.pixel)]
         with m.Elif(step.next_local):
-            m.d.comb += [begin.eq(row), stride.eq(Const(config.pes) >> pass_.teams)]
+            m.d.comb += [
+                begin.eq(address),
+                stride.eq((Const(config.pes) >> pass_.teams) + over),
+            ]
         with m.Else():
             m.d.comb += [begin.eq(address), stride.eq(config.drained)]
         with m.If(step.takes | (step.go & step.next_part)):
             m.d.sync += address.eq(following)
-            with m.If(step.takes | step.next_local):
-                m.d.sync += row.eq(following)
             with m.If(step.takes | step.next_pixel):
                 m.d.sync += pixel.eq(following)
             with m.If(step.takes | (step.next_pixel & step.next_line)):
