@@ -45,7 +45,10 @@ BASE = EngineConfig(
 )  # fmt: skip
 #: blocks of the estimate: how they are made, and the engines, by what they have that `BASE` has not
 BLOCKS: dict[str, tuple[Callable[[EngineConfig], Component], list[dict[str, Any]]]] = {
-    "pe": (ProcessingElement, [{}, {"accumulators": 512}, {"queue_depth": 16}]),
+    "pe": (
+        ProcessingElement,
+        [{}, {"accumulators": 512}, {"queue_depth": 16}, {"codes": 64}],
+    ),
     "front": (Front, [{}, {"neighbours": 16}]),
     "drain": (GroupDrain, [{}, {"lanes": 1}]),
     "packer": (Packer, [{}, {"neighbours": 4}]),

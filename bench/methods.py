@@ -45,6 +45,7 @@ from pleach.compression import (
     train,
 )
 from pleach.compression.methods import Method, methods
+from pleach.compression.teachers import TEACHERS
 from pleach.cycles.energy import energies
 from pleach.cycles.maps import MapCycles
 from pleach.data import load
@@ -70,9 +71,14 @@ GIVEN = {
     ("regulariser", "l1"): {"strength": 1e-5},
     ("regulariser", "weight_decay"): {"strength": 1e-4},
     ("regulariser", "group_lasso"): {"strength": 1e-3},
+    ("teacher", "attention"): {"pairs": {"conv2": "conv2"}},
+    ("teacher", "hints"): {"pairs": {"conv2": "conv2"}},
 }
 #: what a file is measured for
 FIGURES = {"error_pct", "bytes", "ratio", "entries", "cycles_16_pes", "energy_nj", "file"}
+#: weights and biases of the layers, and the densities of the small ones (Deep Compression, table 3)
+SIZES = {"conv1": 520, "conv2": 25_050, "fc1": 400_500, "fc2": 5_010}
+LAYERS = {"conv1": 0.66, "conv2": 0.12, "fc2": 0.19}
 #: scores that say the same in every layer
 COMPARABLE = {"saliency", "obd", "taylor", "feature_taylor"}
 #: what this network has no use for
@@ -121,7 +127,20 @@ class Budget:
             "every": 0.1 * count,
             "train": TrainConfig(epochs=count, distillation=0.5),
         }
-        return Prune(PruneConfig(**common | settings), name)
+        chosen = common | settings
+        scope = chosen["scope"]
+        kind = scope["kind"] if isinstance(scope, dict) else scope
+        if kind in ("layer", "balance") and chosen["density"] == self.density:
+            chosen["layers"] = self.layers
+        return Prune(PruneConfig(**chosen), name)
+
+    @property
+    def layers(self) -> dict[str, float]:
+        """Densities of the layers, where each has one of its own: those of Deep Compression, and
+        what is left of the whole for the largest."""
+        own = sum(share * SIZES[name] for name, share in LAYERS.items())
+        left = self.density * sum(SIZES.values()) - own
+        return LAYERS | {"fc1": max(left, 0.0) / SIZES["fc1"]}
 
 
 def steps_of(method: Method, budget: Budget) -> list[Step]:
@@ -157,6 +176,8 @@ def steps_of(method: Method, budget: Budget) -> list[Step]:
         case "factoriser":
             few = TrainConfig(epochs=1, distillation=0.5)
             return [Factorise(table, train=few), budget.prune(), share]
+        case "teacher":
+            return [budget.prune(), share]
     raise ConfigError(f"no run shows a {method.kind}")
 
 
@@ -203,7 +224,8 @@ def run(method: Method, budget: Budget, seed: int) -> dict:
     images, labels = data.train_images[: budget.images], data.train_labels[: budget.images]
     dense, weights = dense_network(budget, seed, images, labels)
     code = Path(importlib.import_module(method.module).__file__ or "").read_text("utf-8")
-    key = _hash([repr(steps), asdict(budget), seed, weights, code])
+    given = GIVEN.get((method.kind, method.name), {})
+    key = _hash([method.kind, repr(steps), given, asdict(budget), seed, weights, code])
     path = FOLDER / f"{method.kind}-{method.name}-{seed}-{key}"
     kept = path.with_suffix(".json")
     if kept.exists():
@@ -215,10 +237,12 @@ def run(method: Method, budget: Budget, seed: int) -> dict:
             write_whole(kept, json.dumps(found))
         return found
     start = time.monotonic()
+    config = CompressConfig(seed=seed, codebook_bits=8)
     try:
-        model = compress(
-            dense, images, labels, CompressConfig(seed=seed, codebook_bits=8), steps=steps
-        )
+        teacher = None
+        if method.kind == "teacher":
+            teacher = TEACHERS.of({"kind": method.name, "model": dense} | given, "teacher")
+        model = compress(dense, images, labels, config, steps=steps, teacher=teacher)
     except PleachError as error:
         row |= {"left_out": str(error)}
     else:

@@ -9,6 +9,9 @@ MNIST's test images, ResNet-8 and DS-CNN, in the shapes of MLPerf Tiny, take val
 seeded places, too (bench/shapes.py). No figure is that benchmark's. Cycles are the cycle model's,
 from the first value of a map read to the last one written; `--rtl N` runs the first N images of the
 trained networks on Verilator, too, where every output and every count must be equal.
+
+With `--balance` channels are dealt out to the PEs (`pleach balance`), of LeNet-5 by the work of
+training images.
 """
 
 import argparse
@@ -22,15 +25,17 @@ import numpy as np
 import shapes
 
 from pleach import data
+from pleach.compile.balance import balanced, dealt
 from pleach.compile.plan import chosen, counted_by
 from pleach.cycles.maps import MapCycles
 from pleach.engine import EngineConfig
-from pleach.engine.plan import base_engine, fitted, geometry
+from pleach.engine.plan import base_engine, fitted
 from pleach.files import write_whole
 from pleach.format import load
 from pleach.metrics import wrong_percent
 from pleach.model import CompressedLayer, CompressedModel, InputType
 from pleach.reference import Reference
+from pleach.reference.maps import active
 from pleach_cli.output import print_table
 from pleach_sim.simulate import Job, simulate_jobs
 
@@ -82,12 +87,17 @@ def measured(model: CompressedModel, config: EngineConfig, taken: list, macs: fl
     } | {"plan": plans}
 
 
-def trained(name: str, pes: int, given: dict[str, int], images: int, rtl: int) -> dict:
+def trained(
+    name: str, pes: int, given: dict[str, int], images: int, rtl: int, balance: bool
+) -> dict:
     """A file of bench/models, on test images."""
     path = MODELS / f"{name}.pleach"
     model = load(path)
-    chosen_inputs = model.quantise(data.load(compression.read(name).data).test_images[:images])
+    found = data.load(compression.read(name).data)
+    chosen_inputs = model.quantise(found.test_images[:images])
     config = engine_of(model, pes, **given)
+    if balance:
+        model = balanced(model, model.quantise(found.train_images[:images]), config)
     row, plans = on_images(model, config, chosen_inputs)
     row = {"network": name, "weights": "trained"} | row
     if rtl:
@@ -129,17 +139,22 @@ def on_images(model: CompressedModel, config: EngineConfig, inputs: np.ndarray):
     return row, row.pop("plan")
 
 
-def seeded(name: str, pes: int, given: dict[str, int], images: int) -> dict:
+def seeded(name: str, pes: int, given: dict[str, int], images: int, balance: bool) -> dict:
     """A network of bench/shapes.py."""
     net = MADE[name](pes // given.get("groups", min(max(1, pes // 4), 8)))
     row = {"network": name, "weights": "seeded"}
     if name == "lenet_5":
         model = net.model(InputType.UINT8)
-        inputs = model.quantise(data.load("mnist").test_images[:images])
-        row |= on_images(model, engine_of(model, pes, **given), inputs)[0]
+        found, config = data.load("mnist"), engine_of(model, pes, **given)
+        if balance:
+            model = balanced(model, model.quantise(found.train_images[:images]), config)
+        row |= on_images(model, config, model.quantise(found.test_images[:images]))[0]
         return row | {"images": images}
     model, taken = net.model(), net.taken()
-    row |= measured(model, engine_of(model, pes, **given), taken, products(model, taken))
+    config = engine_of(model, pes, **given)
+    if balance:
+        model, taken = dealt(model, taken, config)
+    row |= measured(model, config, taken, products(model, taken))
     row.pop("plan")
     return row
 
@@ -149,26 +164,9 @@ def products(model: CompressedModel, taken: list) -> float:
     nodes = [node for node in model.graph.nodes if isinstance(node.op, CompressedLayer)]
     shapes_of, total = model.graph.shapes(), 0
     for node, (source, skip) in zip(nodes, taken, strict=True):
-        layer, shape = node.op, geometry(node.op)
-        kept = np.bincount(layer.column_of, minlength=layer.columns)
-        (k_h, k_w), (s_y, s_x), (h, w) = shape.kernel, shape.stride, shape.map
-        over = layer.convolution
-        top, left, bottom, right = over.padding if over else (0, 0, 0, 0)
-        mask = source[0].reshape(shape.height, shape.width, shape.channels)
-        mask = np.pad(mask, ((top, bottom), (left, right), (0, 0)))
-        active = [
-            mask[y : y + s_y * h : s_y, x : x + s_x * w : s_x][:h, :w].sum(axis=(0, 1))
-            for y in range(k_h)
-            for x in range(k_w)
-        ]
-        active = np.concatenate(active)
-        if layer.skip is not None:
-            channels, height, width = shapes_of[node.sources[1]]
-            t_y, t_x = layer.skip.stride
-            second = skip[0].reshape(height, width, channels)[::t_y, ::t_x][:h, :w]
-            active = np.concatenate([active, second.sum(axis=(0, 1))])
-        total += int(kept[: len(active)] @ active) + int(kept[len(active) :].sum()) * h * w
-    return float(total)
+        met = active(node.op, source.T, skip.T, shapes_of[node.sources[-1]])
+        total += int(met[node.op.column_of].sum())
+    return total / len(taken[0][0])
 
 
 def main():
@@ -178,6 +176,7 @@ def main():
     parser.add_argument("--pes", type=int, nargs="+")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rtl", type=int, default=0)
+    parser.add_argument("--balance", action="store_true", help="channels dealt out to the PEs")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     rows = []
@@ -192,9 +191,10 @@ def main():
                 if args.pes and pes not in args.pes:
                     continue
                 if weights == "trained":
-                    rows.append(trained(name, pes, given, args.images, args.rtl))
+                    rows.append(trained(name, pes, given, args.images, args.rtl, args.balance))
                 else:
-                    rows.append(seeded(name, pes, given, args.images))
+                    rows.append(seeded(name, pes, given, args.images, args.balance))
+                rows[-1]["balanced"] = args.balance
                 print(name, weights, pes, round(rows[-1]["cycles"]), flush=True)
     print_table(
         "Cycles of an image",

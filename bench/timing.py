@@ -14,7 +14,8 @@ time.
 With --maps it measures engines with a map memory in their place, with the capacities that LeNet-5's
 file takes and no more, and with the serial loader; with --blocks blocks of such an engine, each
 alone: a processing element whose ring is in LUT RAM and one whose ring is in block RAM, and of an
-engine of 16 PEs in four groups what reads the map memory, and a group's front, drain and packer.
+engine of 16 PEs in four groups what reads the map memory, and a group's front, drain and packer, of
+one lane and of two, and with scales.
 """
 
 import argparse
@@ -102,8 +103,14 @@ def blocks():
         config = EngineConfig(pes=1, accumulators=words, **MAPS)
         found.append((f"PE, ring of {words}", 1, config, ProcessingElement(config)))
     config = EngineConfig(pes=16, groups=4, lanes=2, accumulators=64, **MAPS)
-    for block in (AddressGenerator, VectorFormer, Front, GroupDrain, Packer):
+    for block in (AddressGenerator, VectorFormer, Front):
         found.append((block.__name__, config.row_pes, config, block(config)))
+    for more in ({"lanes": 1}, {"lanes": 2}, {"lanes": 1, "scales": 64}):
+        config = EngineConfig(pes=16, groups=4, accumulators=64, **more, **MAPS)
+        said = ", ".join(f"{name} {value}" for name, value in more.items())
+        for block in (GroupDrain, Packer):
+            if block is GroupDrain or "scales" not in more:
+                found.append((f"{block.__name__}, {said}", config.row_pes, config, block(config)))
     return found
 
 

@@ -192,7 +192,8 @@ class DrainBus(Bus):
         valid: Out, a bit for each PE, its `row` is drained.
         row: Out, a local row; with a map memory, its word in the ring.
         parity: Out, which end of the accumulators the rows begin at. Without a map memory.
-        drained: In, the sum of each PE, some cycles later.
+        drained: In, the sum of each PE, some cycles later; with a map memory 0 in all other cycles,
+            so that an OR takes the sums of many.
     """
 
     strobes = frozenset({"valid"})

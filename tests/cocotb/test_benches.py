@@ -55,6 +55,37 @@ def test_timing(monkeypatch, tmp_path, capsys):
     assert abs(rows[2]["estimate"]["lut4"] / rows[2]["lut4"] - 1) < 0.1
 
 
+def test_estimate(monkeypatch, tmp_path, capsys):
+    """A block with a map memory, as a netlist: the estimate of it is near."""
+    monkeypatch.syspath_prepend(BENCH)
+    estimate = bench("estimate")
+    assert set(estimate.BLOCKS) == set(estimate.MAP_LUT4) - {"rest"}
+    monkeypatch.setitem(estimate.BLOCKS, "packer", (estimate.Packer, [{}]))
+    file = tmp_path / "estimate.json"
+    options = "--blocks packer --fit --json".split()
+    monkeypatch.setattr(sys, "argv", ["estimate.py", *options, str(file)])
+    estimate.main()
+    (row,) = json.loads(file.read_text())["blocks"]
+    assert row["engine"]["neighbours"] == 8 and row["lut4"] > 100
+    assert abs(row["estimate"] / row["lut4"] - 1) < 0.1
+    assert '"packer": {"fixed": ' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_estimate_of_an_engine(monkeypatch, tmp_path, capsys):
+    """A whole engine with a map memory, as a netlist."""
+    monkeypatch.syspath_prepend(BENCH)
+    estimate = bench("estimate")
+    file = tmp_path / "estimate.json"
+    options = "--engines small --json".split()
+    monkeypatch.setattr(sys, "argv", ["estimate.py", *options, str(file)])
+    estimate.main()
+    (row,) = json.loads(file.read_text())["engines"]
+    assert abs(row["estimate"]["lut4"] / row["lut4"] - 1) < 0.1
+    assert (row["estimate"]["bram"], row["estimate"]["mult"]) == (row["bram"], row["mult"])
+
+
 def test_lenet(monkeypatch, tmp_path, capsys):
     """LeNet-300-100 on 4 PEs; the clock is that of the JSON of `bench/timing.py`."""
     lenet = bench("lenet")

@@ -170,7 +170,7 @@ class Group:
         self.model = plain(MODEL.new(self.stages))
         self.takes = [0] * 4  # windows taken, from a cycle ago on
         self.freed = [0] * 4  # a new one is accumulated some cycles later
-        self.drained = [[0] * config.row_pes] * (1 + accumulator_latency(config))
+        self.drained = [[0] * config.row_pes] * (2 + accumulator_latency(config))
         self.seen = {"full": 0, "crossing": 0, "outside": 0, "empty": 0}
         self.since = 0  # the cycles since the start of the pass
 
@@ -251,7 +251,7 @@ class Group:
     def drain(self, ctx, dut, windows):
         """The PEs: what is drained shows later, and is 0 from then on."""
         valid, word = ctx.get(dut.pes.valid), ctx.get(dut.pes.row)
-        drained = [99] * self.config.row_pes
+        drained = [0] * self.config.row_pes
         for pe in range(self.config.row_pes):
             if valid >> pe & 1:
                 drained[pe] = int(windows.ring[pe, word])

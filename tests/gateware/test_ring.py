@@ -66,7 +66,7 @@ class Pes:
         self.left = [self.window(number) for number in range(windows)]
         self.given = self.freed = self.taken = 0
         self.draining = []  # (part, word), of the window taken
-        self.coming = [None] * (1 + accumulator_latency(config))  # what was drained, oldest first
+        self.coming = [None] * (2 + accumulator_latency(config))  # what was drained, oldest first
         self.ready = [0, 0]  # two cycles ago, one cycle ago
         self.calm = 0  # cycles since a window was taken
         self.seen = {"stalls": 0, "marks": 0, "overtaken": 0, "full": 0}
@@ -195,10 +195,11 @@ async def run(ctx, dut, pes, cycles=None):
         lot = slice(part * config.drained, (part + 1) * config.drained)
         come = pes.coming.pop(0)
         pes.coming.append(wanted and (lot, pes.sums[lot, word].tolist()))
+        wanted_sums = [0] * config.row_pes
         if come:
-            got = [int(value) for value in ctx.get(dut.drain.drained)]
-            assert got[come[0]] == [wrapped(value, config.accumulator_bits) for value in come[1]]
+            wanted_sums[come[0]] = [wrapped(value, config.accumulator_bits) for value in come[1]]
             drained += 1
+        assert [int(value) for value in ctx.get(dut.drain.drained)] == wanted_sums
         if wanted:
             pes.sums[lot, word] = 0
         sent = column * config.row_pes if column >= 0 else -1

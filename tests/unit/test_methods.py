@@ -51,7 +51,11 @@ SURVEY = {
     "Q-CNN": ("factoriser product",),
     "HashedNets": ("quantiser hashed",),
     "SVD": ("factoriser svd",),
-    "tensors": ("factoriser tucker2", "factoriser cp", "factoriser block_term"),
+    "tensors": (
+        "factoriser tucker2", "factoriser cp", "factoriser block_term", "factoriser tensor_train",
+    ),
+    "Flexpoint": ("regulariser flexpoint",),
+    "ternary gradients": ("regulariser ternary_gradients",),
     "LBCNN": ("factoriser lbcnn",),
     "teachers": (
         "teacher model", "teacher attention", "teacher gradient_attention", "teacher hints",

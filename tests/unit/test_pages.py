@@ -29,7 +29,7 @@ def test_the_site_has_every_page():
         seen.add(name)
         for table in re.findall(r"```{toctree}\n(.*?)```", (docs / f"{name}.md").read_text(), re.S):
             lines = [line for line in table.splitlines() if line and not line.startswith(":")]
-            wanted += [str((Path(name).parent / line)) for line in lines]
+            wanted += [str(Path(name).parent / line) for line in lines]
     pages = {str(page.relative_to(docs).with_suffix("")) for page in docs.glob("**/*.md")}
     left_out = {name for name in pages if name == "status" or name.startswith("riscv/")}
     assert seen == pages - left_out

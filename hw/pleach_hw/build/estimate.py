@@ -86,6 +86,7 @@ def map_features(config: EngineConfig) -> dict[str, float]:
         # LUT RAM comes in 16 words of 4 bits, 4 LUT4 each.
         "ring": -(-config.accumulators // 16) * config.accumulator_bits if in_tables else 0,
         "queue": config.queue_depth,
+        "codes": codes if (codes := held_codes(config)) <= LUT_CODEBOOK else 0,
     }
 
 
@@ -202,15 +203,15 @@ BASE_LUT4 = 5700
 OF_GROUPS = ("front", "drain", "packer")
 #: LUT4 of the blocks of an engine with a map memory, by `map_features`: `bench/estimate.py --fit`
 MAP_LUT4 = {
-    "pe": {"fixed": 380, "ring": 1.0, "queue": 3},
+    "pe": {"fixed": 352, "ring": 0.78, "queue": 6.2, "codes": 2.3},
     "front": {"fixed": 320, "neighbours": 39.5},
     "drain": {"fixed": 403, "lanes": 278},
-    "packer": {"fixed": 68, "neighbours": 12.5},
-    "generator": {"fixed": 300, "address": 45, "groups": 80},
+    "packer": {"fixed": 152, "neighbours": 2},
+    "generator": {"fixed": 418, "address": 50.8, "groups": 24.3},
     "former": {"fixed": 319, "neighbours": 46.3},
-    "memory": {"fixed": 50, "neighbours": 15, "writers": 8},
+    "memory": {"fixed": 37, "neighbours": 25, "writers": 4.53},
     "pool": {"fixed": 1126, "neighbours": 317},
-    "records": {"fixed": 426},
+    "records": {"fixed": 384},
     "loader": {"fixed": 4278},
     "host": {"fixed": 322},
     # Control, status, inputs and outputs, codebooks, and registers on the way to the groups.

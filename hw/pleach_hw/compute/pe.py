@@ -53,6 +53,7 @@ class ProcessingElement(wiring.Component):
     mark. There is no `issued`; in its place
         windows: `waiting` says that of a window the last MAC is issued, and that it was not taken;
             `take` takes it, which `waiting` heeds three cycles later.
+        drain: `drained` comes a cycle later, and is 0 but when `drained_valid`.
     """
 
     def __init__(self, config: EngineConfig):
@@ -72,7 +73,7 @@ class ProcessingElement(wiring.Component):
 
     @property
     def drain_latency(self) -> int:
-        return 1 + accumulator_latency(self._config)
+        return 1 + accumulator_latency(self._config) + bool(self._config.maps)
 
     @property
     def issue_latency(self) -> int:
@@ -125,9 +126,19 @@ class ProcessingElement(wiring.Component):
             arithmetic.entry.eq(weights.entry),
             arithmetic.drain.eq(drain.valid),
             arithmetic.drain_row.eq(drain.row),
-            drain.drained[0].eq(arithmetic.drained),
-            self.drained_valid.eq(arithmetic.drained_valid),
         ]
+        drained = Signal.like(arithmetic.drained)
+        if config.maps:
+            m.d.sync += [
+                drained.eq(Mux(arithmetic.drained_valid, arithmetic.drained, 0)),
+                self.drained_valid.eq(arithmetic.drained_valid),
+            ]
+        else:
+            m.d.comb += [
+                drained.eq(arithmetic.drained),
+                self.drained_valid.eq(arithmetic.drained_valid),
+            ]
+        m.d.comb += drain.drained[0].eq(drained)
 
         # Loading: `fill` entries are there, `count` of them since `start`, the last column's end;
         # `pointers_before` are those of the columns of its block that ended before.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -55,35 +55,43 @@ class RequantizeUnit(wiring.Component):
         sixteens, rest = self.shift[4:], self.shift[:4]
         coarse = Signal(32, reset_less=True)
         negative, near = Signal(reset_less=True), Signal(reset_less=True)
-        above = acc[32:]
         m.d.sync += [
-            coarse.eq(acc >> (sixteens << 4)),
+            coarse.eq(Mux(sixteens[1], acc >> 32, Mux(sixteens[0], acc >> 16, acc))),
             negative.eq(acc[-1]),
-            near.eq((sixteens != 0) | (above == acc[-1].replicate(len(above)))),
+            near.eq(sixteens.any() | _all(acc[32:], acc[-1])),
         ]
 
-        # Then to the 17 bits of a value and what is below its point. It fits if all bits from its
-        # sign upwards are the accumulator's sign: so no more than the 17 need be shifted.
-        mask = Signal(16)
+        # Then by less, to the 16 bits of a value and the one below its point. What a step leaves
+        # above must be the sign's, and so must the value's own sign.
+        shifted, fits = coarse, near
+        for bit in reversed(range(len(rest))):
+            wide = 16 + (1 << bit)
+            fits = fits & (rest[bit] | _all(shifted[wide:], negative))
+            shifted = Mux(rest[bit], shifted[1 << bit :], shifted[:wide])
         value = Signal(17, reset_less=True)
-        fits, below = Signal(reset_less=True), Signal(reset_less=True)
-        others = (coarse[16:] ^ negative.replicate(16)) & mask
+        in_range, kept, below = (
+            Signal(name=n, reset_less=True) for n in ("in_range", "kept", "below")
+        )
         m.d.sync += [
-            mask.eq(Const(0xFFFF, 16) << rest),
-            value.eq(coarse >> rest),
-            fits.eq(near & ~others.any()),
+            value.eq(shifted),
+            in_range.eq(fits),
+            kept.eq(fits & ~self.sign),
             below.eq(negative),
         ]
 
-        # Rounding up is the only way out of range left.
-        rounded = Signal(signed(17))
-        less, saturates = Signal(), Signal()
+        # Rounding up leaves the range from its largest value alone, and the negative ones from -1.
+        ones, less, saturates = Signal(), Signal(), Signal()
         m.d.comb += [
-            rounded.eq(value[1:].as_signed() + value[0]),
-            less.eq(Mux(fits, rounded[16], below)),
-            saturates.eq(self.sign | ~fits | (rounded[16] ^ rounded[15])),
+            ones.eq(value[:16].all()),
+            less.eq(below & ~(in_range & value[16] & ones)),
+            saturates.eq(~kept | (value[16] ^ below) | (ones & ~below)),
         ]
         limit = Cat((~less).replicate(15), less)
-        result = Mux(saturates, limit, rounded[:16])
+        result = Mux(saturates, limit, (value[1:] + value[0])[:16])
         m.d.sync += self.result.eq(Mux(self.relu & less, 0, result))
         return m
+
+
+def _all(bits: Value, value: Value) -> Value:
+    """Whether all bits are `value`."""
+    return bits == value.replicate(len(bits))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -233,13 +236,16 @@ class GroupDrain(wiring.Component):
             m.d.sync += self.pes.valid[pe].eq(chosen | self.clear_busy)
 
     def _places(self, m, step, address_of_unit, first_row):
-        """Where the values of each step go. Each of the nested loops has the address at which its
-        round began; the next one is a stride further."""
+        """Where the values of each step go. Of pixels and lines of them it is known where they
+        began, and the next one is a stride further; a local row ends with the group's last PE, but
+        for the last one, behind which there is none."""
         config, pass_ = self._config, self.pass_
-        address, row, pixel, line = (
+        address, pixel, line = (
             Signal(range(config.maps), name=name, reset_less=True)
-            for name in ("address", "row_address", "pixel_address", "line_address")
+            for name in ("address", "pixel_address", "line_address")
         )
+        # From a group's last rows to its first ones of the next local row.
+        over = config.drained - config.row_pes
         begin, stride = Signal.like(address), Signal.like(address)
         following = begin + stride
         with m.If(step.takes):
@@ -249,13 +255,14 @@ class GroupDrain(wiring.Component):
         with m.Elif(step.next_pixel):
             m.d.comb += [begin.eq(pixel), stride.eq(pass_.pixel)]
         with m.Elif(step.next_local):
-            m.d.comb += [begin.eq(row), stride.eq(Const(config.pes) >> pass_.teams)]
+            m.d.comb += [
+                begin.eq(address),
+                stride.eq((Const(config.pes) >> pass_.teams) + over),
+            ]
         with m.Else():
             m.d.comb += [begin.eq(address), stride.eq(config.drained)]
         with m.If(step.takes | (step.go & step.next_part)):
             m.d.sync += address.eq(following)
-            with m.If(step.takes | step.next_local):
-                m.d.sync += row.eq(following)
             with m.If(step.takes | step.next_pixel):
                 m.d.sync += pixel.eq(following)
             with m.If(step.takes | (step.next_pixel & step.next_line)):
@@ -279,8 +286,7 @@ class GroupDrain(wiring.Component):
         write = hopped(m, self.scales, name="scales")
         members = Const(config.groups - 1, range(config.groups)) >> pass_.teams
         ours = (write.pe >> pe_bits) == (members & self._number)
-        # The memory's output is one register before the multipliers' inputs.
-        read_addr = delay(m, at, self._ages.drained - config.ram_latency, name="scales_at")
+        read_addr = delay(m, at, self._ages.drained - 1 - config.ram_latency, name="scales_at")
         found = []
         for lane in range(config.drained):
             m.submodules[f"scales_{lane}"] = ram = BlockRam(
@@ -299,16 +305,20 @@ class GroupDrain(wiring.Component):
         """The drained accumulators: scaled, requantised, the largest of a window, clipped."""
         config, pass_, ages = self._config, self.pass_, self._ages
         bits = config.accumulator_bits if scales is None else ACCUMULATOR_BITS_MAX
-        part = delay(m, step.part, ages.drained - 1, name="part")
         first = delay(m, step.first, ages.requantized - 1, name="first")
         gives = delay(m, step.gives, ages.given - 1, name="gives", reset_less=False)
         m.d.comb += self.values_valid.eq(gives)
         for lane in range(config.drained):
             m.submodules[f"requantize_{lane}"] = unit = RequantizeUnit(accumulator_bits=bits)
-            acc = Signal(signed(config.accumulator_bits), name=f"acc_{lane}", reset_less=True)
+            # Of its PEs one gives a sum, the others zeros.
+            acc = Signal(signed(config.accumulator_bits), name=f"acc_{lane}")
             best = Signal(signed(16), name=f"best_{lane}", reset_less=True)
             before = Mux(first, pass_.low, best)
-            m.d.comb += [unit.shift.eq(pass_.shift), unit.sign.eq(pass_.sign)]
+            m.d.comb += [
+                acc.eq(reduce(or_, self.pes.drained[lane :: config.drained])),
+                unit.shift.eq(pass_.shift),
+                unit.sign.eq(pass_.sign),
+            ]
             if scales is None:
                 m.d.comb += unit.acc.eq(acc)
             else:
@@ -321,7 +331,6 @@ class GroupDrain(wiring.Component):
                     unit.acc.eq(scale.product),
                 ]
             m.d.sync += [
-                acc.eq(Array(self.pes.drained[lane :: config.drained])[part]),
                 best.eq(Mux(unit.result > before, unit.result, before)),
                 self.values[lane].eq(Mux(best > pass_.high, pass_.high, best)),
             ]

@@ -268,6 +268,9 @@ def _epochs(
                     _diverged(model, good, epoch, f"the loss is {value.item()}", config)
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()
+                with torch.no_grad():
+                    for each in penalties:
+                        each.gradients(parameters)
                 optimizer.step()
                 with torch.no_grad():
                     for each in penalties:

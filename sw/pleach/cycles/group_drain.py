@@ -35,8 +35,7 @@ DRAIN = np.dtype(
         ("next_pixel", np.int64),
         ("next_line", np.int64),
         ("address", np.int64),  # where its values go, …
-        ("row_address", np.int64),  # … and where a local row, a pixel and a line of them begin
-        ("pixel_address", np.int64),
+        ("pixel_address", np.int64),  # … and where a pixel and a line of them begin
         ("line_address", np.int64),
         # What the drain gives: to the PEs, to the packer and to the dispatcher.
         ("takes", np.int64),
@@ -169,13 +168,12 @@ def _place(at, number, address_of_unit, running, stages):
     elif at.next_pixel:
         following = at.pixel_address + running.pixel
     elif at.next_local:
-        following = at.row_address + (stages.groups * stages.width >> running.teams)
+        own = stages.groups * stages.width >> running.teams
+        following = at.address + own - stages.width + stages.lanes
     else:
         following = at.address + stages.lanes
     if at.step_takes or (at.step_goes and at.next_part):
         at.address = following
-        if at.step_takes or at.next_local:
-            at.row_address = following
         if at.step_takes or at.next_pixel:
             at.pixel_address = following
         if at.step_takes or (at.next_pixel and at.next_line):

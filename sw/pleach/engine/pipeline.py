@@ -95,7 +95,7 @@ class MapDrainAges(NamedTuple):
 
     #: its accumulators are at the drain's inputs: registers on the way to the PEs and in them
     drained: int
-    #: they are requantised, behind a register for the choice of PEs and, if there are any, scales
+    #: they are requantised, behind the scales if there are any
     requantized: int
     #: they are pooled and clipped, at the packer's inputs
     given: int
@@ -112,10 +112,10 @@ def map_drain_ages(config: EngineConfig) -> MapDrainAges:
     """When values are where on their way through the drain of an engine with a map memory.
 
     >>> map_drain_ages(EngineConfig(maps=64))
-    MapDrainAges(drained=12, requantized=16, given=18)
+    MapDrainAges(drained=13, requantized=16, given=18)
     """
-    drained = 3 + accumulator_latency(config)
-    requantized = drained + 1 + (SCALE if config.scales else 0) + REQUANTIZE
+    drained = 4 + accumulator_latency(config)
+    requantized = drained + (SCALE if config.scales else 0) + REQUANTIZE
     return MapDrainAges(drained, requantized, requantized + 2)
 
 

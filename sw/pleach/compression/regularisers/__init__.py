@@ -50,6 +50,9 @@ class Regulariser(ABC):
         """
         return None
 
+    def gradients(self, parameters: Sequence[nn.Parameter]) -> None:  # noqa: B027 - as below
+        """Change the gradients of a step before the optimiser sees them, with gradients off."""
+
     def after_step(self, model: nn.Module, rate: float) -> None:  # noqa: B027 - need not be there
         """Change the network after a step, with gradients off.
 
