@@ -50,7 +50,7 @@ def test_nasty_maps(pes):
 @pytest.mark.parametrize("pes", [1, 4, 16])
 def test_resets_and_wrong_plans(pes, tmp_path):
     """The tests of bench_maps.py, on the engine of the nasty cases."""
-    _attack(map_engine(pes), tmp_path, plans=40 if pes == 4 else 8, resets=1)
+    _attack(map_engine(pes), tmp_path, plans=24 if pes == 4 else 8, resets=1)
 
 
 @pytest.mark.slow
