@@ -105,6 +105,14 @@ def test_schedules_by_hand():
         SCHEDULES.of({"kind": "iterative", "rounds": 0}, "")
 
 
+def test_surgery_splices():
+    assert PruneConfig(schedule="surgery").splice and not PruneConfig(schedule="linear").splice
+    rule = SCHEDULES.of({"kind": "surgery", "power": 1}, "")
+    assert [rule.remaining(t) for t in (0, 0.25, 1)] == [1, 0.75, 0]
+    with pytest.raises(ConfigError, match="'obs' changes the weights that stay"):
+        PruneConfig(schedule="surgery", criterion="obs")
+
+
 def test_splicing_follows_equation_3():
     """Masked below the lower threshold, back above the upper one; behind the mask a weight gets the
     gradient that it would have without."""

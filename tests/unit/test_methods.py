@@ -32,6 +32,7 @@ SURVEY = {
     "slimming": ("regulariser slimming", "criterion slimming"),
     "sparse decomposition": ("factoriser sparse",),
     "blocks and PEs": ("granularity block", "granularity pe", "granularity element"),
+    "splicing": ("schedule surgery",),
     "at once": ("schedule one_shot", "schedule linear"),
     "k-means": ("quantiser kmeans",),
     "Ristretto": ("quantiser fixed_point", "quantiser minifloat", "quantiser powers_of_two"),

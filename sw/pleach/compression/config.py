@@ -142,7 +142,7 @@ class PruneConfig:
         schedule: how the density falls, a kind of `pleach.compression.schedules`: ``cubic`` (Zhu
             and Gupta 2017).
         splice: whether what was pruned goes on learning and may come back while the ramp lasts
-            (dynamic network surgery, Guo et al. 2016).
+            (Guo et al. 2016); the schedule ``surgery`` sets it.
         start: the density when the stage begins.
         ramp: epochs of `train` over which the density falls; after them the mask is fixed. 0 prunes
             at once.
@@ -185,7 +185,8 @@ class PruneConfig:
         criterion = _choose(self, "criterion", CRITERIA)
         scope = _choose(self, "scope", ALLOCATIONS)
         granularity = _choose(self, "granularity", GRANULARITIES)
-        _choose(self, "schedule", SCHEDULES)
+        if _choose(self, "schedule", SCHEDULES).splices:
+            object.__setattr__(self, "splice", True)
         check_layers(self, 0, self.allocation.most, float)
         if self.balance > 1 and (scope.kind != "layer" or self.quality is not None):
             raise ConfigError("PruneConfig.balance goes with a density per layer")

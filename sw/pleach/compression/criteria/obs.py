@@ -112,7 +112,8 @@ def removal_costs(rows: Tensor, hessian: Tensor) -> Tensor:
         costs = torch.zeros_like(weights)
         there = weights != 0
         own = torch.linalg.inv(only(hessian, there))
-        every, dearest = torch.arange(len(weights)), weights.new_zeros(len(weights))
+        every = torch.arange(len(weights), device=weights.device)
+        dearest = weights.new_zeros(len(weights))
         for _ in range(int(there.sum(1).max())):
             diagonal = own.diagonal(dim1=1, dim2=2)
             cost = torch.where(there, weights.square() / diagonal, torch.inf)

@@ -16,10 +16,12 @@ class Schedule(ABC):
     Attributes:
         kind: the name in settings.
         source: the paper that it is from, with its equation, section or table.
+        splices: whether what was pruned may come back while the ramp lasts.
     """
 
     kind: ClassVar[str]
     source: ClassVar[str] = ""
+    splices: ClassVar[bool] = False
 
     @abstractmethod
     def remaining(self, progress: float) -> float:
