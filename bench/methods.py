@@ -72,7 +72,7 @@ GIVEN = {
     ("regulariser", "weight_decay"): {"strength": 1e-4},
     ("regulariser", "group_lasso"): {"strength": 1e-3},
     ("teacher", "attention"): {"pairs": {"conv2": "conv2"}},
-    ("teacher", "hints"): {"pairs": {"conv2": "conv2"}},
+    ("teacher", "hints"): {"pairs": {"conv2": "conv2"}, "weight": 1e-3},
 }
 #: what a file is measured for
 FIGURES = {"error_pct", "bytes", "ratio", "entries", "cycles_16_pes", "energy_nj", "file"}
