@@ -26,6 +26,7 @@ import shapes
 
 from pleach import data
 from pleach.compile.balance import balanced, dealt
+from pleach.compile.explore import macs
 from pleach.compile.plan import chosen, counted_by
 from pleach.cycles.maps import MapCycles
 from pleach.engine import EngineConfig
@@ -33,9 +34,8 @@ from pleach.engine.plan import base_engine, fitted
 from pleach.files import write_whole
 from pleach.format import load
 from pleach.metrics import wrong_percent
-from pleach.model import CompressedLayer, CompressedModel, InputType
+from pleach.model import CompressedModel, InputType
 from pleach.reference import Reference
-from pleach.reference.maps import active
 from pleach_cli.output import print_table
 from pleach_sim.simulate import Job, simulate_jobs
 
@@ -154,19 +154,9 @@ def seeded(name: str, pes: int, given: dict[str, int], images: int, balance: boo
     config = engine_of(model, pes, **given)
     if balance:
         model, taken = dealt(model, taken, config)
-    row |= measured(model, config, taken, products(model, taken))
+    row |= measured(model, config, taken, macs(model, taken))
     row.pop("plan")
     return row
-
-
-def products(model: CompressedModel, taken: list) -> float:
-    """Products of a kept weight and a value that is not zero, biases included."""
-    nodes = [node for node in model.graph.nodes if isinstance(node.op, CompressedLayer)]
-    shapes_of, total = model.graph.shapes(), 0
-    for node, (source, skip) in zip(nodes, taken, strict=True):
-        met = active(node.op, source.T, skip.T, shapes_of[node.sources[-1]])
-        total += int(met[node.op.column_of].sum())
-    return total / len(taken[0][0])
 
 
 def main():

@@ -17,6 +17,7 @@ from amaranth.sim import Simulator
 from pleach import processes
 from pleach.engine import EngineConfig
 from pleach.engine.flash import flash_image
+from pleach.engine.plan import check
 from pleach.errors import (
     CapacityError,
     ConfigError,
@@ -26,8 +27,10 @@ from pleach.errors import (
     ToolError,
 )
 from pleach.format import load
+from pleach.model import CompressedModel, Convolution
 from pleach_hw.boards import board
 from pleach_hw.build import bitstream, program, tools
+from pleach_hw.build.estimate import needs, shortage
 from pleach_hw.build.flows import flow_of
 from pleach_hw.build.flows.flow import set_cells
 from pleach_hw.build.sizing import Speed, Trial, fastest_engine
@@ -35,6 +38,7 @@ from pleach_hw.build.top import flash_pins
 from pleach_hw.crossing import Crossing
 from pleach_hw.primitives import Multiplier
 from pleach_hw.system.flash import SpiReader
+from tests.strategies import random_part
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -330,6 +334,22 @@ def test_what_does_not_fit_is_refused_at_once(monkeypatch):
         with pytest.raises(ConfigError, match=f"25 MHz and does up to 6.25 million .*{baud:,}"):
             bitstream.build(EngineConfig(), board("ulx3s-85f"), "nowhere", baud=baud)
     assert not Path("nowhere").exists()
+
+
+def test_the_fastest_engine_with_a_map_memory():
+    rng = np.random.default_rng(0)
+    shape = Convolution(2, 6, 6, 3, 3, padding=(1, 1, 1, 1))
+    model = CompressedModel(
+        (
+            random_part(rng, shape, 16, density=0.6, shift=7),
+            random_part(rng, None, 3, inputs=576, density=0.3, shift=13),
+        )
+    )
+    chip = board("ulx3s-12f")
+    found = fastest_engine(model, Trial.random(model, 2).taken, chip)
+    assert found.engine.maps and found.engine.pes > 4 and found.fitting < found.looked_at
+    assert not shortage(needs(found.engine, chip), chip)
+    check(model, None, found.engine)
 
 
 def test_the_fastest_engine_of_those_that_fit():

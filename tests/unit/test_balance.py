@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pleach.compile.balance import balanced, deal, dealt, work
-from pleach.compile.explore import engines, latency, memory_bits, sweep
+from pleach.compile.explore import engines, latency, macs, memory_bits, sweep
 from pleach.compression import PruneConfig, prune_
 from pleach.cycles import CycleModel
 from pleach.engine import EngineConfig
@@ -107,6 +107,8 @@ def test_work_of_a_layer_over_a_map_counts_macs():
         found = work(layer, (trace.inputs, trace.skips), engine, shapes[node.sources[-1]])
         assert found.shape == (layer.outputs, 1)
         assert found.sum() == pytest.approx(trace.macs.mean())
+    wanted = sum(trace.macs.mean() for trace in Reference(model).trace(inputs))
+    assert macs(model, Reference(model).taken(inputs)) == pytest.approx(wanted)
 
 
 def test_deal_evens_the_work_and_keeps_rows_a_pe():

@@ -204,8 +204,8 @@ OF_GROUPS = ("front", "drain", "packer")
 #: LUT4 of the blocks of an engine with a map memory, by `map_features`: `bench/estimate.py --fit`
 MAP_LUT4 = {
     "pe": {"fixed": 352, "ring": 0.78, "queue": 6.2, "codes": 2.3},
-    "front": {"fixed": 320, "neighbours": 39.5},
-    "drain": {"fixed": 403, "lanes": 278},
+    "front": {"fixed": 271, "neighbours": 44},
+    "drain": {"fixed": 298, "lanes": 249},
     "packer": {"fixed": 152, "neighbours": 2},
     "generator": {"fixed": 418, "address": 50.8, "groups": 24.3},
     "former": {"fixed": 319, "neighbours": 46.3},
@@ -213,7 +213,7 @@ MAP_LUT4 = {
     "pool": {"fixed": 1126, "neighbours": 317},
     "records": {"fixed": 384},
     "loader": {"fixed": 4278},
-    "host": {"fixed": 322},
+    "host": {"fixed": 297},
     # Control, status, inputs and outputs, codebooks, and registers on the way to the groups.
     "rest": {"fixed": 700},
 }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from pleach.compile.explore import SIZES, engines, measure
+from pleach.compile.explore import SIZES, engines, latency, macs
 from pleach.engine import EngineConfig
 from pleach.engine.plan import base_engine
 from pleach.engine.protocol import Command
@@ -24,6 +25,8 @@ from pleach_hw.build.estimate import needs, shortage
 GROUPS, LANES, BLOCKS = (1, 2, 4, 8), (1, 2, 4, 8), (1, 4, 8)
 #: parameters that are the board's own engine's
 KEPT = ("accumulator_bits", "queue_depth", "outputs", "vectors", "ram_latency", "serial_loader")
+#: inputs that an engine with a map memory is measured with: every way to run each layer is counted
+MEASURED = 2
 #: the same of engines with a map memory
 NEIGHBOURS, KEPT_WITH_MAPS = (8, 16), ("accumulator_bits", "ram_latency", "serial_loader")
 
@@ -75,11 +78,18 @@ def fastest_engine(
     fitting = [config for config in looked if not shortage(needs(config, chip), chip)]
     if not fitting:
         raise CapacityError(_refusal(model, chip, looked))
-    measured = []
-    for number, config in enumerate(fitting):
-        measured.append(measure(model, taken, config)["latency_cycles"])
-        progress(number + 1, len(fitting))
-    best = min(range(len(fitting)), key=lambda n: (measured[n], needs(fitting[n], chip)["lut4"], n))
+    few = [(source[:MEASURED], skip[:MEASURED]) for source, skip in taken]
+    if base_engine(model).maps:
+        taken = few
+    measured: dict[int, float] = {}
+    least = macs(model, taken)
+    for done, number in enumerate(sorted(range(len(fitting)), key=lambda n: -fitting[n].pes)):
+        config = fitting[number]
+        # A PE does one in a cycle: more PEs may be faster already than these can be.
+        if least / config.pes <= min(measured.values(), default=math.inf):
+            measured[number] = latency(model, taken, config)
+        progress(done + 1, len(fitting))
+    best = min(measured, key=lambda n: (measured[n], needs(fitting[n], chip)["lut4"], n))
     return Sizing(
         engine=fitting[best],
         latency_cycles=measured[best],
@@ -197,7 +207,7 @@ class Speed:
             file: the model's.
             clock_mhz: the engine's.
         """
-        cycles = measure(model, trial.taken, config)["latency_cycles"]
+        cycles = latency(model, trial.taken, config)
         there = [_wire_bytes(run_packet(row, model.input_type)) for row in trial.inputs]
         back = [_wire_bytes(answer_words(Command.RUN, outputs=row)) for row in trial.outputs]
         wire = 10 * max(np.mean(there), np.mean(back)) / baud

@@ -18,10 +18,11 @@ from pleach.engine import EngineConfig, plan
 from pleach.engine.pipeline import block_bits, entry_bits
 from pleach.engine.plan import LayerPlan, base_engine, default_plan, fitted
 from pleach.errors import CapacityError, ConfigError, ModelError
-from pleach.model import CompressedModel
+from pleach.model import CompressedLayer, CompressedModel
 from pleach.numbers import PES_MAX
 from pleach.processes import workers
 from pleach.reference import Taken
+from pleach.reference.maps import active
 
 #: engines that are measured without starting processes for them
 FEW = 8
@@ -102,6 +103,22 @@ def catalogue(model: CompressedModel, sizes: Sequence[int] = SIZES) -> list[Size
             )
             found.append(Sized(grown, needs, grown == config))
     return found
+
+
+def macs(model: CompressedModel, taken: Sequence[Taken]) -> float:
+    """Products of a kept weight and a value that is not zero, biases included, mean of the inputs.
+
+    Args:
+        taken: by each layer, `Reference.taken`.
+    """
+    shapes, values = model.graph.shapes(), iter(taken)
+    total = 0
+    for node in model.graph.nodes:
+        if isinstance(node.op, CompressedLayer):
+            source, skip = next(values)
+            met = active(node.op, source.T, skip.T, shapes[node.sources[-1]])
+            total += int(met[node.op.column_of].sum())
+    return total / len(taken[0][0])
 
 
 def memory_bits(
