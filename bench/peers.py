@@ -30,7 +30,7 @@ from pleach.engine import EngineConfig
 from pleach.files import write_whole
 from pleach.format import load
 from pleach_cli.output import print_table
-from pleach_hw.build.synth import netlist_of, synth
+from pleach_hw.build.synth import SynthResult, netlist_of, synth
 from pleach_sim.runner import run_cocotb
 
 HERE = Path(__file__).parent
@@ -65,26 +65,32 @@ endmodule
 """
 
 
-def ours() -> list[dict]:
+def ours(args: argparse.Namespace) -> list[dict]:
     """The file of `bench/models`, as the engine runs it."""
     model = load(MODEL)
     inputs = model.quantise(data.load("mnist").test_images[:10])
     config = EngineConfig(pes=PES)
-    found = synth(config, CHIP, route=False)
+    found = None if args.no_netlists else synth(config, CHIP, route=False)
     cycles = float(CycleModel(model, config).run(inputs).latency.mean())
     return [
         {"who": "pleach", "what": f"{PES} PEs, weights in the chip", "cycles": cycles}
-        | {name: getattr(found, name) for name in RESOURCES}
+        | _resources(found)
     ]
 
 
-def nngen() -> list[dict]:
+def _resources(found: SynthResult | None) -> dict:
+    return {name: getattr(found, name) for name in RESOURCES} if found else {}
+
+
+def nngen(args: argparse.Namespace) -> list[dict]:
     """The dense network in NNgen's Verilog, of random weights: its time is the same for all."""
     import nngen as ng
     from nngen import verilog as registers
 
     rows = []
     for parallel, width in NNGEN:
+        if parallel not in args.multipliers:
+            continue
         rng = np.random.default_rng(1)
         pixels = ng.placeholder(ng.int16, shape=(1, SIZES[0]), name="pixels")
         node = pixels
@@ -102,7 +108,7 @@ def nngen() -> list[dict]:
         image = rng.integers(0, 256, (1, SIZES[0]))
         wanted = ng.eval([node], pixels=image)[0].reshape(-1).tolist()
         text = ng.to_verilog([node], "top", silent=True, config={"maxi_datawidth": width})
-        found = netlist_of(text, CHIP)
+        found = None if args.no_netlists else netlist_of(text, CHIP)
         weights = ng.export_ndarray([node], 64).astype(np.uint8).tobytes()
         memory = bytearray(pixels.addr) + image.astype("<i2").tobytes()
         memory += bytes(-len(memory) % 64)
@@ -133,7 +139,7 @@ def nngen() -> list[dict]:
                 "what": f"{parallel} multipliers a layer, {width} bits of bus, weights outside",
                 "cycles": found_cycles,
             }
-            | {name: getattr(found, name) for name in RESOURCES}
+            | _resources(found)
         )
     return rows
 
@@ -147,7 +153,7 @@ def _wrapper(verilog: str) -> str:
     return WRAPPER.format(ports=",\n  ".join(ports), joined=joined)
 
 
-def onnxruntime() -> list[dict]:
+def onnxruntime(args: argparse.Namespace) -> list[dict]:
     """The dense network on this machine's processor."""
     import onnx
     import onnxruntime as ort
@@ -195,12 +201,14 @@ def onnxruntime() -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--multipliers", type=int, nargs="+", default=[1, 16], help="of NNgen's")
+    parser.add_argument("--no-netlists", action="store_true", help="cycles and times only")
     args = parser.parse_args()
-    runs: tuple[Callable[[], list[dict]], ...] = (ours, nngen, onnxruntime)
+    runs: tuple[Callable[[argparse.Namespace], list[dict]], ...] = (ours, nngen, onnxruntime)
     rows, missing = [], []
     for run in runs:
         try:
-            rows += run()
+            rows += run(args)
         except ModuleNotFoundError as error:
             missing.append(run.__name__)
             print(f"{run.__name__} is left out: {error}; pip install '.[bench,onnx]' has it")

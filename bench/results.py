@@ -39,9 +39,9 @@ COMMANDS = {
     "balance": "balance.py",
     "networks": "networks.py",
     "conv": "conv.py --model",
-    "boards": "boards.py",
+    "boards": "boards.py --boards ulx3s-85f:16 tang-nano-20k icebreaker",
     "link": "link.py",
-    "peers": "peers.py",
+    "peers": "peers.py --multipliers 16 --no-netlists",
     "timing": "timing.py --pes 16 64 --chips LFE5U-85F-6",
     "maps": "timing.py --maps --pes 16 64 --chips LFE5U-85F-6 --seeds 1",
     "blocks": "timing.py --blocks --chips LFE5U-85F-6 --seeds 1",
@@ -322,8 +322,8 @@ def peers(found: dict[str, Any]) -> str:
         "means of ten MNIST images. NNgen's Verilog has the dense network, int16 activations and "
         "int8 weights in a memory outside the chip; its cycles were counted in Verilator, with "
         "that memory on an AXI bus without waits, and its outputs compared with its own software. "
-        f"Resources are of the netlists, by one script of Yosys for the {found['chip']}; LUT4 "
-        "include those used as carry and as RAM. onnxruntime has the dense network, an image at a "
+        f"Resources, where they were counted, are of the netlists, by one script of Yosys for the "
+        f"{found['chip']}. onnxruntime has the dense network, an image at a "
         "time on the processor above. hls4ml and FINN publish whole boards: other networks, and "
         "larger chips."
     )
