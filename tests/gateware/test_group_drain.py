@@ -85,7 +85,7 @@ class Windows:
             sink=(sink := random.randrange(8)), pixel=rows, line=line, rows=rows,
             shift=random.choice([0, 3, 9, 20] if config.scales else [0, 3, 9]),
             low=low, high=high, sign=(sign := random.random() < 0.3),
-            scaled=(scaled := config.scales > 0 and random.random() < 0.8),
+            scaled=(scaled := chosen.get("scaled", config.scales > 0)),
             scale_base=(base := random.randrange(config.scales - local) if scaled else 0),
         )  # fmt: skip
         self.scales = [random.randint(*INT16) if scaled else 1 for _ in range(rows)]
@@ -298,7 +298,11 @@ def shape(teams, side, pooled, rows, width=5, height=5):
             {"scales": 32, "accumulator_bits": 32},
             2,
             "",
-            [shape(2, 0, False, 16), shape(1, 1, True, 12), shape(0, 1, False, 37)],
+            [
+                shape(2, 0, False, 16),
+                shape(1, 1, True, 12) | {"scaled": False},
+                shape(0, 1, False, 37),
+            ],
         ),
         (
             {"pes": 8, "groups": 2, "lanes": 1, "scales": 16, "ram_latency": 1},

@@ -17,7 +17,10 @@ PAGES = Path(__file__).parents[2] / "docs/how-to"
 @pytest.mark.filterwarnings("ignore::pleach.errors.PleachWarning")
 @pytest.mark.parametrize(
     ("page", "family", "kinds"),
-    [("criterion", CRITERIA, ["lamp", "snip", "spread"]), ("quantiser", QUANTISERS, ["uniform", "halves"])],
+    [
+        ("criterion", CRITERIA, ["lamp", "snip", "spread"]),
+        ("quantiser", QUANTISERS, ["uniform", "halves"]),
+    ],
 )
 def test_the_pages_files_and_programs_run(page, family, kinds, tmp_path, monkeypatch):
     text = (PAGES / f"{page}.md").read_text("utf-8")
