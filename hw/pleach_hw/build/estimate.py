@@ -156,9 +156,10 @@ def needs(config: EngineConfig, chip: Board) -> dict[str, int]:
         blocks += config.pes * -(-config.accumulators // 16) * config.accumulator_bits // 4
         if config.codebook <= LUT_CODEBOOK:
             blocks += config.pes * -(-config.codebook // 16) * 4
-        # One tile of eight tables in four can be RAM.
+        # One tile of eight tables in four can be RAM, and of those a fifth stays free: the placer
+        # finds no place for the last ones.
         whole = found["lut4"] + beside["lut4"] + 8 * blocks
-        found["lut4"] = max(whole, 4 * 8 * blocks) - beside["lut4"]
+        found["lut4"] = max(whole, 5 * 8 * blocks) - beside["lut4"]
     if chip.family == "iCE40" and found["lut4"] + beside["lut4"] <= chip.lut4:
         found |= _of_pes(config, chip)  # memories of other kinds
     return {name: number + beside.get(name, 0) for name, number in found.items()}
