@@ -56,7 +56,7 @@ def test_resets_and_wrong_plans(pes, tmp_path):
 @pytest.mark.slow
 def test_many_wrong_plans(tmp_path):
     """The same for minutes."""
-    _attack(map_engine(4), tmp_path, plans=400, resets=8)
+    _attack(map_engine(4), tmp_path, plans=250, resets=4)
 
 
 def _attack(config, folder, *, plans, resets):

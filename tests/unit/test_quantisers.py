@@ -20,7 +20,7 @@ from pleach.compression.regularisers.admm import Admm
 from pleach.compression.steps import low_bit_
 from pleach.errors import ConfigError
 from pleach.format import dumps, loads
-from pleach.models import mlp
+from pleach.models import mlp, network_of
 from pleach.reference import Reference
 
 pytestmark = pytest.mark.filterwarnings("ignore::pleach.errors.PleachWarning")
@@ -389,6 +389,26 @@ def test_hidden_layers_give_few_bits_in_the_file_too(kind, quantiser):
     # Where a sum lies by a threshold one step may come out otherwise: few rows do.
     off = np.abs(got - want).max(1) > 0.03 * np.abs(want).max()
     assert off.mean() < 0.1
+
+
+@pytest.mark.parametrize(("quantiser", "kind"), [("bwn", "sign"), ("bnn", "ternary")])
+def test_convolutions_with_pooling_and_groups_too(quantiser, kind):
+    inputs = torch.rand(20, 2, 10, 10, generator=torch.Generator().manual_seed(5))
+    torch.manual_seed(2)
+    model = nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, groups=2),
+        nn.ReLU(), nn.Flatten(), nn.Linear(72, 3),
+    )  # fmt: skip
+    for network in (network_of(model, (2, 10, 10)), model):
+        low_bit_(network, kind)
+        share_(network, ShareConfig(quantiser=quantiser, clusters=64))
+        fixed = loads(dumps(finish(network, inputs.numpy())))
+        want = network(inputs).detach().numpy()
+        got = fixed.dequantise(Reference(fixed).run(fixed.quantise(inputs.numpy())))
+        assert (np.abs(got - want).max(1) > 0.03 * np.abs(want).max()).mean() < 0.11
+        # Of a sign nothing is scaled; and sums of few small integers are short.
+        assert [layer.scales is None for layer in fixed.layers] == [kind == "sign"] * 2 + [False]
+        assert max(fixed.accumulator_bits()) < 24
 
 
 def test_gradients_pass_between_the_bounds_and_dorefa_s_in_few_bits():

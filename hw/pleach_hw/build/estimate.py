@@ -213,7 +213,7 @@ MAP_LUT4 = {
     "memory": {"fixed": 37, "neighbours": 25, "writers": 4.53},
     "pool": {"fixed": 1126, "neighbours": 317},
     "records": {"fixed": 384},
-    "loader": {"fixed": 4278},
+    "loader": {"fixed": 4402},
     "host": {"fixed": 297},
     # Control, status, inputs and outputs, codebooks, and registers on the way to the groups.
     "rest": {"fixed": 700},
