@@ -16,8 +16,9 @@ from pleach.compression.quantisers import Fit, Matrix, Projection, Through, quan
 class Bwn(Projection):
     """``α·sign(w)``, ``α`` the mean magnitude of the row: of all such, the nearest.
 
-    With ``share.activations = "sign"`` it is XNOR-Net, but for the scales of inputs, ``K``: the paper finds them to matter less than ``α``, and an engine would need a
-    multiplier for each input.
+    With ``share.activations = "sign"`` it is XNOR-Net, but for the scales of inputs, ``K``: the
+    paper finds them to matter less than ``α``, and an engine would need a multiplier for each
+    input.
 
     Use it for weights of one bit from a trained network: the scale of each row costs 16 bits
     and saves most of what signs alone lose.
