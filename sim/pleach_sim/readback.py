@@ -81,7 +81,7 @@ def _plan(model: CompressedModel) -> MapProgram:
     for node in model.graph.nodes:
         layer = node.op
         if isinstance(layer, Pool):
-            passes.append(MapPass(kind=PassKind.POOL))
+            passes.append(MapPass(kind=PassKind.POOL, pixel_x=1))  # an engine refuses none
             continue
         conv = layer.convolution
         passes.append(

@@ -84,6 +84,7 @@ def command(
     from dataclasses import asdict, fields
     from hashlib import sha256
 
+    from pleach.engine.plan import base_engine
     from pleach.errors import ConfigError
     from pleach.format import load
     from pleach_hw.boards import board as find
@@ -114,7 +115,9 @@ def command(
         config = found.engine
         lines.append(found.describe())
     else:
-        chosen = engine_for(pes, engine, set_, network, model, chip.engine)
+        # The board's own engine has no map memory.
+        own = None if network is not None and base_engine(network).maps else chip.engine
+        chosen = engine_for(pes, engine, set_, network, model, own)
         config = chosen.config
         lines.append(chosen.describe())
     for line in [] if json else lines:

@@ -242,7 +242,7 @@ def test_a_network_over_maps():
         pes=4, groups=2, lanes=2, maps=256, columns=64, entries=128, codebook=128, codes=32,
         accumulators=16, queue_depth=16, vectors=4, accumulator_bits=40, scales=4,
     )  # fmt: skip
-    assert (held_codes(config), copy_wait(config)) == (32, 18)
+    assert (held_codes(config), copy_wait(config)) == (32, 16)
 
     def conv(inputs, outputs, bias=True, **geometry):
         made = random_layer(rng, inputs, outputs, density=0.5, bias=bias)

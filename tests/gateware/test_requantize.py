@@ -48,7 +48,8 @@ def near(bits, shift):
     step = 1 << shift
     centres = [0, 1, -1, step, -step, step // 2, -step // 2, 3 * step // 2, -3 * step // 2]
     centres += [32767 * step, -32768 * step, 32767 * step + step // 2, -32768 * step - step // 2]
-    centres += [1 << (bits - 1), -(1 << (bits - 1))]
+    centres += [1 << (bits - 1), -(1 << (bits - 1)), 1 << (bits - 2), -3 << (bits - 3)]
+    centres += [12345 * step, -23456 * step]
     values = {centre + delta for centre in centres for delta in (-2, -1, 0, 1, 2)}
     return sorted(v for v in values if -(1 << (bits - 1)) <= v < 1 << (bits - 1))
 

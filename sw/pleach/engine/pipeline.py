@@ -25,7 +25,8 @@ COLUMNS_AHEAD = 5
 
 #: largest codebook in LUT RAM: a larger one takes more of a PE's logic than a block RAM saves
 LUT_CODEBOOK = 64
-#: cycles from the start of a pass that pass before the first of its MACs looks a value up
+#: codebook values that are in the PEs, a value a cycle from the start of a pass on, before the
+#: first of its MACs looks one up
 FIRST_LOOKUP = 16
 
 
@@ -71,12 +72,11 @@ def copy_wait(config: EngineConfig) -> int:
     """Cycles that a pass waits before it starts, for its codebook on the way to the PEs.
 
     >>> copy_wait(EngineConfig(maps=64, codes=16)), copy_wait(EngineConfig(maps=64, codes=32))
-    (2, 18)
+    (0, 16)
     """
     if held_codes(config) == config.codebook:
         return 0
-    latency = config.ram_latency if config.codebook > LUT_CODEBOOK else 0
-    return max(0, held_codes(config) + latency - FIRST_LOOKUP)
+    return max(0, held_codes(config) - FIRST_LOOKUP)
 
 
 def drain_ages(config: EngineConfig) -> DrainAges:

@@ -19,7 +19,7 @@ ROUNDS, STARTS = 100, 2
 @dataclass(frozen=True, kw_only=True)
 class Cp(Factoriser):
     """The canonical polyadic decomposition: 1 × 1 to ``rank`` channels, each of them along the
-    height, then along the width, then 1 × 1 to all rows (equations 4 to 7).
+    height, then along the width, then 1 × 1 to all rows.
 
     Use it where the kernel is large, as of a first or second layer: it has the fewest weights of
     all for a rank, and is the hardest to train on. Keep the learning rate low after it.
@@ -33,7 +33,7 @@ class Cp(Factoriser):
     kernels and convolutions in groups.
     """
 
-    source = "Lebedev et al. 2015, arXiv:1412.6553, section 3, equations 2 to 7"
+    source = "Lebedev et al. 2015, arXiv:1412.6553, section 3"
 
     share: float = 0.5
     rank: int | None = None

@@ -16,7 +16,7 @@ from pleach.numbers import SIZE_MAX
 @dataclass(frozen=True, kw_only=True)
 class Lbcnn(Factoriser):
     """A local binary convolution: filters of −1, 0 and 1 that are drawn and not trained, a ReLU,
-    and 1 × 1 over what they give (equation 3).
+    and 1 × 1 over what they give.
 
     The 1 × 1 weights begin as what comes nearest to the layer where the ReLU lets pass. What the
     network then is, it has to learn: train after it.
@@ -32,7 +32,7 @@ class Lbcnn(Factoriser):
     Fully connected layers, 1 × 1 kernels and convolutions in groups are left as they are.
     """
 
-    source = "Juefei-Xu et al. 2017, arXiv:1608.06049, section 3, equation 3"
+    source = "Juefei-Xu et al. 2017, arXiv:1608.06049, section 3"
 
     filters: int = 32
     density: float = 0.5

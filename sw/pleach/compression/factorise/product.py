@@ -25,12 +25,12 @@ ROUNDS = 20
 @dataclass(frozen=True, kw_only=True)
 class Product(Factoriser):
     """Product quantisation: the inputs, or channels, fall into parts, and of each part every row
-    has one of a few codewords (equation 4). The first layer multiplies inputs by codewords, the
+    has one of a few codewords. The first layer multiplies inputs by codewords, the
     second one adds up those of each row: what the paper looks up in tables. A convolution has a
     codeword for each place of its kernel, of codebooks that all places share (section 3.3).
 
     The codewords are chosen for the least error of what the layer gives, a part after the other,
-    each for what the others leave (equations 6 to 8). The second layer stays as it is.
+    each for what the others leave. The second layer stays as it is.
 
     Use it for wide fully connected layers without retraining: it needs inputs, and no labels.
 
@@ -41,7 +41,7 @@ class Product(Factoriser):
         seed: of where k-means starts.
     """
 
-    source = "Wu et al. 2016, arXiv:1512.06473, sections 3.2 to 3.4, equations 4 to 10"
+    source = "Wu et al. 2016, arXiv:1512.06473, sections 3.2 to 3.4"
     looks = True
 
     part: int = 4

@@ -19,7 +19,7 @@ from pleach.numbers import SIZE_MAX
 @dataclass(frozen=True, kw_only=True)
 class TensorTrain(Factoriser):
     """Rows and columns are seen as so many indexes each, and the weights as a product of one small
-    core for each pair (equations 1 to 5). A layer stands for each core: it multiplies along one
+    core for each pair. A layer stands for each core: it multiplies along one
     index, the last one first.
 
     A file says each weight where it stands, and a core stands in its layer once for every value of
@@ -36,7 +36,7 @@ class TensorTrain(Factoriser):
     A layer that would become no smaller is left as it is, and so is a convolution.
     """
 
-    source = "Novikov et al. 2015, arXiv:1509.06569, sections 3 and 4, equations 1 to 5"
+    source = "Novikov et al. 2015, arXiv:1509.06569, sections 3 and 4"
 
     cores: int = 2
     energy: float = 0.95

@@ -25,7 +25,7 @@ ROUNDS, STARTS = 30, 8
 @dataclass(frozen=True, kw_only=True)
 class TernaryFactors(Factoriser):
     """``X·D·Yᵀ`` with ``X`` and ``Y`` of −1, 0 and 1 and a diagonal ``D``: the semidiscrete
-    decomposition, one term after the other (section 3.1, algorithm 1).
+    decomposition, one term after the other.
 
     Two layers stand for it: ``D·Yᵀ``, a ternary matrix whose rows have a scale each, and ``X``.
     Share them with the quantiser ``twn`` and ``scale = "row"``: it finds them on its set, as long
@@ -40,7 +40,7 @@ class TernaryFactors(Factoriser):
     Convolutions are taken as matrices, one row a filter; those in groups are left as they are.
     """
 
-    source = "Wang and Cheng 2017, arXiv:1611.01972, section 3, algorithm 1"
+    source = "Wang and Cheng 2017, arXiv:1611.01972, section 3"
 
     energy: float = 0.9
     rank: int | None = None

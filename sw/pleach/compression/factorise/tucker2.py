@@ -26,7 +26,7 @@ ROUNDS = 20
 @dataclass(frozen=True, kw_only=True)
 class Tucker2(Factoriser):
     """Tucker's decomposition along the channels in and out: 1 × 1 to fewer channels, the kernel on
-    these, 1 × 1 to all rows (equations 3 to 5).
+    these, 1 × 1 to all rows.
 
     Use it for convolutions with many channels in and out, before pruning, with some epochs after
     it.
@@ -40,7 +40,7 @@ class Tucker2(Factoriser):
     kernels and convolutions in groups.
     """
 
-    source = "Kim et al. 2016, arXiv:1511.06530, section 3.1, equations 3 to 5"
+    source = "Kim et al. 2016, arXiv:1511.06530, section 3.1"
 
     energy: float = 0.9
     ranks: tuple[int, int] | None = None

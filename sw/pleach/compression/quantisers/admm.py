@@ -31,8 +31,7 @@ ROUNDS = 50
 @quantiser("admm")
 @dataclass(frozen=True, kw_only=True)
 class AdmmLevels(Projection):
-    """Levels ``α·Q`` nearest to the weights: ``Q`` and ``α`` in turns, each the best for the other
-    (equations 9 to 12).
+    """Levels ``α·Q`` nearest to the weights: ``Q`` and ``α`` in turns, each the best for the other.
 
     The network is trained with what pulls its weights to the set (the regulariser ``admm``), by
     plain gradients and not by the extragradient of section 3.1. Then it is put on the set.
@@ -47,7 +46,7 @@ class AdmmLevels(Projection):
         rho: weight of the distance from the set in the loss.
     """
 
-    source = "Leng et al. 2018, arXiv:1707.09870, equations 6 to 12"
+    source = "Leng et al. 2018, arXiv:1707.09870"
 
     levels: str = "two_shifts"
     scale: str = "layer"

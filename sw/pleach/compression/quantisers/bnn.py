@@ -23,14 +23,14 @@ class Bnn(Projection):
 
     What BatchNorm multiplies a row by stands in the row's weights, as it is folded into them before
     compression. Of the row the power of two next to its mean magnitude is left, which is
-    shift-based BatchNorm (algorithm 3, with ``AP2`` of section 1.4). The weights behind are clipped
+    shift-based BatchNorm. The weights behind are clipped
     to ``−1 … 1``. With ``share.activations = "sign"`` it is the whole method.
 
     Use it with activations of one bit, for networks that had a batch normalisation after each
     layer.
     """
 
-    source = "Courbariaux et al. 2016, arXiv:1602.02830, equations 1 and 4, algorithm 3"
+    source = "Courbariaux et al. 2016, arXiv:1602.02830"
     size = 2
 
     def fit(self, matrix: Matrix) -> Fit:

@@ -14,17 +14,17 @@ from pleach.compression.quantisers import Fit, Matrix, Projection, Through, quan
 @quantiser("bwn")
 @dataclass(frozen=True, kw_only=True)
 class Bwn(Projection):
-    """``α·sign(w)``, ``α`` the mean magnitude of the row: of all such, the nearest (equation 6).
+    """``α·sign(w)``, ``α`` the mean magnitude of the row: of all such, the nearest.
 
-    With ``share.activations = "sign"`` it is XNOR-Net, but for the scales of inputs, ``K`` of
-    equation 11: the paper finds them to matter less than ``α``, and an engine would need a
-    multiplier for each input.
+    With ``share.activations = "sign"`` it is XNOR-Net, but for the scales of inputs, ``K``: the
+    paper finds them to matter less than ``α``, and an engine would need a multiplier for each
+    input.
 
     Use it for weights of one bit from a trained network: the scale of each row costs 16 bits
     and saves most of what signs alone lose.
     """
 
-    source = "Rastegari et al. 2016, arXiv:1603.05279, equations 4 to 6"
+    source = "Rastegari et al. 2016, arXiv:1603.05279, section 3"
     size = 2
 
     def fit(self, matrix: Matrix) -> Fit:

@@ -15,7 +15,7 @@ from pleach.compression.quantisers import Fit, Matrix, Projection, Through, quan
 @dataclass(frozen=True, kw_only=True)
 class Bwnh(Projection):
     """``α·b`` with ``b`` of ±1, such that the layer gives for its inputs what it gave: the least
-    ``Σ ‖Xᵀw − α·Xᵀb‖²`` (equation 8). ``α`` and ``b`` in turns, ``b`` one element after the other
+    ``Σ ‖Xᵀw − α·Xᵀb‖²``. ``α`` and ``b`` in turns, ``b`` one element after the other
     (section 3.3). Then the scales and biases are trained; the signs stay.
 
     Use it for weights of one bit where there are inputs and little time: it fits each layer to
@@ -25,7 +25,7 @@ class Bwnh(Projection):
         rounds: of both.
     """
 
-    source = "Hu et al. 2018, arXiv:1802.02733, equations 8 to 14"
+    source = "Hu et al. 2018, arXiv:1802.02733"
     size = 2
     looks = True
 
@@ -69,7 +69,7 @@ class Bwnh(Projection):
 
 
 def _scales(signs: Tensor, wanted: Tensor, moments: Tensor) -> Tensor:
-    """The best for the signs (equation 10)."""
+    """The best for the signs."""
     power = ((signs @ moments) * signs).sum(1)
     return (wanted * signs).sum(1) / power.clamp(min=1e-30)
 

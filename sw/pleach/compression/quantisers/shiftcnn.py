@@ -18,7 +18,7 @@ from pleach.numbers import CODEBOOK_MAX
 @dataclass(frozen=True, kw_only=True)
 class ShiftCnn(Projection):
     """Of ``terms`` small codebooks of powers of two each gives one: the one nearest to what those
-    before have left (algorithm 1). The layer's largest magnitude stands for 1.
+    before have left. The layer's largest magnitude stands for 1.
 
     Use it without any training, for products of a few shifts: two terms of four bits lose next
     to nothing.
@@ -26,10 +26,10 @@ class ShiftCnn(Projection):
     Args:
         terms: ``N``, powers in a sum.
         bits: ``B``: the n-th codebook is zero and ``±2^(1−n)`` down to ``±2^(2−n−⌊M/2⌋)``, ``M =
-            2^B − 1`` values (equation 2).
+            2^B − 1`` values.
     """
 
-    source = "Gudovskiy and Rigazio 2017, arXiv:1706.02393, equation 2, algorithm 1"
+    source = "Gudovskiy and Rigazio 2017, arXiv:1706.02393"
 
     terms: int = 2
     bits: int = 4

@@ -21,8 +21,8 @@ from pleach.models import layers_of
 @regulariser("admm")
 @dataclass(frozen=True, kw_only=True)
 class Admm(Regulariser):
-    """``ρ/2·‖W − G + U‖²`` for each layer (equation 7). After each epoch ``G`` is what ``W + U``
-    becomes on the set (equation 8), and ``U`` grows by what is missing, ``W − G``.
+    """``ρ/2·‖W − G + U‖²`` for each layer. After each epoch ``G`` is what ``W + U``
+    becomes on the set, and ``U`` grows by what is missing, ``W − G``.
 
     Use it through the quantiser of the same name; alone it pulls weights to a set that they are
     put on later.
@@ -33,7 +33,7 @@ class Admm(Regulariser):
         rho: ``ρ``.
     """
 
-    source = "Leng et al. 2018, arXiv:1707.09870, equations 6 to 8"
+    source = "Leng et al. 2018, arXiv:1707.09870"
 
     quantiser: Any = "twn"
     rho: float = 1e-3

@@ -18,8 +18,8 @@ from pleach.compression.regularisers import Regulariser, regulariser
 @dataclass(frozen=True, kw_only=True)
 class Flexpoint(Regulariser):
     """After each step every parameter is a tensor of integers of ``mantissa`` bits times one power
-    of two, which Autoflex predicts from the largest magnitudes of the last steps (algorithms 1 and
-    2). Gradients are rounded alike; activations and the optimiser's state are not.
+    of two, which Autoflex predicts from the largest magnitudes of the last steps.
+    Gradients are rounded alike; activations and the optimiser's state are not.
 
     Use it to see what a network loses when it is trained in few bits; what is compressed then is
     rounded as any network is.
@@ -29,7 +29,7 @@ class Flexpoint(Regulariser):
         history: steps that are looked back at.
     """
 
-    source = "Köster et al. 2017, arXiv:1711.02213, section 3, algorithms 1 and 2"
+    source = "Köster et al. 2017, arXiv:1711.02213, section 3"
 
     mantissa: int = 16
     history: int = 16

@@ -16,8 +16,7 @@ from pleach.compression.regularisers import Regulariser, regulariser
 @dataclass(frozen=True, kw_only=True)
 class TernaryGradients(Regulariser):
     """``s·sign(g)·b`` in the place of a gradient, ``b`` 1 with the probability ``|g| / s`` and 0
-    otherwise, ``s`` the largest of the parameter's: in the mean it is the gradient (equations 1 to
-    5).
+    otherwise, ``s`` the largest of the parameter's: in the mean it is the gradient.
 
     Where torch.distributed has several workers, ``s`` is the largest of all of them, and each gets
     the mean of what all drew: of a number only 2 bits need travel. Every worker trains the same
@@ -32,7 +31,7 @@ class TernaryGradients(Regulariser):
         seed: of the draw; each worker adds its number.
     """
 
-    source = "Wen et al. 2017, arXiv:1705.07878, sections 3.1 to 3.4, equations 1 to 8"
+    source = "Wen et al. 2017, arXiv:1705.07878, sections 3.1 to 3.4"
 
     clip: float = 2.5
     seed: int = 0

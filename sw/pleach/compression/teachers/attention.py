@@ -19,7 +19,7 @@ from pleach.errors import ConfigError
 @dataclass(frozen=True, kw_only=True)
 class AttentionTransfer(ModelTeacher):
     """Attention maps of some layers are to be like the teacher's: at each pixel the sum over the
-    channels of ``|a|^power``, the whole map of length 1 (equation 2). Added to the loss is
+    channels of ``|a|^power``, the whole map of length 1. Added to the loss is
     ``weight / 2`` times the mean of the squared distance, for each pair of layers.
 
     Use it where the teacher is of the same family and its maps have the same sizes, together with
@@ -31,7 +31,7 @@ class AttentionTransfer(ModelTeacher):
         weight: ``β``; the paper has 1000 over the pixels and inputs of a batch.
     """
 
-    source = "Zagoruyko and Komodakis 2017, arXiv:1612.03928, section 3.1, equations 1 and 2"
+    source = "Zagoruyko and Komodakis 2017, arXiv:1612.03928, section 3.1"
 
     pairs: Mapping[str, str] = field(default_factory=dict)
     power: float = 2.0

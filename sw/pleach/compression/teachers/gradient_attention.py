@@ -17,7 +17,7 @@ from pleach.errors import ConfigError
 @teacher("gradient_attention")
 @dataclass(frozen=True, kw_only=True)
 class GradientAttention(ModelTeacher):
-    """The gradient of the loss by the inputs is to be like the teacher's (equations 3 to 5). Added
+    """The gradient of the loss by the inputs is to be like the teacher's. Added
     to the loss is ``weight / 2`` times the squared distance, the mean over the inputs.
 
     Use it with small networks: a step takes a gradient of a gradient, some three times as long. It
@@ -27,7 +27,7 @@ class GradientAttention(ModelTeacher):
         weight: ``β``.
     """
 
-    source = "Zagoruyko and Komodakis 2017, arXiv:1612.03928, section 3.2, equations 3 to 5"
+    source = "Zagoruyko and Komodakis 2017, arXiv:1612.03928, section 3.2"
 
     weight: float = 1.0
 

@@ -20,8 +20,8 @@ from pleach.errors import ConfigError
 @dataclass(frozen=True, kw_only=True)
 class Hints(ModelTeacher):
     """What some layers give is to be like what the teacher's give, after a regressor where these
-    have another number of channels: ``weight / 2 · ‖teacher − r(own)‖²``, the mean over the inputs
-    (equation 3). The regressor, 1 × 1 over channels, is trained with the network and left behind.
+    have another number of channels: ``weight / 2 · ‖teacher − r(own)‖²``, the mean over the inputs.
+    The regressor, 1 × 1 over channels, is trained with the network and left behind.
 
     The paper trains up to the hinted layer first and the whole network then. Here the distance is a
     part of the loss in every training that there is.
@@ -34,7 +34,7 @@ class Hints(ModelTeacher):
         seed: of where the regressor starts.
     """
 
-    source = "Romero et al. 2015, arXiv:1412.6550, section 2.2, equation 3"
+    source = "Romero et al. 2015, arXiv:1412.6550, section 2.2"
 
     pairs: Mapping[str, str] = field(default_factory=dict)
     weight: float = 0.1
