@@ -56,7 +56,7 @@ FIELDS = ("lut4", "ff", "bram", "spram", "mult", "fmax_mhz")
 CAPACITIES = {64: {"groups": 4, "lanes": 8, "columns": 512, "block": 4, "entries": 512}}
 
 # A map memory, and entries of nine bits.
-MAPS = {"maps": 8192, "entry_rows": 16, "codes": 32}
+MAPS = {"maps": 8192, "entry_rows": 32, "codes": 16}
 LENET_5 = Path(__file__).parent / "models" / "lenet_5_small.pleach"
 # Room for nothing: what LeNet-5 takes is what there is.
 NO_ROOM = {

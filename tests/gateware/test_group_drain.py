@@ -76,6 +76,9 @@ class Windows:
         local = -(-rows // team_pes)
         slot = u * u * local
         low, high = random.choice([(-32768, 32767), (0, 32767), (-5, 100), (3, 3)])
+        sign = random.random() < 0.3
+        if config.scales:  # nothing behind the products hides them
+            low, high, sign = -32768, 32767, False
         across = width // u if pooled else -(-width // u)
         down = height // u if pooled else -(-height // u)
         line = (across if pooled else width) * rows
@@ -84,7 +87,7 @@ class Windows:
             local_rows=local, slot=slot, slots=min(MOST_SLOTS, config.accumulators // slot),
             sink=(sink := random.randrange(8)), pixel=rows, line=line, rows=rows,
             shift=random.choice([0, 3, 9, 20] if config.scales else [0, 3, 9]),
-            low=low, high=high, sign=(sign := random.random() < 0.3),
+            low=low, high=high, sign=sign,
             scaled=(scaled := chosen.get("scaled", config.scales > 0)),
             scale_base=(base := random.randrange(config.scales - local) if scaled else 0),
         )  # fmt: skip
