@@ -39,7 +39,7 @@ COMMANDS = {
     "balance": "balance.py",
     "networks": "networks.py",
     "conv": "conv.py --model",
-    "boards": "boards.py --boards ulx3s-85f:16 icebreaker",
+    "boards": "boards.py --boards ulx3s-85f:16",
     "link": "link.py",
     "peers": "peers.py --multipliers 16 --no-netlists",
     "timing": "timing.py --pes 16 64 --chips LFE5U-85F-6",
