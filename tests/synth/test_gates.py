@@ -1,6 +1,6 @@
 """Whole engines after synthesis, with models of the vendors' cells: they load a network of digits
 and classify as the reference does; one with a map memory runs convolutions. ``pytest -m slow
-tests/synth/test_gates.py``: half a minute each, two for the convolutions, and a few seconds once
+tests/synth/test_gates.py``: half a minute each, four for the convolutions, and a few seconds once
 they are built."""
 
 import re
