@@ -4,7 +4,7 @@
 #define PLEACH_H
 
 #define PLEACH_IDENTITY_VALUE 0x504c4541u
-#define PLEACH_GATEWARE_VERSION 2
+#define PLEACH_GATEWARE_VERSION 3
 #define PLEACH_BANK_VERSION 1
 
 /* what this is (read) */
@@ -156,16 +156,21 @@
 
 /* status word 8, as STATUS has it (read) */
 #define PLEACH_STATUS_8 0x120
-#define PLEACH_STATUS_8_LOAD_CYCLES_LSB 0
-#define PLEACH_STATUS_8_LOAD_CYCLES_MASK 0xffffffffu
+#define PLEACH_STATUS_8_SCALES_LSB 0
+#define PLEACH_STATUS_8_SCALES_MASK 0xffffu
 
 /* status word 9, as STATUS has it (read) */
 #define PLEACH_STATUS_9 0x124
-#define PLEACH_STATUS_9_LATENCY_CYCLES_LSB 0
-#define PLEACH_STATUS_9_LATENCY_CYCLES_MASK 0xffffffffu
+#define PLEACH_STATUS_9_LOAD_CYCLES_LSB 0
+#define PLEACH_STATUS_9_LOAD_CYCLES_MASK 0xffffffffu
+
+/* status word 10, as STATUS has it (read) */
+#define PLEACH_STATUS_10 0x128
+#define PLEACH_STATUS_10_LATENCY_CYCLES_LSB 0
+#define PLEACH_STATUS_10_LATENCY_CYCLES_MASK 0xffffffffu
 
 /* one for each layer that the engine can hold; DECERR behind those (read) */
-#define PLEACH_COMPUTE_CYCLES 0x128
+#define PLEACH_COMPUTE_CYCLES 0x12c
 #define PLEACH_COMPUTE_CYCLES_COUNT 64
 #define PLEACH_COMPUTE_CYCLES_CYCLES_LSB 0
 #define PLEACH_COMPUTE_CYCLES_CYCLES_MASK 0xffffffffu

@@ -11,7 +11,7 @@ from amaranth.hdl import ResetInserter, Signal
 from pleach.cycles import ring
 from pleach.cycles.model import stages
 from pleach.engine import EngineConfig
-from pleach.engine.pipeline import accumulator_latency
+from pleach.engine.pipeline import accumulator_latency, held_codes
 from pleach_hw.compute.group import PeGroup
 from tests.gateware.streams import simulate
 from tests.gateware.test_pe import random_columns, random_values, wrapped
@@ -60,7 +60,7 @@ class Pes:
             random_columns(self.random, config.columns, local_rows, 8)
             for _ in range(config.row_pes)
         ]
-        self.codebook = random_values(self.random, config.codebook)
+        self.codebook = random_values(self.random, held_codes(config))
         self.open = False  # a window has tokens left that came in part
         self.sums = np.zeros((config.row_pes, config.accumulators), np.int64)
         self.left = [self.window(number) for number in range(windows)]

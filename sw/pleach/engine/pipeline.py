@@ -61,7 +61,7 @@ def held_codes(config: EngineConfig) -> int:
     """Codebook values that a PE holds, a power of two: those of all layers; with a map memory those
     of one, where LUT RAM has room for them. They are copied to it as a pass begins.
 
-    >>> held_codes(EngineConfig()), held_codes(EngineConfig(maps=64, codes=12))
+    >>> held_codes(EngineConfig()), held_codes(EngineConfig(maps=64, codes=16))
     (128, 16)
     """
     own = 1 << code_bits(config)

@@ -13,7 +13,7 @@ from pleach.engine.config import EngineConfig
 from pleach.engine.words import Word
 from pleach.model import InputType
 
-GATEWARE_VERSION = 2
+GATEWARE_VERSION = 3
 
 COMMAND_WORD = Word(command=8, magic=24)
 MAGIC = 0x504C45
@@ -173,7 +173,7 @@ class Status:
 
     ``compute_cycles`` has one value a layer of the engine.
 
-    >>> Status.unpack([1 << 16 | 1, 16, 0, 0, 0, 0, 0, 0, 0, 99, 5, 7])
+    >>> Status.unpack([1 << 16 | 1, 16, 0, 0, 0, 0, 0, 0, 0, 0, 99, 5, 7])
     ... # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
     Status(fields={'version': 1, 'model_held': 1, 'boot': 0, 'load_error': 0, 'pes': 16, ...,
         'latency_cycles': 99}, compute_cycles=(5, 7))

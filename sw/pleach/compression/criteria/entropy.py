@@ -56,4 +56,4 @@ def entropies(values: Tensor, bins: int) -> Tensor:
     counts = torch.zeros(bins, values.shape[1], dtype=values.dtype, device=values.device)
     counts.scatter_add_(0, places, torch.ones_like(values))
     shares = counts / len(values)
-    return -torch.xlogy(shares, shares).sum(0)
+    return torch.special.entr(shares).sum(0)

@@ -101,6 +101,7 @@ def least_rank(values: Tensor, energy: float) -> int:
     Args:
         values: singular values, falling.
 
+    >>> import torch
     >>> least_rank(torch.tensor([3.0, 1.0, 0.1]), 0.95)
     2
     """
