@@ -246,6 +246,7 @@ def test_reset_forgets_windows_and_marks():
         ctx.set(dut.drain.valid, 0)
         again = Pes(LUT_RAM, 2, 1, 7, seed=4)
         again.columns, again.codebook = pes.columns, pes.codebook
+        await ctx.tick().repeat(len(again.coming))  # the last words on their way out
         assert await run(ctx, dut, again) == WINDOWS * 2 * 2
 
     simulate(ResetInserter(reset)(dut), bench)
