@@ -379,7 +379,7 @@ def networks(found: dict[str, Any]) -> str:
     peers = (
         "What hls4ml and FINN have submitted to MLPerf Tiny 0.7 (open division, Zynq XC7Z020 on a "
         "Pynq-Z2 and XC7A100T on an Arty A7-100T, both at 100 MHz) are other networks for two of "
-        "its tasks, trained on its data; of ResNet-8 and DS-CNN themselves there is none."
+        "its tasks, trained on its data; of ResNet-8 and DS-CNN themselves none was found there."
     )
     theirs = [
         (task, network, bits, tool, f"{pynq:,}", f"{arty:,}")

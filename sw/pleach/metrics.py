@@ -95,6 +95,16 @@ def check_finite(array: np.ndarray, what: str) -> None:
         raise DataError(f"{what} hold {array[tuple(place)]} at {place}, which is not finite")
 
 
+def classes_of(outputs: np.ndarray) -> np.ndarray:
+    """The class that outputs, ``(n, classes)``, tell: that of the largest, of equal ones the lower;
+    of one output 1 where it is above 0 and 0 elsewhere.
+
+    >>> classes_of(np.array([[0.5], [0.0]])).tolist(), classes_of(np.array([[1, 3, 3]])).tolist()
+    ([1, 0], [1])
+    """
+    return outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(int)
+
+
 def wrong_percent(outputs: Any, labels: Any) -> float:
     """Share of outputs, ``(n, classes)``, whose largest is not the label's, in per cent.
 
@@ -113,8 +123,7 @@ def wrong_percent(outputs: Any, labels: Any) -> float:
     labels = as_targets(labels, *outputs.shape)
     if labels.ndim > 1:
         raise DataError(f"labels are {labels.dtype} of shape {labels.shape}: classes are integers")
-    found = outputs.argmax(axis=1) if outputs.shape[1] > 1 else outputs[:, 0] > 0
-    return float(100 * np.mean(found != labels))
+    return float(100 * np.mean(classes_of(outputs) != labels))
 
 
 def rmse(outputs: Any, targets: Any) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pleach.data import Dataset
 from pleach.format import LayerSizes, naming, parse
-from pleach.metrics import for_targets
+from pleach.metrics import classes_of, for_targets
 from pleach.model import CompressedLayer, CompressedModel
 from pleach.reference import Reference
 
@@ -208,8 +208,7 @@ class Answers:
             metric, error = figure.name, figure(real, labels[: len(real)])
         if data.classes is None:
             return cls(outputs=real.tolist(), metric=metric, error=error)
-        found = (real[:, 0] > 0).astype(int) if model.outputs == 1 else real.argmax(axis=1)
-        return cls(predictions=found.tolist(), metric=metric, error=error)
+        return cls(predictions=classes_of(real).tolist(), metric=metric, error=error)
 
     def as_json(self) -> dict[str, Any]:
         """For a program."""

@@ -20,8 +20,8 @@ from pleach_cli.common import (
 from pleach_cli.output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
-    from pleach.compile.difference import Answered, LayerDifference
     from pleach.data import Dataset
+    from pleach.difference import Answered, LayerDifference
 
 #: inputs that changed class which are listed
 SHOWN = 20
@@ -47,7 +47,7 @@ def command(
     """
     from dataclasses import asdict
 
-    from pleach.compile.difference import Answered, layer_differences, real_outputs
+    from pleach.difference import Answered, layer_differences, real_outputs
     from pleach.format import load
     from pleach.metrics import for_targets
 
@@ -91,7 +91,7 @@ def _check_alike(file: Path, other: Path, one, second) -> None:
 
 
 def _cycles(model, found: Dataset, pes: int, images: int) -> float:
-    from pleach.compile.difference import mean_cycles
+    from pleach.difference import mean_cycles
     from pleach.engine.plan import base_engine, fitted
 
     config = fitted(model, base_engine(model, pes))

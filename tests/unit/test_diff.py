@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import pleach
-from pleach.compile.difference import Answered, layer_differences
+from pleach.difference import Answered, layer_differences
 from pleach.format import dumps
 from pleach.model import Activation, CompressedLayer, CompressedModel
 from pleach_cli.app import app

@@ -24,7 +24,7 @@ ORDER = (
     "pleach.reference",
     "pleach.cycles",
     "pleach.compile",
-    "pleach.data pleach.host pleach.metrics pleach.report",
+    "pleach.data pleach.host pleach.metrics pleach.report pleach.difference",
     "pleach.page pleach.vectors",
     "pleach.models",
     "pleach.compression",

@@ -13,7 +13,7 @@ from pleach.cycles import BREAKDOWN, CycleModel
 from pleach.data import Dataset
 from pleach.engine import EngineConfig
 from pleach.engine.plan import LayerPlan, default_plan
-from pleach.metrics import for_targets
+from pleach.metrics import classes_of, for_targets
 from pleach.model import CompressedLayer, CompressedModel, Shape
 from pleach.reference import LayerTrace, Reference
 from pleach.reference.maps import active
@@ -334,10 +334,10 @@ def _answers(
             found["dense_error"] = metric(dense, labels)
     if data.classes is None:
         return found
-    said = _classes(outputs)
+    said = classes_of(outputs)
     numbers: list[int] = []
     if dense is not None:
-        before = _classes(dense)
+        before = classes_of(dense)
         which = np.flatnonzero(before != said)
         found["changed"] = tuple((int(n), int(before[n]), int(said[n])) for n in which)
         numbers += which.tolist()
@@ -358,11 +358,6 @@ def _answers(
         shown = list(dict.fromkeys(numbers))[: 2 * PICTURES]
         found["pictures"] = {n: image(n) for n in shown}
     return found
-
-
-def _classes(outputs: np.ndarray) -> np.ndarray:
-    outputs = np.asarray(outputs)
-    return (outputs[:, 0] > 0).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
 
 
 def _image(data: Dataset):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -72,7 +73,7 @@ def attention(maps: Tensor, power: float = 2.0) -> Tensor:
     return functional.normalize(maps.abs().pow(power).sum(1).flatten(1), dim=1)
 
 
-class Pairs(Follow):
+class Pairs(Follow, ABC):
     """Layers beside the teacher's, which runs on the inputs of each step.
 
     Args:
@@ -100,9 +101,9 @@ class Pairs(Follow):
             total = total + self.distance(name, own, example)
         return self.settings.weight / 2 * total
 
+    @abstractmethod
     def distance(self, name: str, own: Tensor, example: Tensor) -> Tensor:
         """Between what a layer and the teacher's gave."""
-        raise NotImplementedError
 
     def end(self) -> None:
         self.own.end()

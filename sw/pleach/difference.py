@@ -10,6 +10,7 @@ import numpy as np
 from pleach.cycles import CycleModel
 from pleach.engine import EngineConfig
 from pleach.format import parse
+from pleach.metrics import classes_of
 from pleach.model import CompressedLayer, CompressedModel
 from pleach.reference import Reference
 
@@ -111,11 +112,6 @@ class Answered:
     def as_json(self) -> dict[str, Any]:
         """For a program."""
         return asdict(self)
-
-
-def classes_of(outputs: np.ndarray) -> np.ndarray:
-    """The class of each input; of one output whether it is above 0."""
-    return (outputs[:, 0] > 0).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
 
 
 def real_outputs(model: CompressedModel, images: np.ndarray) -> np.ndarray:
