@@ -1,5 +1,6 @@
 """The serial link's blocks: the wire, the frames, the streams of bytes and the packets in them."""
 
+import zlib
 from random import Random
 
 import numpy as np
@@ -22,7 +23,8 @@ from pleach.host.frames import (
 )
 from pleach_hw.layouts import PACKET_WORD
 from pleach_hw.link import UartLink
-from pleach_hw.link.packets import PacketReader
+from pleach_hw.link.crc import POLYNOMIAL, SerialCrc
+from pleach_hw.link.packets import PacketReader, PacketWriter
 from pleach_hw.link.receive import FrameReceiver
 from pleach_hw.link.uart import UartReceiver, UartTransmitter, phase_step
 from pleach_hw.primitives import BlockRam
@@ -149,6 +151,34 @@ def test_any_clock_has_a_step():
         UartLink(clock_hz=4, baud=1, depth=500)
 
 
+def test_a_crc_is_compared_in_every_bit():
+    """Errors of the CRC that leave the register wrong in one bit each."""
+    content, wires = b"frame", []
+    for bit in range(32):
+        error = 1 << bit
+        for _ in range(32):  # back to what the register had before the CRC's bits went in
+            error = ((error ^ POLYNOMIAL) << 1 | 1) if error >> 31 else error << 1
+        wires.append(content + (zlib.crc32(content) ^ error).to_bytes(4, "little"))
+    wires.append(content + zlib.crc32(content).to_bytes(4, "little"))
+    dut, good = SerialCrc(), []
+
+    async def host(ctx):
+        for wire in wires:
+            for byte in wire:
+                ctx.set(dut.data, byte)
+                ctx.set(dut.take, 1)
+                await ctx.tick()
+                ctx.set(dut.take, 0)
+                await ctx.tick().repeat(9)
+            good.append(ctx.get(dut.good))
+            ctx.set(dut.clear, 1)
+            await ctx.tick()
+            ctx.set(dut.clear, 0)
+
+    simulate(dut, host)
+    assert good == [0] * 32 + [1]
+
+
 class Frames(wiring.Component):
     """The receiver of frames, a byte every ten cycles, and what is in its buffer."""
 
@@ -247,8 +277,10 @@ def test_frames_out_of_order_and_too_large():
     first = HostFrame(session=1, data=b"abc")
     second = HostFrame(session=1, offset=3, data=b"def")
     late = HostFrame(session=1, offset=9, data=b"xyz")
-    verdicts, accepted = received(b"".join(frame(f.pack()) for f in (late, first, first, second)))
-    assert len(verdicts) == 4 and None not in verdicts and accepted == b"abcdef"
+    far = HostFrame(session=1, offset=3 + 256, data=b"xyz")  # it differs in the high byte alone
+    sent = late, first, first, far, second
+    verdicts, accepted = received(b"".join(frame(f.pack()) for f in sent))
+    assert len(verdicts) == 5 and None not in verdicts and accepted == b"abcdef"
     large = HostFrame(session=1, data=bytes(range(1, 129)) * 5)
     verdicts, accepted = received(frame(large.pack()) + frame(first.pack()))
     assert verdicts == [None, (1, False, False, 0)] and accepted == b"abc"
@@ -303,6 +335,35 @@ def test_packets_of_runs(sent, latency, seed):
     idle, stall = (0.0, 0.4, 0.9)[seed % 3], (0.0, 0.5)[seed % 2]
     got = transact(Reading(latency), data, len(wanted), idle=idle, stall=stall, seed=seed)
     assert got == wanted
+
+
+def test_a_writer_waits_for_room():
+    """What is not acknowledged stays in its buffer."""
+    dut, buffer = PacketWriter(depth=DEPTH), bytearray(DEPTH)
+    words = list(range(1, 151))  # of five bytes each, in a buffer of 512
+
+    async def engine(ctx):
+        for number, word in enumerate(words):
+            await send(ctx, dut.i, [{"data": word, "last": int(number == len(words) - 1)}])
+
+    async def keep(ctx):
+        while True:
+            _, _, write, place, byte = await ctx.tick().sample(
+                dut.write_en, dut.write_addr, dut.write_data
+            )
+            if write:
+                buffer[place] = byte
+
+    async def host(ctx):
+        read = b""
+        for _ in range(2):
+            await ctx.tick().repeat(700)
+            read += bytes(buffer[: ctx.get(dut.written) - len(read)])
+            if len(read) == DEPTH:  # it is full, and goes on
+                ctx.set(dut.acknowledged, DEPTH)
+        assert list(Unpacker().feed(read)) == [words]
+
+    simulate(dut, host, engine, background=[keep])
 
 
 class Engineless:
