@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amaranth.hdl import Fragment, Value
 
 from pleach.cycles import CycleModel
 from pleach.engine import EngineConfig
@@ -23,6 +24,8 @@ from pleach.model import Activation, CompressedModel, Convolution, InputType
 from pleach.numbers import INT16
 from pleach.reference import Reference
 from pleach_hw.engine import Engine
+from pleach_hw.layouts import block_layout, entry_layout
+from pleach_sim.bulk import ENTRIES, POINTERS, contents
 from tests.gateware.streams import simulate
 from tests.strategies import random_inputs, random_layer, random_model
 
@@ -36,11 +39,31 @@ ARRAYS = [
 SMALL = {"columns": 256, "entries": 1024, "codebook": 1024, "accumulators": 64, "layers": 4}
 
 
-def exchange(config, packets, *, seed=0, idle=0.0, stall=0.0, limit=15_000, stamps=None):
+class Memories:
+    """A platform that keeps the memories of a design in the order in which they are built, which
+    is that of groups and PEs."""
+
+    def __init__(self):
+        self._kept, self.words = [], []
+
+    def get_memory(self, memory):
+        self._kept.append(memory)
+        return memory.elaborate(None)
+
+    def read(self, ctx):
+        self.words = [
+            (memory.shape, [ctx.get(Value.cast(memory.data[at])) for at in range(memory.depth)])
+            for memory in self._kept
+        ]
+
+
+def exchange(
+    config, packets, *, seed=0, idle=0.0, stall=0.0, limit=15_000, stamps=None, memories=None
+):
     """Send packets, lists of words, and return the answers to them.
 
     `stamps` gets, for each packet, the cycles in which its second word was taken and in which the
-    first and the last word of its answer were.
+    first and the last word of its answer were. `memories` gets what they hold in the end.
     """
     dut = Engine(config)
     rng = np.random.default_rng(seed)
@@ -81,8 +104,11 @@ def exchange(config, packets, *, seed=0, idle=0.0, stall=0.0, limit=15_000, stam
                         stamps.append((begun[len(answers)], first, cycle))
                     answers.append(Answer.unpack(answer))
                     answer = []
+        if memories is not None:
+            memories.read(ctx)
 
-    simulate(dut, sender, receiver, limit=limit)
+    elaborated = Fragment.get(dut, memories)
+    simulate(elaborated, sender, receiver, limit=limit)
     return answers
 
 
@@ -236,7 +262,8 @@ def test_an_engine_and_its_check_go_by_what_a_file_claims():
 def test_a_network_over_maps():
     """A convolution that pools, one by one in two teams, and a layer of one pixel; a wide network
     whose passes are short: outputs, and cycles where records come while passes run, and codebooks
-    so large that passes wait for them."""
+    so large that passes wait for them. What LOAD left in the PEs' memories is what weights past
+    LOAD are."""
     rng = np.random.default_rng(5)
     config = EngineConfig(
         pes=4, groups=2, lanes=2, maps=256, columns=64, entries=128, codebook=128, codes=32,
@@ -263,7 +290,7 @@ def test_a_network_over_maps():
         )
     )
     packets, expected, counted = [], [], []
-    for model in (maps, random_model(rng, [1, 2, 1])):
+    for model in (random_model(rng, [1, 2, 1]), maps):
         inputs = random_inputs(rng, model, 1, 0.6)
         packets += [plan_packet(lower(model, config), config), load_packet(dumps(model))]
         expected += [None, None]
@@ -272,7 +299,9 @@ def test_a_network_over_maps():
             expected += [outputs, "status"]
         cycles = CycleModel(model, config).run(inputs)
         counted += zip(cycles.latency.tolist(), cycles.compute.tolist(), strict=True)
-    for answer, outputs in zip(exchange(config, packets), expected, strict=True):
+    memories = Memories()
+    answers = exchange(config, packets, memories=memories)
+    for answer, outputs in zip(answers, expected, strict=True):
         assert answer.error == EngineError.OK
         if outputs == "status":
             status, (latency, compute) = answer.status(), counted.pop(0)
@@ -280,6 +309,11 @@ def test_a_network_over_maps():
             assert status.latency_cycles == latency
         elif outputs is not None:
             assert answer.outputs(len(outputs)).tolist() == outputs
+    held = contents(loads(dumps(maps)), config)
+    for name, shape in ((POINTERS, block_layout(config)), (ENTRIES, entry_layout(config))):
+        words = [each for of, each in memories.words if of == shape]
+        for written, wanted in zip(words, held[name].tolist(), strict=True):
+            assert written[: len(wanted)] == wanted and any(wanted)
 
 
 def test_scales_that_an_engine_has_no_place_for():
