@@ -453,3 +453,24 @@ def test_a_hello_ends_the_packet_that_was_begun():
         await send(ctx, link.dut.i, [{"data": 6, "last": 1}])
 
     link.run(host, engine)
+
+
+def test_a_hello_ends_the_frame_that_is_being_sent():
+    """It is of the connection before; the new one begins with nothing to be sent."""
+    link = Engineless()
+
+    async def host(ctx):
+        packet = frame(HostFrame(session=3, data=pack_packet([1])).pack())
+        await put(ctx, link.dut.rx, packet)
+        while len(link.heard) < 40:  # well within the answer
+            await ctx.tick()
+        (*before, last) = await link.say(ctx, HostFrame(session=4, hello=True), quiet=60)
+        assert last == DeviceFrame(session=4, hello=True, depth_bits=9)
+        assert before and all(each.session == 0 for each in before)
+        assert before[-1].data and not await link.say(ctx, quiet=20)
+
+    async def engine(ctx):
+        await receive(ctx, link.dut.o, 1)
+        await send(ctx, link.dut.i, [{"data": n, "last": int(n == 39)} for n in range(40)])
+
+    link.run(host, engine)

@@ -112,7 +112,8 @@ class FrameSender(wiring.Component):
                 m.d.sync += sent.eq(self.held)
         with m.If(went):
             m.d.sync += place.eq(place + 1)
-            with m.If(place == _DATA):
+            # Once a new connection began the frame ends, behind the byte that is being sent.
+            with m.If((place == _DATA) & ~flags.hello):
                 m.d.sync += sent.eq(sent + 1)
                 with m.If((sent + 1) % LONGEST != 0):
                     m.d.sync += place.eq(_DATA)
@@ -136,10 +137,11 @@ class FrameSender(wiring.Component):
                     flags.hello.eq(1),
                     flags.again.eq(0),
                     flags.session.eq(self.session),
-                    again.eq(0),
+                    again.eq(place == _DATA),
                     self.held.eq(0),
-                    sent.eq(0),
                 ]
+                with m.If(place != _DATA):
+                    m.d.sync += sent.eq(0)
             with m.Else():
                 m.d.sync += self.held.eq(self.acknowledged)
                 with m.If(self.again):
