@@ -7,16 +7,17 @@ names (bench/recipes); those that are not there are left out. Of made ones the w
 places, their rows dealt out to the PEs by them: LeNet-5 at the densities of Deep Compression takes
 MNIST's test images, ResNet-8 and DS-CNN, in the shapes of MLPerf Tiny, take values that are at
 seeded places, too (bench/shapes.py). No figure is that benchmark's. Cycles are the cycle model's,
-from the first value of a map read to the last one written; `--rtl N` runs the first N images of the
-trained networks on Verilator, too, where every output and every count must be equal.
+from the first value of a map read to the last one written; with `--rtl N` the first N images of
+some of the trained networks run on Verilator, and their cycles are those that the RTL counts. Every
+output and every count must be equal.
 
-With `--balance` channels are dealt out to the PEs (`pleach balance`), of LeNet-5 by the work of
-training images.
+With `--balance` each network is measured twice: as it is, and with its channels dealt out to the
+PEs (`pleach balance`), of LeNet-5 by the work of training images.
 """
 
 import argparse
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -30,9 +31,9 @@ from pleach.compile.explore import macs
 from pleach.compile.plan import chosen, counted_by
 from pleach.cycles.maps import MapCycles
 from pleach.engine import EngineConfig
-from pleach.engine.plan import base_engine, fitted
+from pleach.engine.plan import LayerPlan, base_engine, fitted
 from pleach.files import write_whole
-from pleach.format import load
+from pleach.format import dumps, load
 from pleach.metrics import wrong_percent
 from pleach.model import CompressedModel, InputType
 from pleach.reference import Reference
@@ -56,6 +57,8 @@ SEEDED: dict[str, Engines] = {
 }
 #: how the seeded ones are made, with the PEs of a team
 MADE = {"lenet_5": shapes.lenet_5, "resnet_8": shapes.resnet8, "ds_cnn": shapes.ds_cnn}
+#: trained ones that `--rtl` runs, with their PEs
+IN_RTL = (("lenet_5_small", 16), ("lenet_5_small", 64), ("resnet_8", 16), ("ds_cnn", 16))
 #: images that a plan is made by
 PLANNED_BY = 4
 
@@ -64,14 +67,17 @@ def engine_of(model: CompressedModel, pes: int, **given) -> EngineConfig:
     return fitted(model, replace(base_engine(model, pes), **given), fixed=given)
 
 
-def measured(model: CompressedModel, config: EngineConfig, taken: list, macs: float) -> dict:
-    """The cycles of a network on an engine, by what its layers take."""
+def measured(
+    model: CompressedModel, config: EngineConfig, taken: list, macs: float
+) -> tuple[dict, np.ndarray, tuple[LayerPlan, ...]]:
+    """A network on an engine, by what its layers take; the cycles of each image, and the plan."""
     few = [(a[:PLANNED_BY], b[:PLANNED_BY]) for a, b in taken]
     plans = chosen(model, config, counted_by(model, config, few))
     counted = MapCycles(model, config, plans)
     latency, compute, _ = counted.run(taken)
-    cycles = float(counted.span(compute).mean())
-    return {
+    each = counted.span(compute)
+    cycles = float(each.mean())
+    row = {
         "pes": config.pes,
         "groups": config.groups,
         "teams": [each.teams for each in plans],
@@ -81,10 +87,9 @@ def measured(model: CompressedModel, config: EngineConfig, taken: list, macs: fl
         "latency_cycles": float(latency.mean()),
         "layer_cycles": compute.mean(axis=0).tolist(),
         "utilisation": macs / config.pes / cycles,
-        "entries": config.entries,
-        "maps": config.maps,
-        "accumulators": config.accumulators,
-    } | {"plan": plans}
+        "engine": asdict(config),
+    }
+    return row, each, plans
 
 
 def trained(
@@ -94,26 +99,43 @@ def trained(
     path = MODELS / f"{name}.pleach"
     model = load(path)
     found = data.load(compression.read(name).data)
-    chosen_inputs = model.quantise(found.test_images[:images])
+    inputs = model.quantise(found.test_images[:images])
     config = engine_of(model, pes, **given)
     if balance:
         model = balanced(model, model.quantise(found.train_images[:images]), config)
-    row, plans = on_images(model, config, chosen_inputs)
+    row, cycles, plans = on_images(model, config, inputs)
     row = {"network": name, "weights": "trained"} | row
+    rtl = min(rtl, len(inputs)) if (name, pes) in IN_RTL else 0
     if rtl:
-        job = Job(name, model, chosen_inputs[:rtl], plan=plans)
-        (run,) = simulate_jobs([job], config)
-        predicted = MapCycles(model, config, plans).run(taken_of(model, chosen_inputs[:rtl]))
-        if not run.bit_exact or run.latency_cycles != predicted[0].tolist():
-            raise SystemExit(f"{name} on {pes} PEs: the RTL differs: {run.mismatch}")
-    row["images"], row["images_in_rtl"] = images, rtl
-    row["bytes"] = path.stat().st_size
+        cycles[:rtl] = in_rtl(name, model, config, plans, inputs[:rtl])
+        row["cycles"] = float(cycles.mean())
+    row["images"], row["images_in_rtl"] = len(inputs), rtl
+    row["bytes"] = len(dumps(model)) if balance else path.stat().st_size
     row["ratio"] = model.dense_bytes / row["bytes"]
     row["error_pct"] = error_of(name)
     training = path.with_suffix(".json")
     if training.exists():
         row["dense_error_pct"] = json.loads(training.read_text())["dense_error_pct"]
     return row
+
+
+def in_rtl(
+    name: str,
+    model: CompressedModel,
+    config: EngineConfig,
+    plans: tuple[LayerPlan, ...],
+    inputs: np.ndarray,
+) -> np.ndarray:
+    """The cycles that the RTL counts of each image, where all of it is as predicted."""
+    (run,) = simulate_jobs([Job(name, model, inputs, plan=plans)], config)
+    counted = MapCycles(model, config, plans)
+    latency, compute, _ = counted.run(taken_of(model, inputs))
+    if not run.bit_exact:
+        raise SystemExit(f"{name} on {config.pes} PEs: {run.mismatch}")
+    found, predicted = (run.latency_cycles, run.pass_cycles), (latency.tolist(), compute.tolist())
+    if found != predicted:
+        raise SystemExit(f"{name} on {config.pes} PEs: {found} cycles, not {predicted}")
+    return counted.span(np.array(run.pass_cycles))
 
 
 @cache
@@ -130,13 +152,13 @@ def taken_of(model: CompressedModel, inputs: np.ndarray) -> list[tuple[np.ndarra
     return [(t.inputs != 0, t.skips != 0) for t in Reference(model).trace(inputs)]
 
 
-def on_images(model: CompressedModel, config: EngineConfig, inputs: np.ndarray):
-    """The figures of a network that takes these inputs, and its plan."""
+def on_images(
+    model: CompressedModel, config: EngineConfig, inputs: np.ndarray
+) -> tuple[dict, np.ndarray, tuple[LayerPlan, ...]]:
+    """As `measured`, of a network that takes these inputs."""
     traces = Reference(model).trace(inputs)
     taken = [(t.inputs != 0, t.skips != 0) for t in traces]
-    macs = float(sum(t.macs.mean() for t in traces))
-    row = measured(model, config, taken, macs)
-    return row, row.pop("plan")
+    return measured(model, config, taken, float(sum(t.macs.mean() for t in traces)))
 
 
 def seeded(name: str, pes: int, given: dict[str, int], images: int, balance: bool) -> dict:
@@ -154,9 +176,7 @@ def seeded(name: str, pes: int, given: dict[str, int], images: int, balance: boo
     config = engine_of(model, pes, **given)
     if balance:
         model, taken = dealt(model, taken, config)
-    row |= measured(model, config, taken, macs(model, taken))
-    row.pop("plan")
-    return row
+    return row | measured(model, config, taken, macs(model, taken))[0]
 
 
 def main():
@@ -165,8 +185,8 @@ def main():
     parser.add_argument("--weights", nargs="+", default=["trained", "seeded"])
     parser.add_argument("--pes", type=int, nargs="+")
     parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--rtl", type=int, default=0)
-    parser.add_argument("--balance", action="store_true", help="channels dealt out to the PEs")
+    parser.add_argument("--rtl", type=int, default=0, help="images of each that run on Verilator")
+    parser.add_argument("--balance", action="store_true", help="with channels dealt out, too")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     rows = []
@@ -180,20 +200,24 @@ def main():
             for pes, given in engines.items():
                 if args.pes and pes not in args.pes:
                     continue
-                if weights == "trained":
-                    rows.append(trained(name, pes, given, args.images, args.rtl, args.balance))
-                else:
-                    rows.append(seeded(name, pes, given, args.images, args.balance))
-                rows[-1]["balanced"] = args.balance
-                print(name, weights, pes, round(rows[-1]["cycles"]), flush=True)
+                for balance in (False, True)[: 1 + args.balance]:
+                    if weights == "trained":
+                        rtl = 0 if balance else args.rtl
+                        row = trained(name, pes, given, args.images, rtl, balance)
+                    else:
+                        row = seeded(name, pes, given, args.images, balance)
+                    rows.append(row | {"balanced": balance})
+                    dealt_out = "balanced" if balance else ""
+                    print(name, weights, pes, round(row["cycles"]), dealt_out, flush=True)
     print_table(
         "Cycles of an image",
-        ("network", "weights", "PEs", "teams", "cycles", "utilisation"),
+        ("network", "weights", "PEs", "channels", "teams", "cycles", "utilisation", "in RTL"),
         [
             (
                 row["network"], row["weights"], str(row["pes"]),
+                "dealt out" if row["balanced"] else "",
                 " ".join(map(str, row["teams"])), f"{row['cycles']:.0f}",
-                f"{row['utilisation']:.3f}",
+                f"{row['utilisation']:.3f}", str(row.get("images_in_rtl", 0)),
             )
             for row in rows
         ],

@@ -79,9 +79,10 @@ class SimulationResult:
     """What a simulation found.
 
     ``latency_cycles`` has one value an image, taken at the pins: first input word accepted to last
-    output word accepted; ``compute_cycles`` has a list an image, one value a layer. ``mismatch`` is
-    `None` where every output was equal. ``waits`` counts, where the host paused, what
-    `EngineBench.pause` says. ``plan`` says how an engine with a map memory ran the layers.
+    output word accepted; ``compute_cycles`` has a list an image, one value a layer, and
+    ``pass_cycles`` one a layer or pooling. ``mismatch`` is `None` where every output was equal.
+    ``waits`` counts, where the host paused, what `EngineBench.pause` says. ``plan`` says how an
+    engine with a map memory ran the layers.
     """
 
     bit_exact: bool
@@ -89,6 +90,7 @@ class SimulationResult:
     outputs_compared: int
     latency_cycles: list[int]
     compute_cycles: list[list[int]]
+    pass_cycles: list[list[int]]
     load_cycles: int
     layers: list[LayerCycles]
     simulator: str
@@ -297,6 +299,7 @@ def _result(job, trace, found, config, simulator, wave) -> SimulationResult:
         outputs_compared=len(job.inputs) * job.model.outputs,
         latency_cycles=found["latency_cycles"],
         compute_cycles=[[image[n] for n in passes] for image in found["compute_cycles"]],
+        pass_cycles=[image[: len(job.model.graph.nodes)] for image in found["compute_cycles"]],
         load_cycles=found["load_cycles"],
         layers=layers,
         simulator=simulator,
