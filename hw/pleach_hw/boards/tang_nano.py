@@ -36,12 +36,15 @@ BOARDS = (
         bram=26,
         mult=20,
         engine=EngineConfig(
-            pes=4,
+            pes=1,
+            lanes=1,
             layers=3,
             columns=1024,
-            entries=1024,
-            accumulators=32,
-            vectors=4,
+            entries=4096,
+            codebook=64,
+            accumulators=64,
+            vectors=2,
+            outputs=16,
             serial_loader=True,
         ),
         program=("openFPGALoader", "-b", "tangnano9k"),
@@ -59,7 +62,11 @@ BOARDS = (
         lut4=20_736,
         bram=46,
         mult=48,
-        engine=EngineConfig(pes=8, columns=1024),
+        # A flip-flop without a table in front takes a table's place: the large loader would be as
+        # large as two PEs.
+        engine=EngineConfig(
+            pes=4, lanes=4, codebook=64, accumulators=128, vectors=4, outputs=16, serial_loader=True
+        ),
         program=("openFPGALoader", "-b", "tangnano20k"),
         flash=Flash(
             size=1 << 23,

@@ -144,10 +144,11 @@ def needs(config: EngineConfig, chip: Board) -> dict[str, int]:
     found = estimate(config)
     if config.maps:  # tables of other chips are like those of the one that it is for
         beside = BESIDE[FAMILY]
+        found["lut4"] = round(found["lut4"] * (GOWIN_MAPS if chip.family == "gowin" else 1))
         return {name: number + beside.get(name, 0) for name, number in found.items()}
     if chip.family != FAMILY:
         found["lut4"] = beside["pe"] * config.pes
-        found["lut4"] += 0 if config.serial_loader else PARALLEL_LUT4
+        found["lut4"] += 0 if config.serial_loader else beside["parallel"]
     if chip.family == "iCE40":  # each bit of an address counts
         sizes = (config.columns, config.entries, config.accumulators, config.codebook)
         found["lut4"] += 28 * sum(size.bit_length() - 1 for size in sizes)
@@ -157,8 +158,8 @@ def needs(config: EngineConfig, chip: Board) -> dict[str, int]:
         if config.codebook <= LUT_CODEBOOK:
             blocks += config.pes * -(-config.codebook // 16) * 4
         # One tile of eight tables in four can be RAM, and of those a fifth stays free: the placer
-        # finds no place for the last ones.
-        whole = found["lut4"] + beside["lut4"] + 8 * blocks
+        # finds no place for the last ones. Of all places a sixth stays free.
+        whole = round(1.2 * (found["lut4"] + beside["lut4"] + 8 * blocks))
         found["lut4"] = max(whole, 5 * 8 * blocks) - beside["lut4"]
     if chip.family == "iCE40" and found["lut4"] + beside["lut4"] <= chip.lut4:
         found |= _of_pes(config, chip)  # memories of other kinds
@@ -220,14 +221,16 @@ MAP_LUT4 = {
 }
 # A lane of a drain that scales, and what the loader multiplies.
 SCALE_LUT4, SCALE_MULTIPLIERS, LOADER_MULTIPLIERS = 96, 2, 1
-# The loader that is not serial, where `estimate` does not count it.
-PARALLEL_LUT4 = 2500
 # Beside the PEs, by the chip's family: link, clocks and lights, and where `estimate` is not for it
-# all of the engine but its PEs; ``pe`` are a PE's tables there.
+# all of the engine but its PEs; ``pe`` are a PE's tables there, ``parallel`` those that the loader
+# takes more that is not serial. Tables of Gowin are places for one: a flip-flop whose input is not
+# that of the table beside it takes one too.
 BESIDE = {
     "ecp5": {"lut4": 1200, "bram": 2},
-    "iCE40": {"lut4": 4100, "bram": 8, "pe": 350},  # logic cells, of which an eighth stays free
-    "gowin": {"lut4": 4100, "bram": 2, "pe": 500},
+    "iCE40": {"lut4": 4100, "bram": 8, "pe": 350, "parallel": 2500},  # cells: an eighth stays free
+    "gowin": {"lut4": 4470, "bram": 2, "pe": 885, "parallel": 4430},
 }
+#: places of a Gowin chip for a LUT4 of the other estimate: as in engines without maps
+GOWIN_MAPS = 1.45
 #: a Gowin chip's blocks of 16×4 bits beside those of accumulators and codebooks
 RAM16 = {"beside": 60, "pe": 18}
