@@ -119,7 +119,9 @@ def test_bit_reader(fields, seed):
         ctx.set(dut.clear, 0)
         for count, before in fields:
             held = 32 * taken - read
-            assert ctx.get(dut.short) == sum(1 << n for n in range(16) if n > held)
+            ctx.set(dut.count, count)
+            ctx.set(dut.field, 1)
+            assert ctx.get(dut.held) == min(held, 15)
             if held < count:
                 ctx.set(dut.word, data[taken])
                 ctx.set(dut.take, 1)
@@ -129,13 +131,15 @@ def test_bit_reader(fields, seed):
                     ctx.set(dut.take, 0)
                     ctx.set(dut.word, 0)
             if count:
-                assert f"{ctx.get(dut.window):015b}"[:count] == bits[read : read + count]
-            ctx.set(dut.count, count)
+                window = f"{ctx.get(dut.window):022b}"[ctx.get(dut.past) :]
+                assert window[:count] == bits[read : read + count]
             ctx.set(dut.consume, 1)
             await ctx.tick()
             ctx.set(dut.take, 0)
             ctx.set(dut.word, 0)
             ctx.set(dut.consume, 0)
+            ctx.set(dut.field, 0)
+            await ctx.tick()
             read += count
 
     simulate(dut, bench)

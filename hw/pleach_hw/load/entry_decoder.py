@@ -1,6 +1,17 @@
 """From the data words of a layer to its entries: three readers and what joins them."""
 
-from amaranth.hdl import Array, Const, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import (
+    Array,
+    Cat,
+    Const,
+    Module,
+    Mux,
+    ResetInserter,
+    ShapeLike,
+    Signal,
+    Value,
+    ValueLike,
+)
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -15,6 +26,16 @@ from pleach_hw.queue import Buffer
 MAX_EXTRA = int(max(gaps.EXTRA_BITS))
 
 
+def exceeds(left: ValueLike, right: ValueLike) -> Value:
+    """Whether a number of four bits is more than another: two levels of gates, no carry chain."""
+    left, right = Value.cast(left), Value.cast(right)
+
+    def more(a: Value, b: Value) -> Value:
+        return a[1] & ~b[1] | ~(a[1] ^ b[1]) & a[0] & ~b[0]
+
+    return more(left[2:], right[2:]) | (left[2:] == right[2:]) & more(left[:2], right[:2])
+
+
 class GapClasses(wiring.Component):
     """The gap classes in the order of their code numbers, and how many extra bits each has.
 
@@ -23,6 +44,7 @@ class GapClasses(wiring.Component):
         i: write port of the list; it has a cycle for the way.
         number: of a gap code.
         gap_class, extra: what it stands for, and its extra bits.
+        held, lacking: fewer bits than these extra ones.
         skip_number: the number of the skip, or one that no class has.
     """
 
@@ -34,29 +56,37 @@ class GapClasses(wiring.Component):
                 "number": In(5),
                 "gap_class": Out(5),
                 "extra": Out(4),
+                "held": In(4),
+                "lacking": Out(1),
                 "skip_number": Out(5, init=gaps.CLASSES),
             }
         )
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.places = places = LutRam(
-            shape=data.StructLayout({"gap_class": 5, "extra": 4}), depth=32
-        )
         write = ClassWrite().create(path=("write",))
         for field in write.signature.members:
             m.d.sync += getattr(write, field).eq(getattr(self.i, field))
-        m.d.comb += [
-            places.write_en.eq(write.write),
-            places.write_addr.eq(write.number),
-            places.write_data.gap_class.eq(write.gap_class),
-            places.write_data.extra.eq(
-                Array(Const(int(n), 4) for n in gaps.EXTRA_BITS)[write.gap_class]
-            ),
-            places.read_addr.eq(self.number),
-            self.gap_class.eq(places.read_data.gap_class),
-            self.extra.eq(places.read_data.extra),
-        ]
+        # Two lists, each as deep as a RAM: which of them it is, is asked last.
+        found = []
+        for half in range(2):
+            m.submodules[f"places_{half}"] = places = LutRam(
+                shape=data.StructLayout({"gap_class": 5, "extra": 4}), depth=16
+            )
+            m.d.comb += [
+                places.write_en.eq(write.write & (write.number[4] == half)),
+                places.write_addr.eq(write.number),
+                places.write_data.gap_class.eq(write.gap_class),
+                places.write_data.extra.eq(
+                    Array(Const(int(n), 4) for n in gaps.EXTRA_BITS)[write.gap_class]
+                ),
+                places.read_addr.eq(self.number),
+            ]
+            extra = places.read_data.extra
+            found.append(Cat(places.read_data.gap_class, extra, exceeds(extra, self.held)))
+        m.d.comb += Cat(self.gap_class, self.extra, self.lacking).eq(
+            Mux(self.number[4], found[1], found[0])
+        )
         with m.If(self.clear):
             m.d.sync += self.skip_number.eq(gaps.CLASSES)
         with m.If(write.write & (write.gap_class == gaps.SKIP)):
@@ -68,8 +98,8 @@ class GapValue(wiring.Component):
     """From a gap's class and its extra bits to the gap, in two steps.
 
     Ports:
-        keep: strobe, the first step: `gap_class`, and a `window` of which the first `count` bits
-            are the extra ones.
+        keep: strobe, the first step: `gap_class`, and a `window` in which `count` extra bits come
+            behind `past` others.
         cut: strobe, the second.
         gap: from the cycle after that on.
     """
@@ -79,7 +109,8 @@ class GapValue(wiring.Component):
             {
                 "keep": In(1),
                 "gap_class": In(5),
-                "window": In(MAX_EXTRA),
+                "window": In(MAX_EXTRA + 7),
+                "past": In(3),
                 "count": In(range(MAX_EXTRA + 1)),
                 "cut": In(1),
                 "gap": Out(17),
@@ -88,20 +119,24 @@ class GapValue(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        window, count = Signal(MAX_EXTRA), Signal.like(self.count)
-        gap_class = Signal(5)
-        extra_bits, base = Signal(MAX_EXTRA), Signal(17)
-        m.d.comb += self.gap.eq(base + extra_bits)
+        width = len(self.window)
+        window, end = Signal(width), Signal(range(width + 1))
+        gap_class, count = Signal(5), Signal.like(self.count)
+        bits, mask, base = Signal(MAX_EXTRA), Signal(MAX_EXTRA), Signal(17)
+        # The extra bits of a class are zero in its base.
+        m.d.comb += self.gap.eq(base | (bits & mask))
         with m.If(self.keep):
             m.d.sync += [
                 window.eq(self.window),
-                count.eq(self.count),
+                end.eq(self.past + self.count),
                 gap_class.eq(self.gap_class),
+                count.eq(self.count),
             ]
         with m.If(self.cut):
             m.d.sync += [
-                # The first `count` bits of the window, as a number.
-                extra_bits.eq((window << count)[MAX_EXTRA : 2 * MAX_EXTRA]),
+                # The first `end` bits of the window, as a number: the lowest of it.
+                bits.eq((window << end)[width : width + MAX_EXTRA]),
+                mask.eq(Array(Const((1 << n) - 1, MAX_EXTRA) for n in range(MAX_EXTRA + 1))[count]),
                 base.eq(Array(Const(int(b), 17) for b in gaps.BASE)[gap_class]),
             ]
         return m
@@ -123,12 +158,14 @@ class Readers(wiring.Component):
         sought: a number of a gap code.
         gap_number, gap_found: two cycles later; it is the one sought.
         asks_extra, extra_taken: X wants a word; it takes one.
-        extra_short, extra_window, extra_count, extra_consume: as `BitReader` has them.
+        extra_held, extra_window, extra_past, extra_count, extra_field, extra_consume: as
+            `BitReader` has them.
         wants_code, code_find: C reads a symbol, if there is a step; it does.
         code_number: two cycles later.
-        blocked: C takes no word, and there is no step.
-        step: whoever asks for a word has one, and nothing else is in the way.
-        starved: somebody asks and no word is there.
+        blocked: C takes no word, and X and C do no step.
+        gap_step, step: of G, and of X and C: whoever asks for a word has one, and nothing else is
+            in the way. Each of them only where the others do not ask.
+        starved: words come in, somebody asks, and none is there.
     """
 
     def __init__(self) -> None:
@@ -149,14 +186,17 @@ class Readers(wiring.Component):
                 "gap_found": Out(1),
                 "asks_extra": In(1),
                 "extra_taken": Out(1),
-                "extra_short": Out(MAX_EXTRA + 1),
-                "extra_window": Out(MAX_EXTRA),
+                "extra_held": Out(4),
+                "extra_window": Out(MAX_EXTRA + 7),
+                "extra_past": Out(3),
                 "extra_count": In(range(MAX_EXTRA + 1)),
+                "extra_field": In(1),
                 "extra_consume": In(1),
                 "wants_code": In(1),
                 "code_find": In(1),
                 "code_number": Out(8),
                 "blocked": In(1),
+                "gap_step": Out(1),
                 "step": Out(1),
                 "starved": Out(1),
             }
@@ -182,9 +222,11 @@ class Readers(wiring.Component):
             self.gap_number.eq(gap.number),
             self.gap_found.eq(gap.found),
             extra.count.eq(self.extra_count),
+            extra.field.eq(self.extra_field),
             extra.consume.eq(self.extra_consume),
-            self.extra_short.eq(extra.short),
+            self.extra_held.eq(extra.held),
             self.extra_window.eq(extra.window),
+            self.extra_past.eq(extra.past),
             code.need.eq(self.code_length),
             code.find.eq(self.code_find),
             self.code_number.eq(code.number),
@@ -198,27 +240,27 @@ class Readers(wiring.Component):
         asks_gap = self.reads & gap.ask
         asks_extra = self.asks_extra
         asks_code = self.wants_code & code.ask
-        takes_gap = asks_gap & word_valid & ~gap.stale
+        takes_gap = asks_gap & ~gap.stale
         takes_extra = asks_extra & word_valid
-        takes_code = asks_code & word_valid & ~code.stale & ~asks_extra
+        takes_code = asks_code & ~code.stale & ~asks_extra & ~self.blocked
         m.d.comb += [
-            self.starved.eq((asks_gap | asks_extra | asks_code) & ~word_valid),
+            self.starved.eq(self.running & (asks_gap | asks_extra | asks_code) & ~word_valid),
+            self.gap_step.eq(self.running & ~(asks_gap & gap.stale)),
             self.step.eq(
                 self.running
-                & ~(asks_gap & ~takes_gap)
-                & ~(asks_code & ~takes_code)
-                & ~(asks_extra & ~takes_extra)
+                & ~(asks_code & (code.stale | asks_extra))
+                & ~(asks_extra & ~word_valid)
                 & ~self.blocked
             ),
             extra.take.eq(takes_extra),
             self.extra_taken.eq(takes_extra),
             gap.take.eq(takes_gap),
             gap.mend.eq(asks_gap & word_valid),
-            gap.taken.eq(takes_extra | (takes_code & ~self.blocked)),
-            code.take.eq(takes_code & ~self.blocked),
+            gap.taken.eq(takes_extra | takes_code),
+            code.take.eq(takes_code),
             code.mend.eq(asks_code & ~asks_extra & word_valid),
             code.taken.eq(takes_extra | takes_gap),
-            words.o.ready.eq(takes_gap | takes_extra | (takes_code & ~self.blocked)),
+            words.o.ready.eq(takes_gap | takes_extra | takes_code),
         ]
         return m
 
@@ -268,27 +310,32 @@ class EntryDecoder(wiring.Component):
         clear = Signal()
         m.d.sync += clear.eq(self.clear)
 
+        def state(shape: ShapeLike = 1) -> Signal:
+            """What a start sets, or what comes after it; so that no reset need come this far."""
+            return Signal(shape, reset_less=True, src_loc_at=1)
+
         # What each stage holds. Where a stage asks for words, what it holds is zero in the other
         # phase, so that whether there is a step takes few gates.
-        phase = Signal()
-        left = Signal.like(self.entries)  # their gap symbols were not read yet, as far as known
-        one_less = Signal.like(left)
+        phase = state()
+        left = state(self.entries.shape())  # their gap symbols were not read yet, as far as known
+        one_less = state(self.entries.shape())
         # phase 0: G reads a symbol, if the one before is a skip, or is an entry or not known yet
-        reads_past_skip, reads_past_entry = Signal(), Signal()
-        reading = Signal()  # phase 1: G is in a symbol
-        numbered = Signal()  # phase 0: a gap symbol's code number, to be looked up
-        looked_up = Signal()  # phase 1: its class, for X and C
-        wants_code, asks_extra = Signal(), Signal()  # phase 1
-        gap_class, extra_count = Signal(5), Signal(range(MAX_EXTRA + 1))
-        found = Signal()  # phase 0: X's window is kept, and C is in a symbol
-        known = Signal()  # phase 1: the gap and the code's number
-        found_skip, known_skip = Signal(), Signal()
+        reads_past_skip, reads_past_entry = state(), state()
+        reading = state()  # phase 1: G is in a symbol
+        numbered = state()  # phase 0: a gap symbol's code number, to be looked up
+        looked_up = state()  # phase 1: its class, for X and C
+        wants_code, asks_extra = state(), state()  # phase 1
+        gap_class, extra_count = state(5), state(range(MAX_EXTRA + 1))
+        found = state()  # phase 0: X's window is kept, and C is in a symbol
+        known = state()  # phase 1: the gap and the code's number
+        found_skip, known_skip = state(), state()
 
         is_entry = numbered & ~readers.gap_found
         reads = Mux(readers.gap_found, reads_past_skip, reads_past_entry)
-        # An entry comes every other cycle at most, so one cycle without the last one costs nothing,
-        # and what takes it need not say in the same cycle that it does.
-        blocked = known & self.o.valid
+        # `known`, and the last one is not taken. An entry comes every other cycle at most, so one
+        # cycle without the last one costs nothing, and what takes it need not say in the same cycle
+        # that it does.
+        blocked = state()
         m.d.comb += [
             readers.start.eq(self.start),
             readers.clear.eq(clear),
@@ -299,12 +346,15 @@ class EntryDecoder(wiring.Component):
             readers.sought.eq(classes.skip_number),
             readers.asks_extra.eq(asks_extra),
             readers.extra_count.eq(extra_count),
+            readers.extra_field.eq(looked_up),
+            classes.held.eq(readers.extra_held),
             readers.wants_code.eq(wants_code),
             readers.blocked.eq(blocked),
             classes.clear.eq(clear),
             classes.number.eq(readers.gap_number),
             value.gap_class.eq(gap_class),
             value.window.eq(readers.extra_window),
+            value.past.eq(readers.extra_past),
             value.count.eq(extra_count),
             self.starved.eq(readers.starved),
             self.done.eq(~running & ~self.o.valid),
@@ -314,14 +364,14 @@ class EntryDecoder(wiring.Component):
 
         m.d.sync += one_less.eq(left - 1)
         with m.If(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
-        with m.If(readers.step):
-            m.d.sync += phase.eq(~phase)
-            with m.If(~phase):
+            m.d.sync += [self.o.valid.eq(0), blocked.eq(0)]
+        with m.If(~phase):
+            with m.If(readers.gap_step):
                 m.d.comb += [readers.gap_find.eq(reads), value.cut.eq(1)]
                 with m.If(is_entry):
                     m.d.sync += left.eq(one_less)
                 m.d.sync += [
+                    phase.eq(1),
                     reads_past_skip.eq(0),
                     reads_past_entry.eq(0),
                     reading.eq(reads),
@@ -329,11 +379,13 @@ class EntryDecoder(wiring.Component):
                     wants_code.eq(is_entry),
                     gap_class.eq(classes.gap_class),
                     extra_count.eq(classes.extra),
-                    asks_extra.eq(numbered & readers.extra_short.bit_select(classes.extra, 1)),
+                    asks_extra.eq(numbered & classes.lacking),
                     known.eq(found),
                     known_skip.eq(found_skip),
+                    blocked.eq(found & self.o.valid & ~self.o.ready),
                 ]
-            with m.Else():
+        with m.Else():
+            with m.If(readers.step):
                 m.d.comb += [
                     value.keep.eq(1),
                     readers.extra_consume.eq(looked_up),
@@ -342,6 +394,7 @@ class EntryDecoder(wiring.Component):
                 goes_on = reading | looked_up
                 more = goes_on & (left != 0)
                 m.d.sync += [
+                    phase.eq(0),
                     running.eq(goes_on),
                     reads_past_skip.eq(more),
                     reads_past_entry.eq(more & ~(reading & (left == 1))),
@@ -369,6 +422,6 @@ class EntryDecoder(wiring.Component):
                 reads_past_entry.eq(self.entries != 0),
                 self.o.valid.eq(0),
             ]
-            stages = (reading, numbered, looked_up, wants_code, asks_extra, found, known)
+            stages = (reading, numbered, looked_up, wants_code, asks_extra, found, known, blocked)
             m.d.sync += [stage.eq(0) for stage in stages]
         return m

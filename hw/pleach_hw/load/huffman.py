@@ -7,7 +7,7 @@ docs/bitstream.md says so; that is what makes its loop tight.
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,6 +21,7 @@ class TwoWords(wiring.Component):
         word: the next word that it would take.
         take, drop: take it, give the first one up; both may come in one cycle.
         first, second: what is held, and `word` where nothing is.
+        held: the first one that is held; undefined where none is.
         one, two: so many are held, or more.
         clear: hold nothing.
     """
@@ -33,6 +34,7 @@ class TwoWords(wiring.Component):
                 "drop": In(1),
                 "first": Out(32),
                 "second": Out(32),
+                "held": Out(32),
                 "one": Out(1),
                 "two": Out(1),
                 "clear": In(1),
@@ -46,6 +48,7 @@ class TwoWords(wiring.Component):
         m.d.comb += [
             self.first.eq(Mux(self.one, held[0], self.word)),
             self.second.eq(Mux(self.two, held[1], self.word)),
+            self.held.eq(held[0]),
         ]
         m.d.sync += [
             held[0].eq(Mux(self.drop, self.second, self.first)),
@@ -65,26 +68,32 @@ class BitReader(wiring.Component):
         width: of the widest field, at most 15.
 
     Ports:
-        short: bit `n` is set where fewer than `n` bits are held.
+        held: bits that are held, `FULL` where there are more.
         word, take: the next word, and the strobe that takes it; only while 15 bits or fewer are
             held.
-        window: the next bits, in the cycle of a `take` that word included; those past what is held
-            are undefined.
-        count, consume: bits to pass over, and the strobe that does it; with or after the `take`.
+        window, past: the next bits, behind `past` others; in the cycle of a `take` that word
+            included. Those past what is held are undefined.
+        count, field: bits of a field, while there is one to be read.
+        consume: strobe, with or after its `take`: it was read. In the cycle after that no field is
+            to be read yet, and `count` stands still: only `held` knows at once.
         clear: forget all bits.
     """
 
+    FULL = 15
+
     def __init__(self, *, width: int):
-        if not 1 <= width <= 15:
-            raise ValueError(f"window must be 1 to 15 bits, not {width}")
+        if not 1 <= width <= self.FULL:
+            raise ValueError(f"window must be 1 to {self.FULL} bits, not {width}")
         self._width = width
         super().__init__(
             {
-                "short": Out(width + 1),
+                "held": Out(range(self.FULL + 1)),
                 "word": In(32),
                 "take": In(1),
-                "window": Out(width),
+                "window": Out(width + 7),
+                "past": Out(3),
                 "count": In(range(width + 1)),
+                "field": In(1),
                 "consume": In(1),
                 "clear": In(1),
             }
@@ -95,24 +104,29 @@ class BitReader(wiring.Component):
         m.submodules.words = words = TwoWords()
         passed = Signal(5)  # bits of the first word already consumed
         after = Signal(6)
+        consumed = Signal()
+        # Whole bytes are passed over here; the rest is for whoever keeps the window.
+        whole = Cat(Const(0, 3), passed[3:])
         m.d.comb += [
-            self.window.eq((Cat(words.second, words.first) << passed)[64 - self._width : 64]),
+            self.window.eq((Cat(words.second, words.first) << whole)[64 - len(self.window) : 64]),
+            self.past.eq(passed),
             after.eq(passed + self.count),
             words.word.eq(self.word),
             words.take.eq(self.take),
-            words.drop.eq(self.consume & after[5]),
+            words.drop.eq(consumed & after[5]),
             words.clear.eq(self.clear),
         ]
-        some = range(1, self._width + 1)
-        with m.If(self.consume):
+        m.d.sync += consumed.eq(self.consume)
+        with m.If(consumed):
             m.d.sync += passed.eq(after)
-            with m.If(words.one | self.take):
-                last_word = ~words.two & ~(words.one & self.take)
-                m.d.sync += [self.short[n].eq(last_word & (after > 32 - n)) for n in some]
-        with m.Elif(self.take):
-            m.d.sync += self.short.eq(0)
+        left = Array(Const(min(self.FULL, max(0, 32 - n)), 4) for n in range(64))[after]
+        last_word = ~words.two & ~(words.one & self.take)
+        with m.If(self.field):  # as if it were read: what says that it was comes late
+            m.d.sync += self.held.eq(Mux(last_word, left, self.FULL))
+            with m.If(~words.one & ~self.take):
+                m.d.sync += self.held.eq(0)
         with m.If(self.clear):
-            m.d.sync += [passed.eq(0), self.short.eq(~1)]
+            m.d.sync += [passed.eq(0), self.held.eq(0), consumed.eq(0)]
         return m
 
 
@@ -125,7 +139,8 @@ class SymbolReader(wiring.Component):
     where the fits begin. In the next cycle the next window is cut out of the bits ahead, and known
     whether the next symbol asks for a word. So that no window waits for its word, the bits ahead go
     on into the word that would be taken. `stale` tells that it was another one, or none: then the
-    window must be mended before a symbol that asks.
+    window must be mended before a symbol that asks. A window of a symbol that asks and that is not
+    stale goes on into a word that is there.
 
     Args:
         longest: longest code it can hold.
@@ -138,8 +153,8 @@ class SymbolReader(wiring.Component):
         stale: the window does not go on into it.
         mend: strobe, make it; while `ask` and `word_valid`, and nobody takes the word.
         find: strobe, read a symbol; not in two cycles running.
-        take: strobe, with the `find` of a symbol that asks: it takes the word. Only while that is
-            valid and the window not stale.
+        take: strobe, with the `find` of a symbol that asks: it takes the word. Only while the
+            window is not stale.
         taken: strobe, another reader takes the word.
         number: of the symbol, two cycles later; `found` says that it is the one `sought`.
         clear: forget all bits.
@@ -183,7 +198,8 @@ class SymbolReader(wiring.Component):
                     offset[length - 1].eq(self.table.offset),
                 ]
         with m.If(self.forget):
-            m.d.sync += [u.eq(0) for u in upper]
+            # What is longer than the longest fits, as it does where the table has that length.
+            m.d.sync += [u.eq(1 << length) for u, length in zip(upper, lengths, strict=True)]
 
         m.submodules.words = words = TwoWords()
         passed = Signal(5)  # bits of the first word already consumed
@@ -201,7 +217,7 @@ class SymbolReader(wiring.Component):
         begins = Signal(longest)
         numbers = [Signal(self._number_shape, name=f"number_{n}") for n in lengths]
         found = Signal(longest)
-        sums = [Signal(6, name=f"sum_{length}") for length in lengths]
+        sums = [Signal(5, name=f"sum_{length}") for length in lengths]
         asks = Signal(longest)
         following = Signal(2 * longest)
         last_word = Mux(self.ask, ~words.one, ~words.two)
@@ -220,18 +236,33 @@ class SymbolReader(wiring.Component):
         lapsed = Signal()  # in the cycle before there was no word, or another reader took it
         alone = Signal()  # the only symbol there is, and the one sought
         m.d.sync += alone.eq((self.need == 0) & (self.sought == 0))
+        coded = Signal()  # codes have bits
+        # The first word is given up unless what fits leaves a bit of it: `beyond` is the longest
+        # length that does.
+        dropping = Signal()
+        beyond = ~passed[:4]
+        unfit = Cat(Const(1, 1), ~fits, Const(0, 15 - longest))
         m.d.sync += [
-            begins.eq(fits & ~(fits << 1)),
+            coded.eq(self.need != 0),
+            begins.eq(fits & ~(fits << 1) & coded.replicate(longest)),
+            dropping.eq(passed[4] & unfit.bit_select(beyond, 1) & coded),
             following.eq(ahead),
             lapsed.eq(~self.word_valid | self.taken),
             cut.eq(self.find),
         ]
+        # A symbol that asks holds fewer bits than it needs, of one word or of none: the window is
+        # these and the next word's.
+        mended = Mux(
+            passed[4],
+            (Cat(self.word[33 - longest :], words.held[: longest - 1]) >> beyond)[:longest],
+            self.word[32 - longest :],
+        )
         # `find` comes late: what depends on it waits for `cut`, and a window that was mended
         # although its symbol was found is cut anew.
         with m.If(cut):
             m.d.sync += self.stale.eq(lapsed | self.taken)
         with m.Elif(self.mend):
-            m.d.sync += [window.eq(ahead[longest:]), self.stale.eq(0)]
+            m.d.sync += [window.eq(mended), self.stale.eq(0)]
         with m.Elif(self.taken):
             m.d.sync += self.stale.eq(1)
 
@@ -240,11 +271,10 @@ class SymbolReader(wiring.Component):
             width = len(values[0])
             return reduce(or_, (v & begins[n].replicate(width) for n, v in enumerate(values)))
 
-        after = Signal(6)
-        m.d.comb += [after.eq(chosen(sums)), words.drop.eq(cut & after[5])]
+        m.d.comb += words.drop.eq(cut & dropping)
         with m.If(cut):
             m.d.sync += [
-                passed.eq(after),
+                passed.eq(chosen(sums)),
                 self.ask.eq((begins & asks).any()),
                 self.number.eq(chosen(numbers)),
                 self.found.eq((begins & found).any() | alone),
