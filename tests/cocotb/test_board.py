@@ -1,9 +1,11 @@
 """The driver against a simulated board: link and engine in RTL, at the end of a pseudo-terminal
 that damages bytes, is pulled, or is used by two. All cases share one simulator."""
 
+import re
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,10 +22,12 @@ from pleach_cli import main
 from pleach_sim.cable import Cable, Noise
 from tests.golden.make import HERE
 from tests.strategies import random_inputs, random_model
+from tests.transcripts import transcript
 
 ENGINE = EngineConfig(
-    pes=1, lanes=1, layers=3, columns=64, entries=256, codebook=32, accumulators=32, ram_latency=1
+    pes=1, lanes=1, layers=3, columns=128, entries=512, codebook=32, accumulators=64, ram_latency=1
 )
+PAGE = Path(__file__).parents[2] / "docs/how-to/run.md"
 MODEL = load(HERE / "model.pleach")
 OTHER = random_model(np.random.default_rng(5), [30, 6], density=0.4, codebook=7)
 INPUTS = np.loadtxt(HERE / "inputs.txt", np.int16)
@@ -67,7 +71,7 @@ def test_engine_of_python():
         assert shapes == [(0, 5), (5,), (3, 5), (0, 5)]
         status = engine.status()
         assert (status.version, status.pes, status.model_held) == (GATEWARE_VERSION, 1, 1)
-        wide = random_model(np.random.default_rng(5), [30, 40], density=0.4)
+        wide = random_model(np.random.default_rng(5), [30, 70], density=0.4)
         with pytest.raises(EngineRefused, match="EngineConfig.accumulators") as refused:
             engine.load(wide)
         assert refused.value.error is EngineError.CAPACITY
@@ -206,7 +210,7 @@ def test_command_run(tmp_path, capsys, monkeypatch):
         main()
     printed = capsys.readouterr().out
     assert end.value.code == 0, printed
-    assert "board: simulated, 1 PEs, 256 weights each" in printed
+    assert "board: simulated, 1 PEs, 512 weights each" in printed
     assert "images a second over the link" in printed
     classes = ", ".join(map(str, OUTPUTS.argmax(axis=1)))
     assert f"classes: {classes}" in printed and "20 outputs compared" in printed
@@ -216,21 +220,43 @@ def test_command_run(tmp_path, capsys, monkeypatch):
     assert end.value.code == 2 and "are of --simulated" in capsys.readouterr().err
 
 
-def test_ports(monkeypatch):
-    """A board's adapter comes first; what is no USB device is no board."""
+def test_the_page_has_what_run_prints(cable, tmp_path, capsys, monkeypatch):
+    """Its command, with a simulated board at the port; but for what takes time, word for word."""
+    command, printed = transcript(PAGE, "pleach run")
+    monkeypatch.chdir(tmp_path)
+    Path("digits.pleach").write_bytes((HERE / "digits.pleach").read_bytes())
+    monkeypatch.setattr(sys, "argv", command.replace("/dev/ttyUSB0", cable.name).split())
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().out.replace(cable.name, "/dev/ttyUSB0")
+    timed = r"[\d.,]+ s to load, [\d,]+ images a second"
+    assert re.sub(timed, "", said) == re.sub(timed, "", printed)
+
+
+def test_ports(monkeypatch, capsys):
+    """A board's adapter comes first; what is no USB device is no board. The page has the table."""
     from serial.tools import list_ports
     from serial.tools.list_ports_common import ListPortInfo
 
     found = []
-    for name, vid, pid in (("a", 0x1234, 1), ("b", None, None), ("c", 0x0403, 0x6015)):
+    for name, vid, pid, says in (
+        ("ACM0", 0x2341, 0x43, "Arduino Uno"),
+        ("S0", None, None, None),
+        ("USB0", 0x0403, 0x6015, "FT231X USB UART"),
+    ):
         port = ListPortInfo(f"/dev/tty{name}", skip_link_detection=True)
-        port.vid, port.pid = vid, pid
+        port.vid, port.pid, port.description = vid, pid, says
         found.append(port)
     monkeypatch.setattr(list_ports, "comports", lambda: found)
     listed = pleach.host.ports()
-    assert [port.name for port in listed] == ["/dev/ttyc", "/dev/ttya"]
+    assert [port.name for port in listed] == ["/dev/ttyUSB0", "/dev/ttyACM0"]
+    command, printed = transcript(PAGE, "pleach ports")
+    monkeypatch.setattr(sys, "argv", command.split())
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().out.strip("\n") == printed.strip("\n")
     assert "ULX3S" in listed[0].adapter and not listed[1].adapter
-    with pytest.raises(LinkError, match="/dev/ttyc cannot be opened: No such file"):
+    with pytest.raises(LinkError, match="/dev/ttyUSB0 cannot be opened: No such file"):
         pleach.Engine.open()
     found.pop()
     with pytest.raises(LinkError, match="no board is plugged in; pleach ports"):
