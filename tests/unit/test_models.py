@@ -22,7 +22,8 @@ from pleach.compression import (
     share_,
     train,
 )
-from pleach.errors import DataError, ModelError
+from pleach.compression.taken import taken
+from pleach.errors import DataError, ModelError, PleachWarning
 from pleach.model import Activation, Convolution
 from pleach.models import (
     channels_last,
@@ -33,6 +34,7 @@ from pleach.models import (
     lenet_300_100,
     load_checkpoint,
     mlp,
+    network_of,
     read_network,
     sample_shape,
     save_checkpoint,
@@ -493,14 +495,21 @@ def test_wrapped_and_compiled_networks():
 @pytest.mark.parametrize(
     ("last", "words"),
     [
-        (nn.Softmax(1), "'1' is a Softmax: at the end leave it out, the largest output stays"),
-        (nn.LogSoftmax(1), "'1' is a LogSoftmax: at the end leave it out, the largest"),
-        (nn.Sigmoid(), "'1' is a Sigmoid: at the end leave it out, an output above 0"),
+        (nn.Softmax(1), "the softmax at the end is left out: the largest output stays the largest"),
+        (nn.LogSoftmax(-1), "the log_softmax at the end is left out"),
+        (nn.Sigmoid(), "the sigmoid at the end is left out: an output above 0 is a probability"),
     ],
 )
 def test_functions_at_the_end_that_change_no_decision(last, words):
-    with pytest.raises(ModelError, match=words):
-        layers_of(nn.Sequential(nn.Linear(2, 2), last))
+    """They are left out, and a line says so; anywhere else they are refused."""
+    first = nn.Linear(2, 2)
+    model, inputs = nn.Sequential(first, last), torch.randn(5, 2)
+    network = network_of(model, (2,))
+    assert network.notes[0].startswith(words) and torch.equal(network(inputs), first(inputs))
+    with pytest.warns(PleachWarning, match=words):
+        taken(model, (2,))
+    with pytest.raises(ModelError, match="and softmax and sigmoid at the end"):
+        network_of(nn.Sequential(first, last, nn.Linear(2, 2)), (2,))
 
 
 @pytest.mark.parametrize("name", ["net.safetensors", "net.pt"])

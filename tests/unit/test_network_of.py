@@ -358,7 +358,10 @@ REFUSED = {
     "branch": (lambda m, x: m.a(x) if x.sum() > 0 else m.b(x), "torch.export cannot trace"),
     "shape": (lambda m, x: m.fc(x), "does not run on inputs of shape"),
     "maps": (lambda m, x: nn.functional.linear(m.a(x), torch.eye(6)), "computes linear|tensors"),
-    "ceil": (lambda m, x: functional.avg_pool2d(m.a(x), 4, ceil_mode=True), "without ceil_mode"),
+    "ceil": (
+        lambda m, x: functional.avg_pool2d(m.a(x), 4, ceil_mode=True),
+        "with ceil_mode windows reach over",
+    ),
 }
 
 
@@ -409,3 +412,41 @@ def test_a_traced_module_trains_as_it_is():
     assert not torch.equal(network[1].running_mean, before)
     with pytest.raises(ModelError, match="network_of"):
         train(network, inputs, labels, TrainConfig(epochs=1, freeze=("0",)))
+
+
+class Halves(nn.Module):
+    """ShuffleNet's second version: half of the channels goes by."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.branch = nn.Conv2d(1, 4, 2), nn.Conv2d(2, 2, 1)
+        self.last = nn.Linear(4, 3)
+
+    def forward(self, x):
+        kept, worked = self.first(x).relu().chunk(2, 1)
+        both = torch.cat([kept, self.branch(worked).relu()], 1)
+        shuffled = torch.channel_shuffle(both, 2)
+        one, other = self.last(shuffled.mean((2, 3))).split([2, 1], 1)
+        return torch.cat([other, one], 1)
+
+
+def test_halves_of_a_map_and_of_a_row():
+    torch.manual_seed(3)
+    model = Halves().eval()
+    network = network_of(model, (1, 5, 5))
+    inputs = torch.randn(40, 1, 5, 5)
+    with torch.no_grad():
+        wanted = model(inputs)
+        torch.testing.assert_close(network(inputs), wanted, atol=1e-5, rtol=1e-4)
+        share_(network, ShareConfig(clusters=40), seed=0)
+        wanted = network(inputs)
+    fixed = finish(network, inputs.numpy())
+    found = fixed.dequantise(Reference(fixed).run(fixed.quantise(inputs.numpy())))
+    assert np.abs(found - wanted.numpy()).max() < 0.02
+    with pytest.raises(ModelError, match=r"node '1.split' \(split\): cuts axis 2"):
+        network_of(nn.Sequential(nn.Conv2d(1, 2, 1), Cut()), (1, 4, 4))
+
+
+class Cut(nn.Module):
+    def forward(self, x):
+        return x.split(2, 2)[0].flatten(1)

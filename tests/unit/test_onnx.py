@@ -82,7 +82,7 @@ def test_what_torch_exports_is_what_it_computes(tmp_path, opset):
         "one", "two", "last",
     ]  # fmt: skip
     assert network.notes[0].startswith("onnxruntime 1.")
-    assert "the Softmax at the end is left out" in network.notes[1]
+    assert "the softmax at the end is left out" in network.notes[1]
 
 
 def test_shape_arithmetic_and_constants(tmp_path):
@@ -203,6 +203,40 @@ def test_what_is_refused_of_a_file(tmp_path):
         read_onnx(file_of(tmp_path, GEMM, tensors, ["n", 4]), (5,))
     with pytest.raises(DataError, match="cannot read"):
         read_onnx(tmp_path / "none.onnx")
+
+
+def test_layers_are_called_after_their_modules(tmp_path):
+    """Exporters that fold a normalisation lose a weight's name, and keep its module's."""
+    path = file_of(tmp_path, GEMM, {"w": values(4, 2)}, ["n", 4])
+    model = onnx.load_model(path)
+    for name, wanted in (("/body/fc/Gemm", "body.fc"), ("/Gemm_1", "Gemm_1"), ("fc", "fc")):
+        model.graph.node[0].name = name
+        path.write_bytes(model.SerializeToString())
+        assert line(read_onnx(path)) == f"4 → {wanted} 2"
+
+
+def test_parts_of_a_map_and_what_ends_it(tmp_path):
+    """ShuffleNet's halves, as a Split and as a Slice, and the function at the end."""
+    nodes = [
+        ("Conv", ["x", "w"], "a", {}),
+        ("Split", ["a", "sizes"], "b", {"axis": 1}),
+        ("Slice", ["a", "start", "end", "one"], "c", {}),
+        ("Add", ["b", "c"], "d", {}),
+        ("GlobalAveragePool", ["d"], "e", {}),
+        ("Flatten", ["e"], "f", {}),
+        ("Sigmoid", ["f"], "y", {}),
+    ]
+    tensors = {
+        "w": values(4, 1, 2, 2), "sizes": np.array([2, 2]), "start": np.array([2]),
+        "end": np.array([4]), "one": np.array([1]),
+    }  # fmt: skip
+    path = file_of(tmp_path, nodes, tensors, ["n", 1, 4, 4])
+    model = onnx.load_model(path)
+    model.graph.node[1].output.append("unused")
+    path.write_bytes(model.SerializeToString())
+    network = read_onnx(path)
+    assert "sigmoid at the end is left out: an output above 0" in network.notes[1]
+    assert graph_of(network).outputs == 2
 
 
 def test_weights_beside_the_file(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn.utils import parametrize, spectral_norm, weight_norm
 
 from pleach.compression.masks import Mask, own_masks_
 from pleach.compression.share import Shared
+from pleach.errors import PleachWarning
 from pleach.models import copied, is_network, layers_of, network_of
 
 # Hooks of torch that compute a weight before each run, by the module that they are defined in.
@@ -34,6 +36,9 @@ def taken(model: nn.Module, shape: Sequence[int] | None = None) -> nn.Module:
     Raises:
         ModelError: a network that is not supported; names the layer.
 
+    Warns:
+        PleachWarning: what was left out at the end of the network.
+
     >>> model = nn.Sequential(nn.Linear(2, 1))
     >>> _ = torch.nn.utils.prune.l1_unstructured(model[0], "weight", amount=1)
     >>> int((taken(model)[0].parametrizations.weight[0].mask == 0).sum())
@@ -46,7 +51,10 @@ def taken(model: nn.Module, shape: Sequence[int] | None = None) -> nn.Module:
         for module in student.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 own_masks_(module)
-        return network_of(student, shape).requires_grad_(True)
+        network = network_of(student, shape)
+        for note in network.notes:
+            warnings.warn(note, PleachWarning, stacklevel=2)
+        return network.requires_grad_(True)
     layers = layers_of(student)  # refuses what cannot be moved
     student = student.to("cpu", torch.float32).requires_grad_(True)
     for layer in layers:

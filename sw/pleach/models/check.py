@@ -14,7 +14,16 @@ from pleach.model import Node, network_line
 from pleach.models.graph import empty_model, graph_of
 from pleach.models.layers import copied
 from pleach.models.network import Network
-from pleach.models.read import BATCH, OPERATORS, Reader, first_run, network_of, plain_copy, traced
+from pleach.models.read import (
+    BATCH,
+    OPERATORS,
+    Reader,
+    first_run,
+    network_of,
+    operator_of,
+    plain_copy,
+    traced,
+)
 
 ENGINE = "engine"
 MAPS = "engine with a map memory"
@@ -100,7 +109,7 @@ class _Survey(Reader):
         try:
             super()._call(node)
         except ModelError as error:
-            name, operator = self._name(node), self._operator(node)
+            name, operator = self._name(node), operator_of(node).rstrip("_")
             why = str(error).removeprefix(f"node {name!r} ").removeprefix(f"({operator}): ")
             if why.endswith(OPERATORS):
                 why = ""
@@ -108,12 +117,7 @@ class _Survey(Reader):
             self._stand_in(node)
             return
         if len(self.nodes) > before:
-            self.rows.append(Checked(self.nodes[-1].name, self._operator(node), SUPPORTED))
-
-    @staticmethod
-    def _operator(node: fx.Node) -> str:
-        schema = getattr(node.target, "_schema", None)
-        return str(node.target) if schema is None else schema.name.partition("::")[2].rstrip("_")
+            self.rows.append(Checked(self.nodes[-1].name, operator_of(node).rstrip("_"), SUPPORTED))
 
     def _stand_in(self, node: fx.Node) -> None:
         """Let what takes the node's value be read all the same."""

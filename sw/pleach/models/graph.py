@@ -44,6 +44,9 @@ JOINED = (
     nn.ReLU6,
     nn.Hardtanh,
     nn.ZeroPad2d,
+    nn.Softmax,
+    nn.LogSoftmax,
+    nn.Sigmoid,
 )
 
 

@@ -133,6 +133,27 @@ class Shuffle:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some neighbouring channels of a map, or features of a row.
+
+    Args:
+        start, stop: of the channels, from 0; the last is not one of them.
+    """
+
+    start: int
+    stop: int
+
+    def out_shape(self, shape: Shape) -> Shape:
+        return (self.stop - self.start, *shape[1:])
+
+    def as_layer(self, name: str, shape: Shape) -> MapLayer:
+        return _over(name, shape, np.eye(shape[0])[self.start : self.stop])
+
+    def run(self, values: Tensor) -> Tensor:
+        return values[:, self.start : self.stop]
+
+
+@dataclass(frozen=True)
 class Affine:
     """Each channel times a number, and another one added: a negation, or a batch normalisation that
     is no part of a layer. It is not trained.
@@ -151,10 +172,7 @@ class Affine:
         return shape
 
     def as_layer(self, name: str, shape: Shape) -> MapLayer:
-        if len(shape) == 3:
-            layer = over_channels(name, shape, np.eye(shape[0]))
-        else:
-            layer = MapLayer(name, np.eye(shape[0]), None, Activation.NONE, None, (shape,))
+        layer = _over(name, shape, np.eye(shape[0]))
         weight = np.eye(shape[0]) * np.reshape(self.scale, (-1, 1))
         bias = None if self.offset is None else np.broadcast_to(self.offset, shape[:1])
         return replace(layer, weight=weight, bias=bias, ones=())
@@ -167,7 +185,14 @@ class Affine:
         return found
 
 
-Step = Weighted | Pool | Reshape | Pad | Add | Concat | Clip | Shuffle | Affine
+Step = Weighted | Pool | Reshape | Pad | Add | Concat | Clip | Shuffle | Part | Affine
+
+
+def _over(name: str, shape: Shape, weight: np.ndarray) -> MapLayer:
+    """A layer of ones over the channels of each pixel, or over a row."""
+    if len(shape) == 3:
+        return over_channels(name, shape, weight)
+    return MapLayer(name, weight, None, Activation.NONE, None, (shape,), ones=(0,))
 
 
 class Network(nn.Module):
@@ -181,13 +206,15 @@ class Network(nn.Module):
         layers: by name, for each `Weighted` node.
 
     Attributes:
-        notes: sentences on what a reader of files left out, or how far it is from the file.
+        notes: sentences on what a reader left out, or how far it is from a file.
+        end: the function at the end that was left out (`pleach.models.read.ENDS`), or empty.
 
     Raises:
         ModelError: sizes that do not fit; names the node.
     """
 
     notes: tuple[str, ...] = ()
+    end: str = ""
 
     def __init__(self, joints: Graph, layers: Mapping[str, nn.Linear | nn.Conv2d]):
         super().__init__()

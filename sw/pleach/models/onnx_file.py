@@ -17,7 +17,7 @@ from torch.nn import functional
 from pleach.errors import DataError, ModelError
 from pleach.extras import need
 from pleach.models.network import Network
-from pleach.models.read import CLOSE, network_of
+from pleach.models.read import CLOSE, ENDS, network_of
 
 need("onnx", "onnxruntime")
 
@@ -74,8 +74,8 @@ def read_onnx(path: str | Path, shape: Sequence[int] | None = None) -> Network:
     if module.own_kinds:
         check = "not compared with a runtime: it has nodes of QONNX, which none here runs"
     else:
-        check = _compared(proto, path, network, name, tuple(shape), batch)
-    network.notes = (check, *dict.fromkeys(module.notes))
+        check = _compared(path, network, name, tuple(shape), batch)
+    network.notes = (check, *dict.fromkeys((*network.notes, *module.notes)))
     return network
 
 
@@ -241,14 +241,8 @@ class _Module(nn.Module):
         return _Node(node.op_type, name, tuple(node.input), tuple(node.output), given)
 
     def _needed(self, nodes: list[_Node]) -> list[_Node]:
-        """The nodes that the output needs; a softmax at the end is left out."""
+        """The nodes that the output needs."""
         made = {output: node for node in nodes for output in node.outputs}
-        last = made.get(self._output)
-        if last is not None and last.kind in ("Softmax", "LogSoftmax"):
-            self.notes.append(
-                f"the {last.kind} at the end is left out: the largest output stays the largest"
-            )
-            self._output = last.inputs[0]
         wanted, alive = [self._output], set()
         while wanted:
             node = made.get(wanted.pop())
@@ -272,7 +266,8 @@ class _Module(nn.Module):
             except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
                 why = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise ModelError(f"node {node.name!r} ({node.kind}): {why}") from error
-            for output, value in zip(node.outputs, (found,), strict=False):
+            parts = found if isinstance(found, tuple) else (found,)
+            for output, value in zip(node.outputs, parts, strict=False):
                 values[output] = value
         if not isinstance(values.get(self._output), Tensor):
             raise ModelError(f"the output {self._output!r} is not computed of the input")
@@ -283,7 +278,7 @@ class _Module(nn.Module):
     def _layer(self, node: _Node, weight: str, make: Callable[[], nn.Module]) -> nn.Module:
         """The layer of a node, made once; named after its weight, or the node."""
         if node.name not in self._places:
-            stem = weight.removesuffix(".weight") if weight.endswith(".weight") else node.name
+            stem = weight.removesuffix(".weight") if weight.endswith(".weight") else _stem(node)
             name = _identifier(stem)
             while name in self._places.values() or _taken(self, name):
                 name += "_"
@@ -430,6 +425,15 @@ class _Module(nn.Module):
     def op_Relu(self, node: _Node, value: Tensor) -> Tensor:
         return functional.relu(value)
 
+    def op_Softmax(self, node: _Node, value: Tensor) -> Tensor:
+        return value.softmax(node.given.get("axis", -1))
+
+    def op_LogSoftmax(self, node: _Node, value: Tensor) -> Tensor:
+        return value.log_softmax(node.given.get("axis", -1))
+
+    def op_Sigmoid(self, node: _Node, value: Tensor) -> Tensor:
+        return torch.sigmoid(value)
+
     def op_Clip(self, node: _Node, value: Tensor, low: Any = None, high: Any = None) -> Tensor:
         bounds = [None if x is None else float(_constant(x).item()) for x in (low, high)]
         return value.clamp(*bounds)
@@ -466,15 +470,38 @@ class _Module(nn.Module):
     def op_Gather(self, node: _Node, value: Any, places: Any) -> np.ndarray:
         return _small(np.take(_constant(value), _constant(places), node.given.get("axis", 0)))
 
-    def op_Slice(self, node, value, starts, ends, axes=None, steps=None) -> np.ndarray:
-        value = _constant(value)
+    def op_Slice(self, node, value, starts, ends, axes=None, steps=None) -> Any:
         cut = [slice(None)] * value.ndim
         starts, ends = (np.atleast_1d(_constant(x)) for x in (starts, ends))
         which = range(len(starts)) if axes is None else np.atleast_1d(_constant(axes))
         steps = np.ones(len(starts), np.int64) if steps is None else np.atleast_1d(_constant(steps))
         for axis, start, end, step in zip(which, starts, ends, steps, strict=True):
             cut[int(axis)] = slice(int(start), int(end), int(step))
-        return value[tuple(cut)]
+        if not isinstance(value, Tensor):
+            return value[tuple(cut)]
+        whole = [slice(None)] * value.ndim
+        start, stop, step = cut[1].indices(value.shape[1])
+        if cut[:1] + cut[2:] != whole[1:] or step != 1 or stop <= start:
+            raise ModelError("cuts what the network computes: only neighbouring channels")
+        return self._cut(value, [start, stop - start, value.shape[1] - stop])[1]
+
+    def op_Split(self, node: _Node, value: Any, sizes: Any = None) -> Any:
+        axis, count = node.given.get("axis", 0), len(node.outputs)
+        if sizes is None:
+            side = -(-value.shape[axis] // count)
+            sizes = [side] * (count - 1) + [value.shape[axis] - side * (count - 1)]
+        sizes = [int(size) for size in _constant(sizes)]
+        if not isinstance(value, Tensor):
+            return tuple(np.split(value, np.cumsum(sizes)[:-1], axis))
+        if axis % value.ndim != 1:
+            raise ModelError("cuts what the network computes: only neighbouring channels")
+        return tuple(self._cut(value, sizes))
+
+    @staticmethod
+    def _cut(value: Tensor, sizes: list[int]) -> list[Tensor | None]:
+        """Neighbouring channels, so many each; None of none."""
+        parts = iter(torch.split(value, [size for size in sizes if size], 1))
+        return [next(parts) if size else None for size in sizes]
 
     def op_Concat(self, node: _Node, *values: Any) -> Any:
         if all(isinstance(value, Tensor) for value in values):
@@ -612,6 +639,12 @@ def _known() -> str:
     return ", ".join(sorted(name[3:] for name in vars(_Module) if name.startswith("op_")))
 
 
+def _stem(node: _Node) -> str:
+    """A node's name without its kind, where a module's path stands before that."""
+    path, _, last = node.name.rpartition("/")
+    return path if path.strip("/") and re.fullmatch(rf"{node.kind}(_\d+)?", last) else node.name
+
+
 def _identifier(text: str) -> str:
     """A text as the path of a module."""
     parts = [re.sub(r"\W", "_", part) for part in re.split(r"[./]", text) if part]
@@ -672,9 +705,7 @@ def _pads(given: dict[str, Any], sides, kernel, strides) -> list[int]:
 # --- the check -------------------------------------------------------------------------------
 
 
-def _compared(
-    proto: onnx.ModelProto, path: Path, network: Network, name: str, shape, batch: int | None
-) -> str:
+def _compared(path: Path, network: Network, name: str, shape, batch: int | None) -> str:
     """A sentence on how far a network is from what onnxruntime computes of the file.
 
     Raises:
@@ -689,24 +720,17 @@ def _compared(
     kind = session.get_inputs()[0].type
     dtype = {"tensor(double)": np.float64, "tensor(float16)": np.float16}.get(kind, np.float32)
     size = batch or len(inputs)
-    outputs = []
+    rows = []
     try:
         for start in range(0, len(inputs), size):
             some = np.resize(inputs[start : start + size], (size, *shape)).astype(dtype)
-            outputs.append(np.asarray(session.run(None, {name: some})[0], np.float64))
+            rows.append(np.asarray(session.run(None, {name: some})[0], np.float64))
     except Exception as error:  # the runtime's own kinds
         raise ModelError(f"{path} does not run in {runtime}: {error}") from error
-    wanted = np.concatenate(outputs)[: len(inputs)].reshape(len(inputs), -1)
+    wanted = np.concatenate(rows)[: len(inputs)].reshape(len(inputs), -1)
     with torch.no_grad():
-        found = network(torch.from_numpy(inputs)).flatten(1).double().numpy()
-    last = proto.graph.output[0].name
-    kinds = {output: node.op_type for node in proto.graph.node for output in node.output}
-    if kinds.get(last) == "LogSoftmax":
-        found = found - np.log(np.exp(found - found.max(1, keepdims=True)).sum(1, keepdims=True))
-        found -= found.max(1, keepdims=True) - wanted.max(1, keepdims=True)
-    elif kinds.get(last) == "Softmax":
-        found = np.exp(found - found.max(1, keepdims=True))
-        found /= found.sum(1, keepdims=True)
+        outputs = network(torch.from_numpy(inputs)).flatten(1).double()
+        found = (ENDS[network.end][0](outputs) if network.end else outputs).numpy()
     if found.shape != wanted.shape:
         raise ModelError(f"{path} gives {wanted.shape[1]} values, what was read {found.shape[1]}")
     difference, largest = float(np.abs(found - wanted).max()), float(np.abs(wanted).max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator as operator_module
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from pleach.models.network import (
     Affine,
     Network,
     Pad,
+    Part,
     Pool,
     Reshape,
     Shuffle,
@@ -41,9 +43,17 @@ BATCH = 3
 CLOSE = 1e-3
 OPERATORS = (
     "supported are linear, conv2d, batch_norm, relu, relu6, hardtanh, clamp, add, neg, mul by a "
-    "number, cat, channel_shuffle, mean over height and width, avg_pool2d, adaptive_avg_pool2d, "
-    "max_pool2d, flatten, view, reshape and dropout"
+    "number, cat, chunk, split, channel_shuffle, mean over height and width, avg_pool2d, "
+    "adaptive_avg_pool2d, max_pool2d, flatten, view, reshape, dropout, and softmax and sigmoid at "
+    "the end"
 )
+_LARGEST = "the largest output stays the largest"
+#: what is left out at the end of a network: what it computes, and why that does not matter
+ENDS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "softmax": (lambda outputs: outputs.softmax(1), _LARGEST),
+    "log_softmax": (lambda outputs: outputs.log_softmax(1), _LARGEST),
+    "sigmoid": (torch.sigmoid, "an output above 0 is a probability above one half"),
+}
 
 
 @dataclass(frozen=True)
@@ -66,8 +76,9 @@ def network_of(model: nn.Module, shape: Sequence[int]) -> Network:
 
     The module is any that `torch.export` can trace: with a forward of its own, residual sums,
     concatenations, functions of torch.nn.functional. BatchNorm1d and 2d are folded into the layer
-    before them, or into those after; Dropout is left out. Layers keep their names, and their masks
-    and shared weights; `model` itself is not changed.
+    before them, or into those after; Dropout is left out, and so is what `ENDS` has at the end, of
+    which the network's `notes` tell. Layers keep their names, and their masks and shared weights;
+    `model` itself is not changed.
 
     Args:
         shape: of an input as the module takes it, or as a data set stores it: of rows, square
@@ -95,9 +106,14 @@ def network_of(model: nn.Module, shape: Sequence[int]) -> Network:
         reader.read(traced(plain, inputs))
         network = Network(*_joined(reader.nodes, reader.modules, tuple(inputs.shape[1:])))
         network.eval()
-        found = network(inputs)
+        found = network(inputs).flatten(1)
+    if reader.end:
+        run, why = ENDS[reader.end]
+        found = run(found)
+        network.end = reader.end
+        network.notes = (f"the {reader.end} at the end is left out: {why}",)
     wanted = wanted.flatten(1)
-    if not torch.allclose(found.flatten(1), wanted, rtol=CLOSE, atol=CLOSE * float(wanted.std())):
+    if not torch.allclose(found, wanted, rtol=CLOSE, atol=CLOSE * float(wanted.std())):
         raise ModelError(
             "what was read of the network does not compute what it computes: write it with "
             f"modules of torch.nn; {OPERATORS}"
@@ -172,6 +188,7 @@ class Reader:
     Attributes:
         nodes: in running order; the operators are a `Step` or `Normalise`.
         modules: the layers, by the names of their nodes.
+        end: which of `ENDS` is left out; empty where none is.
     """
 
     def __init__(self, own: nn.Module, plain: nn.Module, shape: Shape):
@@ -179,12 +196,17 @@ class Reader:
         self._inner = dict(plain.named_modules())
         self.nodes: list[Node] = []
         self.modules: dict[str, nn.Linear | nn.Conv2d] = {}
+        self.end = ""
         self._shapes: list[Shape] = [shape]
         self._number: dict[fx.Node, int] = {}
         self._tensors: dict[fx.Node, str] = {}
 
     def read(self, program: Any) -> None:
         signature = program.graph_signature
+        (last,) = program.graph.find_nodes(op="output")
+        (end,) = last.args[0]
+        if self._ends(end):
+            self.end = operator_of(end)
         held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         for node in program.graph.nodes:
             if node.op == "placeholder":
@@ -192,11 +214,17 @@ class Reader:
                     self._tensors[node] = held[node.name]
                 elif node.name in signature.user_inputs:
                     self._number[node] = 0
-            elif node.op == "call_function":
+            elif node.op == "call_function" and not (self.end and node is end):
                 self._call(node)
-            elif node.op == "output":
-                (output,) = node.args[0]
-                self._end(output)
+        self._end(end.args[0] if self.end else end)
+
+    @staticmethod
+    def _ends(node: Any) -> bool:
+        """Whether a node, which gives the network's output, is one of `ENDS`, over its values."""
+        if not isinstance(node, fx.Node) or operator_of(node) not in ENDS:
+            return False
+        rank = node.meta["val"].ndim
+        return operator_of(node) == "sigmoid" or (rank == 2 and node.args[1] in (1, -1))
 
     def _end(self, output: Any) -> None:
         if not self.nodes or self._number.get(output) is None:
@@ -213,21 +241,23 @@ class Reader:
             raise ModelError("the network has no layer with weights")
 
     def _call(self, node: fx.Node) -> None:
-        schema = getattr(node.target, "_schema", None)
-        operator = "" if schema is None else schema.name.partition("::")[2]
+        operator = operator_of(node)
         if operator.startswith(("_assert", "sym_")):
             return
-        handler = getattr(self, f"op_{operator.removesuffix('_')}", None) if operator else None
+        if node.target is operator_module.getitem:
+            self._part(node, *node.args)
+            return
+        handler = getattr(self, f"op_{operator.removesuffix('_')}", None)
         taken = [self._number[n] for n in node.all_input_nodes if n in self._number]
         if not taken and handler is None:
             raise ModelError(
-                f"node {self._name(node)!r} computes {operator or node.target} of the network's "
+                f"node {self._name(node)!r} computes {operator} of the network's "
                 f"own tensors: make them parameters of a layer; {OPERATORS}"
             )
         if handler is None:
             raise ModelError(f"node {self._name(node)!r} computes {operator}: {OPERATORS}")
         arguments: dict[str, Any] = {}
-        for place, argument in enumerate(schema.arguments):
+        for place, argument in enumerate(node.target._schema.arguments):
             given = node.args[place] if place < len(node.args) else argument.default_value
             name = {"self": "value", "input": "value", "value": "filling"}.get(
                 argument.name, argument.name
@@ -262,7 +292,7 @@ class Reader:
         if path and inner is not None and type(inner).__module__.startswith("torch.nn"):
             name = path
         else:
-            operator = node.target._schema.name.partition("::")[2].rstrip("_")
+            operator = operator_of(node).rstrip("_")
             name = f"{path}.{operator}" if path else operator
         return name
 
@@ -419,9 +449,12 @@ class Reader:
 
     def _windows(self, node, value, average: bool, kernel, stride, padding, ceil_mode) -> int:
         kernel, (padding, other) = _pair(kernel), _pair(padding)
-        if padding != other or ceil_mode:
-            raise ModelError("padding must be the same in height and width, without ceil_mode")
+        if padding != other:
+            raise ModelError("padding must be the same in height and width")
         pool = Pool(average, kernel, _pair(stride) if stride else kernel, padding)
+        shape = self._shape(value)
+        if ceil_mode and pool.resolved(shape).out_shape(shape) != node.meta["val"].shape[1:]:
+            raise ModelError(f"with ceil_mode windows reach over the edge of maps of {shape[1:]}")
         return self._pooled(node, pool, value)
 
     def _pooled(self, node: fx.Node, pool: Pool, value: fx.Node) -> int:
@@ -440,6 +473,23 @@ class Reader:
             return self._number[value]
         flat = len(wanted) == 1
         return self._add(node, Reshape(None if flat else wanted), value)
+
+    def op_chunk(self, node, value, dim, chunks=None, split_size=None, split_sizes=None) -> int:
+        """The parts, where they are taken, are nodes; this one stands for its source."""
+        if dim not in (1, -1 - len(self._shape(value)) + 1):
+            raise ModelError(f"cuts axis {dim}: only the first after that of the inputs")
+        return self._number[value]
+
+    op_split = op_split_with_sizes = op_chunk
+
+    def _part(self, node: fx.Node, whole: fx.Node, index: int) -> None:
+        if whole not in self._number or not operator_of(whole).startswith(("chunk", "split")):
+            raise ModelError(
+                f"node {self._name(whole)!r} computes {operator_of(whole)}: {OPERATORS}"
+            )
+        sizes = [part.shape[1] for part in whole.meta["val"]]
+        start = sum(sizes[:index])
+        self._number[node] = self._add(node, Part(start, start + sizes[index]), whole)
 
     def op_channel_shuffle(self, node, value, groups) -> int:
         return self._add(node, Shuffle(groups), value)
@@ -493,6 +543,14 @@ class Reader:
         return self._number[value]
 
     op_feature_dropout = op_alpha_dropout = op_feature_alpha_dropout = op_dropout
+
+
+def operator_of(node: fx.Node) -> str:
+    """What a node computes, in torch's word for it."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return getattr(node.target, "__name__", str(node.target))
+    return schema.name.partition("::")[2]
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -598,7 +656,8 @@ def _fold(nodes: list[Node], number: int, modules: dict[str, nn.Linear | nn.Conv
             return False
         raise ModelError(
             f"node {node.name!r} is a batch normalisation that stands neither right after a layer "
-            "nor right before layers that pad nothing: it cannot be folded"
+            "nor right before layers that pad nothing: it cannot be folded, and alone it takes "
+            f"maps of {CODEBOOK_MAX // 2} channels at most, not {len(scale)} values"
         )
     for name in (nodes[n - 1].name for n in after):
         module = modules[name]
