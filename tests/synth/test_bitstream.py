@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -28,21 +29,26 @@ from pleach.errors import (
 )
 from pleach.format import load
 from pleach.model import CompressedModel, Convolution
+from pleach_cli import main
 from pleach_hw.boards import board
 from pleach_hw.build import bitstream, program, tools
-from pleach_hw.build.estimate import needs, shortage
+from pleach_hw.build.estimate import RESOURCES, needs, shortage
 from pleach_hw.build.flows import flow_of
 from pleach_hw.build.flows.flow import set_cells
 from pleach_hw.build.sizing import Speed, Trial, fastest_engine
+from pleach_hw.build.synth import SynthResult
 from pleach_hw.build.top import flash_pins
 from pleach_hw.crossing import Crossing
 from pleach_hw.primitives import Multiplier
 from pleach_hw.system.flash import SpiReader
 from tests.strategies import random_part
+from tests.transcripts import transcript
 
 pytestmark = pytest.mark.timeout(600)
 
-MODELS = Path(__file__).parents[2] / "bench/models"
+ROOT = Path(__file__).parents[2]
+MODELS, RESULTS, PAGE = ROOT / "bench/models", ROOT / "bench/results", ROOT / "docs/boards.md"
+NETWORK = MODELS / "lenet_300_100_small.pleach"
 
 
 def clock_mhz(chip):
@@ -239,6 +245,55 @@ def test_a_folder_has_all_that_its_manifest_says(name, tmp_path, monkeypatch):
     assert not (tmp_path / "out/flash.bin").exists()
 
 
+@pytest.mark.parametrize("name", ["ulx3s-85f"])
+def test_the_page_has_what_build_prints(name, tmp_path, monkeypatch, capsys):
+    """But for the figures of routing, which is not done here: they are the record's."""
+    record = json.loads((RESULTS / "boards.json").read_text())["found"]["boards"]
+    row = next(each for each in record if each["board"] == name)
+
+    def recorded(config, chip, folder, **options):
+        assert config.pes == row["pes"]
+        folder.mkdir(parents=True)
+        (bits := folder / flow_of(chip.family).bitstream).write_bytes(b"")
+        found = {"board": chip, "log": bits, "netlist_folder": tmp_path}
+        found |= {name: row[name] for name in ("routed", "fmax_mhz", "seed", *RESOURCES)}
+        return bitstream.Built(
+            result=SynthResult(ff=row["ff"], **found), engine=config, pll_mhz=row["pll_mhz"],
+            clock_mhz=clock_mhz(chip), link_mhz=100.0, baud=row["baud"], folder=folder,
+            bitstream=bits,
+        )  # fmt: skip
+
+    monkeypatch.setattr(bitstream, "build", recorded)
+    command, printed = transcript(PAGE, f"pleach build --board {name}")
+    said = prints(command, tmp_path, monkeypatch, capsys).out
+    assert re.fullmatch(masked(printed, left_out=".*"), masked(said))
+
+
+def masked(text, left_out=None):
+    """Without the figures of routing, and without how wide they are."""
+    lines = [line if line.startswith(("network:", "data:", "engine: ")) else
+             re.sub(r"[\d.,]+", "0", re.sub(" +", " ", line)).strip()
+             for line in text.splitlines() if line]  # fmt: skip
+    text = "\n".join(lines)
+    return text if left_out is None else re.escape(text).replace("…", left_out)
+
+
+def prints(command, folder, monkeypatch, capsys):
+    """What the command of a page does, in a folder with the model."""
+    (folder / NETWORK.name).write_bytes(NETWORK.read_bytes())
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", command.split())
+    with pytest.raises(SystemExit):
+        main()
+    return capsys.readouterr()
+
+
+def test_the_page_has_what_build_refuses(tmp_path, monkeypatch, capsys):
+    command, printed = transcript(PAGE, "pleach build --board icebreaker")
+    said = prints(command, tmp_path, monkeypatch, capsys)
+    assert not said.out and said.err.splitlines()[-1] == printed.strip()
+
+
 def write_flash(folder, chip, monkeypatch):
     """First the image, at its address, then the bitstream; nothing where the image is another."""
     script = folder / chip.program[0]
@@ -278,9 +333,14 @@ def hand_over(folder, monkeypatch):
     manifest = json.loads((folder / "manifest.json").read_text())
     tool, bits = folder / manifest["board"], folder / manifest["bitstream"]
     monkeypatch.setenv("PATH", str(folder))
-    with pytest.raises(NotInstalledError, match="is not installed, which hands .*: apt install "):
+    with pytest.raises(
+        NotInstalledError, match="is not installed, which hands .*: apt install "
+    ) as e:
         program.program(folder)
     chip = board(tool.name)
+    _, printed = transcript(PAGE, "pleach program build/tang-nano-20k")
+    if chip.program[0] == "openFPGALoader":
+        assert f"pleach: {e.value}\n" == printed.replace("tang-nano-20k", chip.name)
     script = folder / chip.program[0]
     script.write_text(f'#!/bin/sh\necho "$@" > {folder}/called\n')
     script.chmod(0o755)
@@ -289,6 +349,11 @@ def hand_over(folder, monkeypatch):
     called = (folder / "called").read_text().split()
     assert called == command[1:] == [*chip.program[1:], str(bits)]
     assert said == [f"{chip.name}: {' '.join(command)}"]
+    if chip.name == "ulx3s-85f":
+        _, printed = transcript(PAGE, "pleach program build/ulx3s-85f")
+        assert printed == f"{said[0]}\n".replace(str(script), "/usr/bin/openFPGALoader").replace(
+            str(folder), "build/ulx3s-85f"
+        )
     script.write_text("#!/bin/sh\nexit 3\n")
     with pytest.raises(ToolError, match=f"{chip.program[0]} failed with 3: is {chip.name} "):
         program.program(folder)
