@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -393,6 +394,9 @@ def test_what_does_not_fit_is_refused_at_once(monkeypatch):
     assert time.process_time() - began < 3
     with pytest.raises(CapacityError, match="it wants at least 320 block RAMs of 208"):
         bitstream.build(EngineConfig(pes=64), board("ulx3s-85f"), "nowhere")
+    chip = board("tang-nano-20k")
+    with pytest.raises(CapacityError, match="an engine of 8 PEs .* at least .* LUT4 of 20,736"):
+        bitstream.build(replace(chip.engine, pes=8), chip, "nowhere")
     for baud in (0, 7_000_000):
         with pytest.raises(ConfigError, match=f"25 MHz and does up to 6.25 million .*{baud:,}"):
             bitstream.build(EngineConfig(), board("ulx3s-85f"), "nowhere", baud=baud)

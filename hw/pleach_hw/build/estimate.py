@@ -103,7 +103,7 @@ def check_fits(config: EngineConfig, chip: Board) -> None:
     """Refuse an engine that a chip cannot hold, before any tool is run.
 
     Multipliers and RAMs are those of the PEs, counted in one as it is elaborated for the chip; LUT4
-    are `estimate`'s, where it is for the chip, and a tenth less.
+    are `estimate`'s, where it is for the chip, on Gowin's those of `needs`, and a tenth less.
 
     Raises:
         CapacityError: with all that is short, what the engine wants of it and what there is.
@@ -111,6 +111,8 @@ def check_fits(config: EngineConfig, chip: Board) -> None:
     wanted = _of_pes(config, chip)
     if chip.family == FAMILY:
         wanted["lut4"] = round(0.9 * estimate(config)["lut4"])
+    if chip.family == "gowin":  # whose placer tries for an hour
+        wanted["lut4"] = round(0.9 * needs(config, chip)["lut4"])
     refuse_short(f"an engine of {config.pes} PEs", wanted, chip)
 
 
