@@ -1,6 +1,7 @@
 """The registers of an engine on a bus, and what other tools read of them."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,13 @@ def test_systemrdl_says_the_same(tmp_path):
         for field in node.fields():
             assert field.get_property("sw").name == access[register.access]
             assert field.get_property("desc") == register.meanings[field.inst_name]
+
+
+def test_the_page_s_diagram_is_the_gateware_s():
+    timing = pytest.importorskip("pleach_hw.system.timing")
+    page = (Path(__file__).parents[2] / "docs/registers.md").read_text("utf-8")
+    assert timing.BEGIN in page
+    assert timing.filled(page) == page, "python -m pleach_hw.system.timing docs/registers.md"
 
 
 @pytest.mark.parametrize("length", [0, 3, IMAGE_MAX - 8])
