@@ -43,7 +43,7 @@ COMMANDS = {
     "conv": "conv.py --model",
     "boards": "boards.py",
     "link": "link.py",
-    "peers": "peers.py --multipliers 16 --no-netlists",
+    "peers": "peers.py --no-netlists",
     "timing": "timing.py --pes 16 64 --chips LFE5U-85F-6",
     "maps": "timing.py --maps --pes 16 64 --chips LFE5U-85F-6 --seeds 1",
     "blocks": "timing.py --blocks --chips LFE5U-85F-6 --seeds 1",
