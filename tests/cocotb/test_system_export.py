@@ -64,6 +64,25 @@ def test_ip_xact_has_the_ports_and_the_registers(folder):
     assert registers[-1].findtext("x:dim", "", space) == str(SMALL.layers)
 
 
+def test_peakrdl_describes_the_same_registers(folder, tmp_path):
+    """What its exporter writes of the SystemRDL says what our IP-XACT says."""
+    rdl, ipxact = pytest.importorskip("systemrdl"), pytest.importorskip("peakrdl_ipxact")
+    compiler = rdl.RDLCompiler()
+    compiler.compile_file(str(folder / "pleach.rdl"))
+    theirs = tmp_path / "theirs.xml"
+    exporter = ipxact.IPXACTExporter(standard=ipxact.Standard.IEEE_1685_2014)
+    exporter.export(compiler.elaborate(), str(theirs))
+
+    def registers(file):
+        found = ElementTree.parse(file).getroot().iterfind(".//{*}register")
+        return [(*(r.findtext(f"{{*}}{tag}") for tag in ("name", "addressOffset", "size")),
+                 [[f.findtext(f"{{*}}{tag}") for tag in ("name", "bitOffset", "bitWidth")]
+                  for f in r.iterfind("{*}field")]) for r in found]  # fmt: skip
+
+    assert len(registers(theirs)) == len(REGISTERS)
+    assert registers(theirs) == registers(folder / "component.xml")
+
+
 def test_pins_of_the_arty(folder):
     ports = ports_of((folder / f"{ARTY}.v").read_text(), ARTY)
     assert ports.keys() == PINS.keys()
