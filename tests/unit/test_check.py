@@ -10,7 +10,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from pleach.errors import ModelError
-from pleach.models.check import ENGINE, MAPS, REFUSED, SUPPORTED, check
+from pleach.models.check import ENGINE, LEFT_OUT, MAPS, REFUSED, SUPPORTED, check
 from pleach_cli.app import app
 
 
@@ -27,6 +27,8 @@ def test_where_each_node_runs():
     found = check(maps, (1, 4, 4))
     assert runs(found) == [("0", MAPS), ("2", MAPS), ("4", MAPS)]
     assert [row.computes for row in found] == ["2×3×3", "Clip 0…6", "2"]
+    ended = check(nn.Sequential(*chain, nn.Softmax(1)), (4,))
+    assert runs(ended) == [("0", ENGINE), ("2", ENGINE), ("the end", LEFT_OUT)]
 
 
 def test_all_that_is_refused_is_listed():

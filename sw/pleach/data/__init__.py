@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pleach.arrays import as_array
 from pleach.errors import DataError
 from pleach.extras import need
 
@@ -124,11 +126,13 @@ class Dataset:
 
 def load(name: str, *, labels: bool = True) -> Dataset:
     """The data set called `name`: ``"mnist"``, ``"fashion-mnist"``, ``"digits"``, which needs no
-    network, or a file.
+    network, a file, or a folder of images.
 
-    A file ends in ``.npz`` and holds ``train_images``, ``train_labels``, ``test_images`` and
-    ``test_labels``: inputs uint8 or floats, ``(n, …)``; labels are classes, integers from 0,
-    ``(n,)``, or targets of a regression, floats, ``(n,)`` or ``(n, targets)``.
+    A folder has one for each class in it (`pleach.data.folder.read`). A table ends in ``.csv``
+    (`pleach.data.table.read`). Any other file ends in ``.npz`` and holds ``train_inputs``,
+    ``train_labels``, ``test_inputs`` and ``test_labels``, ``…_images`` for ``…_inputs`` if you
+    like: inputs uint8 or floats, ``(n, …)``; labels are classes, integers from 0, ``(n,)``, or
+    targets of a regression, floats, ``(n,)`` or ``(n, targets)``.
 
     Args:
         labels: whether a file must have them; without, those that are missing are None.
@@ -153,7 +157,82 @@ def load(name: str, *, labels: bool = True) -> Dataset:
         return _digits()
     if name.endswith(".npz"):
         return _from_file(name, labels)
-    raise DataError(f"no data set is called {name!r}; there are {', '.join(NAMES)} and .npz files")
+    if name.endswith(".csv"):
+        from pleach.data import table
+
+        (*arrays, shape, split), labelled = table.read(Path(name), labels)
+        train, train_labels, test, test_labels = arrays
+        own = (train_labels, test_labels) if labelled else (None, None)
+        return Dataset(name, train, own[0], test, own[1], shape, split)
+    if Path(name).is_dir():
+        from pleach.data import folder
+
+        return Dataset(name, *folder.read(Path(name)))
+    raise DataError(
+        f"no data set is called {name!r}; there are {', '.join(NAMES)}, .npz and .csv files, and "
+        "folders of images"
+    )
+
+
+def arrays(source: Any, name: str = "the data") -> tuple[np.ndarray, np.ndarray | None]:
+    """Inputs and labels of a torch Dataset or DataLoader, of whatever gives pairs of the two in its
+    place, or inputs alone.
+
+    Args:
+        source: it is walked once, as its transforms have it. What gives batches is a DataLoader,
+            or has another attribute `batch_size` that is no None.
+        name: for errors.
+
+    Returns:
+        Inputs ``(n, …)`` and labels, as a file's would be (`load`), or None.
+
+    Raises:
+        DataError: nothing in it, items of several shapes, or what is no array; names the item.
+
+    >>> arrays([(np.zeros((1, 2, 2), np.float32), 1), (np.ones((1, 2, 2), np.float32), 0)])[1]
+    array([1, 0])
+    """
+    batches = getattr(source, "batch_size", None) is not None
+    walk = source if hasattr(source, "__iter__") else (source[n] for n in range(len(source)))
+    inputs: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    for number, item in enumerate(walk):
+        pair = item if isinstance(item, tuple | list) else (item,)
+        if len(pair) not in (1, 2):
+            raise DataError(f"{name}, item {number} has {len(pair)} parts, must be input and label")
+        found = [as_array(part) for part in pair]
+        # An image has its channels last, which no network of torch's takes.
+        images = any(type(part).__module__.startswith("PIL.") for part in pair)
+        if images or any(part.dtype.kind in "USO" for part in found):
+            kinds = " and ".join(type(part).__name__ for part in pair)
+            raise DataError(f"{name}, item {number} is {kinds}: give it a transform to tensors")
+        found = found if batches else [part[None] for part in found]
+        if inputs and (found[0].shape[1:], len(found)) != (inputs[0].shape[1:], 1 + bool(labels)):
+            raise DataError(
+                f"{name}, item {number} has inputs of the shape {found[0].shape[1:]}, those before "
+                f"{inputs[0].shape[1:]}: give all one size"
+            )
+        inputs.append(found[0])
+        labels += found[1:]
+    if not inputs:
+        raise DataError(f"{name} has nothing in it")
+    values = _inputs(f"{name}: inputs", np.concatenate(inputs))
+    if not labels:
+        return values, None
+    return values, _labels(f"{name}: labels", np.concatenate(labels), len(values))
+
+
+def of(train: Any, test: Any, name: str = "own") -> Dataset:
+    """A data set of two torch Datasets or DataLoaders, as `arrays` takes them.
+
+    Raises:
+        DataError: as `arrays`, or the two do not match.
+    """
+    (images, labels), (tests, wanted) = arrays(train, "train"), arrays(test, "test")
+    given = {"train_images": images, "test_images": tests}
+    given |= {} if labels is None else {"train_labels": labels}
+    given |= {} if wanted is None else {"test_labels": wanted}
+    return _matched(name, given)
 
 
 def _digits() -> Dataset:
@@ -177,6 +256,8 @@ def _from_file(name: str, wanted: bool) -> Dataset:
     images, labels = ("train_images", "test_images"), ("train_labels", "test_labels")
     try:
         with np.load(name, allow_pickle=False) as file:
+            if "train_inputs" in file:  # of rows of features
+                images = ("train_inputs", "test_inputs")
             missing = [part for part in images + labels * wanted if part not in file]
             if missing:
                 raise DataError(
@@ -198,6 +279,12 @@ def _from_file(name: str, wanted: bool) -> Dataset:
     for part, inputs in zip(labels, images, strict=True):
         if part in arrays:
             arrays[part] = _labels(f"{name}: {part}", arrays[part], len(arrays[inputs]))
+    return _matched(name, {part.replace("inputs", "images"): arrays[part] for part in arrays})
+
+
+def _matched(name: str, arrays: dict[str, np.ndarray]) -> Dataset:
+    """A data set of arrays that were checked one by one."""
+    images, labels = ("train_images", "test_images"), ("train_labels", "test_labels")
     for what, parts in (("images", images), ("labels", labels)):
         pair = [arrays[part] for part in parts if part in arrays]
         if len({(each.dtype, each.shape[1:]) for each in pair}) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ ENGINE = "engine"
 MAPS = "engine with a map memory"
 SUPPORTED = "supported"
 REFUSED = "not supported"
+LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Checked:
         name: of the layer or node.
         computes: the operator, in words.
         runs: ``engine``, ``engine with a map memory`` or ``not supported``; ``supported`` where it
-            is, and something else of the network is not.
+            is, and something else of the network is not; ``left out`` at the end, where that does
+            not matter.
         why: what is not supported of it; empty where it is, or where no such operator is.
     """
 
@@ -83,13 +86,42 @@ def check(model: nn.Module, shape: Sequence[int]) -> list[Checked]:
     return _rows(network, ENGINE if compressed.unsupported is None else MAPS)
 
 
+def check_onnx(
+    path: Path, shape: Sequence[int] | None = None
+) -> tuple[Network | None, list[Checked]]:
+    """The network of an ONNX file, where it could be read, and where its nodes run: `check`.
+
+    Args:
+        shape: as for `pleach.models.onnx_file.read_onnx`.
+
+    Raises:
+        DataError, ModelError: no ONNX file, or one of which no node can be told.
+    """
+    from pleach.models.onnx_file import kinds_of, read_onnx
+
+    kinds = kinds_of(path)
+    rows = [Checked(name, kind, SUPPORTED if fine else REFUSED) for name, kind, fine in kinds]
+    if not all(fine for _, _, fine in kinds):
+        return None, rows
+    try:
+        network = read_onnx(path, shape)
+    except ModelError as error:
+        return None, [*rows, Checked("the network", "all of it", REFUSED, str(error))]
+    return network, check(network, network.shape)
+
+
 def _rows(network: Network, runs: str) -> list[Checked]:
     graph = graph_of(network)
     parts = network_line(graph).split(" → ")[1:]  # of each node, its name first
-    return [
+    rows = [
         Checked(node.name, part.removeprefix(f"{node.name} "), runs)
         for node, part in zip(graph.nodes, parts, strict=True)
     ]
+    return rows + _end(getattr(network, "end", ""))
+
+
+def _end(operator: str) -> list[Checked]:
+    return [Checked("the end", operator, LEFT_OUT)] if operator else []
 
 
 @dataclass(frozen=True)
@@ -140,4 +172,4 @@ def _refused(model: nn.Module, shape: Sequence[int]) -> list[Checked]:
         except ModelError:
             if not reader.rows:
                 raise
-    return reader.rows
+    return reader.rows + _end(reader.end)
