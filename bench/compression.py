@@ -19,18 +19,22 @@ seed gives the same bytes on the same kind of processor.
 import argparse
 import importlib
 import json
+import logging
 import time
 import tomllib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 import pleach
 from pleach import models
 from pleach.compression import CompressConfig, TrainConfig, compress, error_percent, train
+from pleach.compression.teachers import Teacher
+from pleach.compression.train import predict
 from pleach.data import load
 from pleach.errors import ConfigError
 from pleach.files import write_whole
@@ -69,7 +73,9 @@ class Recipe:
         data: set that it is trained and measured on, as `pleach.data.load` takes it.
         most_error: per cent of the test images, of the fixed-point reference.
         least_ratio: float32 bytes of the dense network over bytes of the file.
-        seed: of the dense network and its training.
+        start: if set, the recipe whose file training begins with, in the place of a dense network.
+        teacher: if set, the recipe whose file teaches; by default what training begins with does.
+        seed: of the dense network, its training and the compression.
         dense, compress: their settings.
     """
 
@@ -77,6 +83,8 @@ class Recipe:
     data: str = "mnist"
     most_error: float = 100.0
     least_ratio: float = 1.0
+    start: str = ""
+    teacher: str = ""
     seed: int = 0
     dense: TrainConfig = field(default_factory=TrainConfig)
     compress: CompressConfig = field(default_factory=CompressConfig)
@@ -101,6 +109,49 @@ def dense(recipe: Recipe) -> nn.Module:
     return getattr(importlib.import_module(module) if colon else models, function)(seed=recipe.seed)
 
 
+def of_recipe(name: str, folder: Path) -> nn.Module:
+    """The network of a recipe's file as torch has it, in the shapes from before its dead neurons
+    were removed: these are the last ones, and zero.
+
+    Raises:
+        ConfigError: it has not been trained yet.
+    """
+    path = folder / f"{name}.pleach"
+    if not path.exists():
+        raise ConfigError(f"{path} is not there: python bench/compression.py {name}")
+    model = dense(read(name))
+    found = pleach.load(path).weights()
+    with torch.no_grad():
+        for layer, (weight, bias) in zip(models.layers_of(model), found, strict=True):
+            for part, values in (("weight", weight), ("bias", bias)):
+                tensor = getattr(layer.module, part).zero_()
+                tensor[tuple(map(slice, values.shape))] = torch.from_numpy(values).float()
+    return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told(Teacher):
+    """What a recipe's file says of the training images; from build/ if it was asked before.
+
+    Args:
+        name: of the recipe.
+        folder: where its file is.
+    """
+
+    kind = "told"
+
+    name: str
+    folder: Path
+
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        of = (self.folder / f"{self.name}.pleach").read_bytes() + inputs.numpy().tobytes()
+        path = BUILD / f"{self.name}-{sha256(of).hexdigest()[:16]}.npy"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, predict(of_recipe(self.name, self.folder), inputs).numpy())
+        return torch.from_numpy(np.load(path))
+
+
 def dense_network(recipe: Recipe, images, labels, say):
     """The trained dense network, from build/ if it was trained before, and the seconds it took."""
     settings = {"network": recipe.network, "seed": recipe.seed, "train": asdict(recipe.dense)}
@@ -121,9 +172,14 @@ def dense_network(recipe: Recipe, images, labels, say):
     return model, json.loads(seconds.read_text())
 
 
-def run(name: str, hold_out: int) -> dict:
-    """Train, compress and measure one recipe."""
+def run(name: str, hold_out: int, seed: int | None = None) -> dict:
+    """Train, compress and measure one recipe; another seed than its own goes into build/."""
     recipe = read(name)
+    own = seed in (None, recipe.seed)
+    if seed is not None:
+        recipe = replace(recipe, seed=seed)
+    settings = replace(recipe.compress, seed=recipe.seed)
+    folder = BUILD if hold_out else MODELS
     data = load(recipe.data)
     order = np.random.default_rng(0).permutation(len(data.train_images))
     kept_back, chosen = order[:hold_out], np.sort(order[hold_out:])
@@ -133,7 +189,11 @@ def run(name: str, hold_out: int) -> dict:
     def say(stage, epoch, epochs, loss):
         print(f"{name}: {stage}, epoch {epoch} of {epochs}, loss {loss:.4f}", flush=True)
 
-    model, dense_seconds = dense_network(recipe, images, labels, say)
+    if recipe.start:
+        model, dense_seconds = of_recipe(recipe.start, folder), 0.0
+    else:
+        model, dense_seconds = dense_network(recipe, images, labels, say)
+    teacher = Told(name=recipe.teacher, folder=folder) if recipe.teacher else None
     stages = []
 
     def report(stage):
@@ -143,10 +203,11 @@ def run(name: str, hold_out: int) -> dict:
 
     start = time.monotonic()
     compressed = compress(
-        model, images, labels, recipe.compress, validation=held, report=report, progress=say
-    )
+        model, images, labels, settings, validation=held, teacher=teacher, report=report,
+        progress=say,
+    )  # fmt: skip
     seconds = time.monotonic() - start
-    path = (BUILD if hold_out else MODELS) / f"{name}.pleach"
+    path = folder / f"{name}.pleach" if own else BUILD / f"{name}-{recipe.seed}.pleach"
     path.parent.mkdir(parents=True, exist_ok=True)
     pleach.save(compressed, path)
     inputs, answers = held or (data.test_images, data.test_labels)
@@ -235,13 +296,17 @@ def main() -> None:
     )
     parser.add_argument("recipes", nargs="*", help="names; all without one")
     parser.add_argument("--hold-out", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", type=int, help="in the place of the recipe's")
     parser.add_argument("--files", action="store_true", help="train nothing, measure the files")
     parser.add_argument("--json", type=Path, help="file to write")
     args = parser.parse_args()
     if args.files and args.hold_out:
         parser.error("--files measures the test images: leave --hold-out out")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     names = args.recipes or sorted(path.stem for path in RECIPES.glob("*.toml"))
-    results = [of_file(name) if args.files else run(name, args.hold_out) for name in names]
+    results = [
+        of_file(name) if args.files else run(name, args.hold_out, args.seed) for name in names
+    ]
     if args.json:
         write_whole(args.json, json.dumps(results, indent=2))
 

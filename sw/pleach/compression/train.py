@@ -18,6 +18,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from pleach.compression.config import TrainConfig
 from pleach.compression.masks import check_weights
+from pleach.compression.sparse import SparseNetwork, held
 from pleach.compression.teachers import Follow
 from pleach.errors import ConfigError, DataError, TrainingError
 from pleach.metrics import as_numbers, as_targets, check_finite, wrong_percent
@@ -159,6 +160,10 @@ def train(
         raise DataError("a loss needs labels")
     for each in config.penalties:
         each.check(model)
+    # Before any hook of ours: it computes nothing that a hook would change.
+    sparse = None
+    if not config.dropout and config.device == "cpu" and held(model, inputs.shape[1:]):
+        sparse = SparseNetwork(model, inputs.shape[1:])
     training = model.training
     model.train()
     try:
@@ -170,7 +175,8 @@ def train(
             _following(model, follow) as following,
         ):
             parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in frozen]
-            samples = _Samples(inputs, targets, teacher, unscale, loss, config, following)
+            forward = sparse if sparse is not None and following is None else model
+            samples = _Samples(forward, inputs, targets, teacher, unscale, loss, config, following)
             samples = samples.to(parameters[0])
             _epochs(model, samples, parameters, config, seed, before_step, progress)
     finally:
@@ -192,8 +198,9 @@ def _following(
 
 @dataclass
 class _Samples:
-    """What is trained on, and how far outputs are from it."""
+    """What is trained on, and how far outputs are from it; `forward` is the network."""
 
+    forward: Callable[[Tensor], Tensor]
     inputs: Tensor
     targets: Tensor | None
     teacher: Tensor | None
@@ -212,12 +219,12 @@ class _Samples:
             self, inputs=self.inputs.to(like), targets=targets, teacher=teacher, unscale=unscale
         )
 
-    def loss_of(self, model: nn.Module, chosen: Tensor, generator: torch.Generator) -> Tensor:
+    def loss_of(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
         """The loss of those samples."""
         inputs = _drop(self.inputs[chosen], self.config.input_dropout, generator)
         following = self.following
         inputs = inputs if following is None else following.before(inputs)
-        outputs = model(inputs).flatten(1)
+        outputs = self.forward(inputs).flatten(1)
         targets = None if self.targets is None else self.targets[chosen]
         soft = None if self.teacher is None else self.teacher[chosen]
         value = _loss(outputs, targets, soft, self.config, self.loss, self.unscale)
@@ -260,7 +267,7 @@ def _epochs(
                     group["lr"] = config.learning_rate * _rate(
                         config.schedule, (epoch + step / steps) / config.epochs
                     )
-                value = samples.loss_of(model, chosen, generator)
+                value = samples.loss_of(chosen, generator)
                 for each in penalties:
                     penalty = each.penalty(model, parameters)
                     value = value if penalty is None else value + penalty

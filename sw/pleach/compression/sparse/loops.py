@@ -1,0 +1,312 @@
+"""The loops of a sparse network: only over weights that are there, each over many inputs at once.
+
+A map is ``(blocks, channels · height · width, BLOCK)``: `BLOCK` inputs side by side. So a weight of
+a convolution multiplies one long run of the input map, from its own pixel on, whose rows follow
+each other with the input's pitch. The columns in which a kernel would hang over the edge are
+computed, too; nobody reads them, and their gradients are zero. Rows are ``(features, inputs)``.
+
+Weights stand row by row, each row filled up with zeros to a multiple of `TOGETHER`: so many share
+a load and a store of what they add to.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pleach.compiled import njit
+
+#: inputs side by side
+BLOCK = 16
+#: weights that are taken together
+TOGETHER = 4
+#: floats of a map that are computed together: they stay in the first cache
+CHUNK = 2048
+#: in `which`: no gradient passes
+SHUT = np.float32(4)
+
+
+@njit()
+def spread(rows, maps):  # pragma: no cover - compiled
+    """``(inputs, features)`` into ``(blocks, features, BLOCK)``; what is left of the last block is
+    zero."""
+    for block in range(maps.shape[0]):
+        first = block * BLOCK
+        count = min(BLOCK, len(rows) - first)
+        for feature in range(maps.shape[1]):
+            for lane in range(count):
+                maps[block, feature, lane] = rows[first + lane, feature]
+            for lane in range(count, BLOCK):
+                maps[block, feature, lane] = 0
+
+
+@njit()
+def turned(rows, columns):  # pragma: no cover - compiled
+    """``(inputs, features)`` into ``(features, inputs)``; inputs beyond the last are zero."""
+    count = len(rows)
+    for first in range(0, columns.shape[1], BLOCK):
+        for feature in range(len(columns)):
+            for lane in range(first, min(first + BLOCK, count)):
+                columns[feature, lane] = rows[lane, feature]
+            for lane in range(max(first, count), first + BLOCK):
+                columns[feature, lane] = 0
+
+
+@njit()
+def to_rows(maps, rows):  # pragma: no cover - compiled
+    """``(blocks, features, BLOCK)`` into ``(features, inputs)``."""
+    for block in range(maps.shape[0]):
+        for feature in range(maps.shape[1]):
+            for lane in range(BLOCK):
+                rows[feature, block * BLOCK + lane] = maps[block, feature, lane]
+
+
+@njit()
+def to_maps(rows, maps):  # pragma: no cover - compiled
+    """The way back."""
+    for block in range(maps.shape[0]):
+        for feature in range(maps.shape[1]):
+            for lane in range(BLOCK):
+                maps[block, feature, lane] = rows[feature, block * BLOCK + lane]
+
+
+@njit()
+def gathered(source, index, slots, found):  # pragma: no cover - compiled
+    """Weights out of a parameter into their slots."""
+    for entry in range(len(index)):
+        found[slots[entry]] = source[index[entry]]
+
+
+@njit()
+def scattered(found, slots, index, gradient):  # pragma: no cover - compiled
+    """Gradients of weights out of their slots, added to their parameter's."""
+    for entry in range(len(index)):
+        gradient[index[entry]] += found[slots[entry]]
+
+
+@njit(fastmath=True)
+def _add(sums, a, b, c, d, wa, wb, wc, wd):  # pragma: no cover - compiled
+    for i in range(len(sums)):
+        sums[i] += wa * a[i] + wb * b[i] + wc * c[i] + wd * d[i]
+
+
+@njit(fastmath=True)
+def _products(slope, a, b, c, d):  # pragma: no cover - compiled
+    sa = sb = sc = sd = np.float32(0)
+    for i in range(len(slope)):
+        g = slope[i]
+        sa += g * a[i]
+        sb += g * b[i]
+        sc += g * c[i]
+        sd += g * d[i]
+    return sa, sb, sc, sd
+
+
+@njit(fastmath=True)
+def _back(sums, slope, weight):  # pragma: no cover - compiled
+    for i in range(len(sums)):
+        sums[i] += weight * slope[i]
+
+
+@njit(fastmath=True)
+def _total(values):  # pragma: no cover - compiled
+    total = np.float32(0)
+    for i in range(len(values)):
+        total += values[i]
+    return total
+
+
+@njit(fastmath=True)
+def _largest(sums, out, chosen, tall, width, pitch):  # pragma: no cover - compiled
+    """The largest of each window of two by two, and which it is; of equal ones the first."""
+    sums, out = sums.reshape(-1, BLOCK), out.reshape(-1, BLOCK)
+    chosen = chosen.reshape(-1, BLOCK)
+    for y in range(tall):
+        for x in range(width):
+            at = 2 * (y * pitch + x)
+            for lane in range(BLOCK):
+                a, b = sums[at, lane], sums[at + 1, lane]
+                c, d = sums[at + pitch, lane], sums[at + pitch + 1, lane]
+                upper = np.float32(1) if b > a else np.float32(0)
+                lower = np.float32(3) if d > c else np.float32(2)
+                above, below = max(a, b), max(c, d)
+                out[y * width + x, lane] = max(above, below)
+                chosen[y * width + x, lane] = lower if below > above else upper
+
+
+@njit(fastmath=True)
+def _unpooled(slopes, chosen, out, tall, width, pitch):  # pragma: no cover - compiled
+    """The way back: a slope stands where the largest was."""
+    slopes, out = slopes.reshape(-1, BLOCK), out.reshape(-1, BLOCK)
+    chosen = chosen.reshape(-1, BLOCK)
+    zero = np.float32(0)
+    for y in range(tall):
+        for x in range(width):
+            at = 2 * (y * pitch + x)
+            for lane in range(BLOCK):
+                slope, k = slopes[y * width + x, lane], chosen[y * width + x, lane]
+                out[at, lane] = slope if k == 0 else zero
+                out[at + 1, lane] = slope if k == 1 else zero
+                out[at + pitch, lane] = slope if k == 2 else zero
+                out[at + pitch + 1, lane] = slope if k == 3 else zero
+
+
+@njit(fastmath=True)
+def _picked(sums, out, chosen, tall, width, pitch):  # pragma: no cover - compiled
+    """Without pooling: rows of `width` out of rows of `pitch`."""
+    for y in range(tall):
+        out[y * width * BLOCK :][: width * BLOCK] = sums[y * pitch * BLOCK :][: width * BLOCK]
+    chosen[:] = 0
+
+
+@njit(fastmath=True)
+def _laid(slopes, chosen, out, tall, width, pitch):  # pragma: no cover - compiled
+    """The way back."""
+    for y in range(tall):
+        for i in range(width * BLOCK):
+            at = y * width * BLOCK + i
+            out[y * pitch * BLOCK + i] = slopes[at] if chosen[at] == 0 else np.float32(0)
+
+
+@njit(fastmath=True)
+def convolve(
+    taken, given, which, starts, places, weights, bias, size, pitch, map_size, pool, relu
+):  # pragma: no cover - compiled
+    """A convolution, its function and its max pooling.
+
+    Args:
+        taken: ``(blocks, channels · height · width · BLOCK)``.
+        given: ``(blocks, rows, pooled height · pooled width · BLOCK)``.
+        which: which of a window's pixels each value is, as `given`; `SHUT` where the
+            function is flat.
+        starts: the slot at which each row starts, and the end.
+        places: the pixel of the input map that each slot's weight stands on at the first position.
+        bias: ``(rows,)``.
+        size: pooled height and width.
+        pitch: width of the input map.
+        map_size: width of the output map before pooling.
+        pool: side of the window, 1 or 2.
+    """
+    height, width = size
+    step = max(1, CHUNK // (pitch * BLOCK * pool))
+    sums = np.empty(((step * pool - 1) * pitch + map_size) * BLOCK, np.float32)
+    for block in range(len(taken)):
+        pixels = taken[block]
+        for row in range(len(starts) - 1):
+            for top in range(0, height, step):
+                tall = min(step, height - top)
+                run = sums[: ((tall * pool - 1) * pitch + map_size) * BLOCK]
+                run[:] = bias[row]
+                base = top * pool * pitch
+                for slot in range(starts[row], starts[row + 1], TOGETHER):
+                    a = (places[slot] + base) * BLOCK
+                    b = (places[slot + 1] + base) * BLOCK
+                    c = (places[slot + 2] + base) * BLOCK
+                    d = (places[slot + 3] + base) * BLOCK
+                    _add(
+                        run, pixels[a : a + len(run)], pixels[b : b + len(run)],
+                        pixels[c : c + len(run)], pixels[d : d + len(run)],
+                        weights[slot], weights[slot + 1], weights[slot + 2], weights[slot + 3],
+                    )  # fmt: skip
+                first = top * width * BLOCK
+                out = given[block, row, first : first + tall * width * BLOCK]
+                chosen = which[block, row, first : first + tall * width * BLOCK]
+                if pool == 2:
+                    _largest(run, out, chosen, tall, width, pitch)
+                else:
+                    _picked(run, out, chosen, tall, width, pitch)
+                if relu:
+                    for i in range(len(out)):
+                        shut = not out[i] > 0
+                        out[i] = np.float32(0) if shut else out[i]
+                        chosen[i] = SHUT if shut else chosen[i]
+
+
+@njit(fastmath=True)
+def convolve_back(
+    taken, slopes, which, starts, places, weights, size, pitch, map_size, pool,
+    by_weight, by_bias, by_taken,
+):  # pragma: no cover - compiled  # fmt: skip
+    """The gradients of `convolve`, added to what is there.
+
+    Args:
+        slopes: of the loss by `given`.
+        by_weight, by_bias: by the slots, by the bias.
+        by_taken: by `taken`; empty where nobody asks for it.
+    """
+    height, width = size
+    step = max(1, CHUNK // (pitch * BLOCK * pool))
+    spread_out = np.zeros(((step * pool - 1) * pitch + map_size) * BLOCK, np.float32)
+    for block in range(len(taken)):
+        pixels = taken[block]
+        for row in range(len(starts) - 1):
+            for top in range(0, height, step):
+                tall = min(step, height - top)
+                run = spread_out[: ((tall * pool - 1) * pitch + map_size) * BLOCK]
+                first = top * width * BLOCK
+                slope = slopes[block, row, first : first + tall * width * BLOCK]
+                chosen = which[block, row, first : first + tall * width * BLOCK]
+                if pool == 2:
+                    _unpooled(slope, chosen, run, tall, width, pitch)
+                else:
+                    _laid(slope, chosen, run, tall, width, pitch)
+                by_bias[row] += _total(run)
+                base = top * pool * pitch
+                for slot in range(starts[row], starts[row + 1], TOGETHER):
+                    a = (places[slot] + base) * BLOCK
+                    b = (places[slot + 1] + base) * BLOCK
+                    c = (places[slot + 2] + base) * BLOCK
+                    d = (places[slot + 3] + base) * BLOCK
+                    found = _products(
+                        run, pixels[a : a + len(run)], pixels[b : b + len(run)],
+                        pixels[c : c + len(run)], pixels[d : d + len(run)],
+                    )  # fmt: skip
+                    for k in range(TOGETHER):
+                        by_weight[slot + k] += found[k]
+                if len(by_taken):
+                    before = by_taken[block]
+                    for slot in range(starts[row], starts[row + 1]):
+                        if weights[slot] != 0:
+                            a = (places[slot] + base) * BLOCK
+                            _back(before[a : a + len(run)], run, weights[slot])
+
+
+@njit(fastmath=True)
+def connect(taken, given, starts, places, weights, bias, relu):  # pragma: no cover - compiled
+    """A fully connected layer and its function: ``(features, inputs)`` into ``(rows, inputs)``."""
+    for row in range(len(starts) - 1):
+        sums = given[row]
+        sums[:] = bias[row]
+        for slot in range(starts[row], starts[row + 1], TOGETHER):
+            _add(
+                sums, taken[places[slot]], taken[places[slot + 1]], taken[places[slot + 2]],
+                taken[places[slot + 3]], weights[slot], weights[slot + 1], weights[slot + 2],
+                weights[slot + 3],
+            )  # fmt: skip
+        if relu:
+            for i in range(len(sums)):
+                sums[i] = max(sums[i], np.float32(0))
+
+
+@njit(fastmath=True)
+def connect_back(
+    taken, given, slopes, starts, places, weights, relu, by_weight, by_bias, by_taken
+):  # pragma: no cover - compiled
+    """The gradients of `connect`, added to what is there; `slopes` are those behind the function
+    and become those before it."""
+    for row in range(len(starts) - 1):
+        slope = slopes[row]
+        if relu:
+            out = given[row]
+            for i in range(len(slope)):
+                slope[i] = slope[i] if out[i] > 0 else np.float32(0)
+        by_bias[row] += _total(slope)
+        for slot in range(starts[row], starts[row + 1], TOGETHER):
+            found = _products(
+                slope, taken[places[slot]], taken[places[slot + 1]], taken[places[slot + 2]],
+                taken[places[slot + 3]],
+            )  # fmt: skip
+            for k in range(TOGETHER):
+                by_weight[slot + k] += found[k]
+            if len(by_taken):
+                for k in range(TOGETHER):
+                    _back(by_taken[places[slot + k]], slope, weights[slot + k])
