@@ -32,7 +32,16 @@ from torch import nn
 
 import pleach
 from pleach import models
-from pleach.compression import CompressConfig, TrainConfig, compress, error_percent, train
+from pleach.compression import (
+    CompressConfig,
+    PruneConfig,
+    TrainConfig,
+    compress,
+    error_percent,
+    prune_,
+    remove_neurons_,
+    train,
+)
 from pleach.compression.teachers import Teacher
 from pleach.compression.train import predict
 from pleach.data import load
@@ -110,8 +119,8 @@ def dense(recipe: Recipe) -> nn.Module:
 
 
 def of_recipe(name: str, folder: Path) -> nn.Module:
-    """The network of a recipe's file as torch has it, in the shapes from before its dead neurons
-    were removed: these are the last ones, and zero.
+    """The network of a recipe's file as torch has it: pruned as it is there, its dead neurons
+    removed.
 
     Raises:
         ConfigError: it has not been trained yet.
@@ -126,6 +135,8 @@ def of_recipe(name: str, folder: Path) -> nn.Module:
             for part, values in (("weight", weight), ("bias", bias)):
                 tensor = getattr(layer.module, part).zero_()
                 tensor[tuple(map(slice, values.shape))] = torch.from_numpy(values).float()
+    prune_(model, PruneConfig(density=1.0))  # zeros are what was pruned
+    remove_neurons_(model)
     return model
 
 

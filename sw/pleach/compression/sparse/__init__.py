@@ -192,6 +192,7 @@ class _Layer:
         self._parts = parts_of(self._module)
         self.maps = self._conv is not None
         self.parameters: dict[str, nn.Parameter] = {}
+        self._rooms: dict[str, np.ndarray] = {}
         self.index = np.zeros(0, np.int64)
 
     @property
@@ -267,25 +268,32 @@ class _Layer:
         conv = self._conv
         if conv is None:
             if values.ndim == 3:
-                rows = np.empty((values.shape[1], len(values) * BLOCK), np.float32)
+                rows = self._room("taken", (values.shape[1], len(values) * BLOCK))
                 loops.to_rows(values, rows)
                 values = rows
             self._taken = values
-            self._given = np.empty((len(self._bias), values.shape[1]), np.float32)
+            self._given = self._room("given", (len(self._bias), values.shape[1]))
             loops.connect(
-                values, self._given, self._starts, self._places, self._weights, self._bias,
-                self._relu,
+                values.reshape(-1), self._given.reshape(-1), self._starts, self._places,
+                self._weights, self._bias, self._relu,
             )  # fmt: skip
             return self._given
-        self._taken = values.reshape(len(values), -1)
-        pixels = math.prod(conv.pooled)
-        given = np.empty((len(values), len(self._bias), pixels * BLOCK), np.float32)
-        self._which = np.empty(given.shape, np.float32)
+        self._taken = values
+        self._given = self._room(
+            "given", (len(values), len(self._bias), math.prod(conv.pooled) * BLOCK)
+        )
+        self._which = self._room("which", self._given.shape)
         loops.convolve(
-            self._taken, given, self._which, self._starts, self._places, self._weights, self._bias,
-            conv.pooled, conv.width, conv.map[1], conv.pool, self._relu,
+            values.reshape(-1), self._given, self._which, self._starts, self._places,
+            self._weights, self._bias, conv.pooled, conv.width, conv.map[1], conv.pool, self._relu,
         )  # fmt: skip
-        return given.reshape(len(values), -1, BLOCK)
+        return self._given.reshape(len(values), -1, BLOCK)
+
+    def _room(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Room for values, the same from step to step: fresh memory has to be faulted in."""
+        if name not in self._rooms or self._rooms[name].shape != shape:
+            self._rooms[name] = np.empty(shape, np.float32)
+        return self._rooms[name]
 
     def backward(
         self, slopes: np.ndarray, further: bool, found: dict[int, np.ndarray]
@@ -294,25 +302,27 @@ class _Layer:
         to `found`."""
         conv = self._conv
         by_weight, by_bias = np.zeros_like(self._weights), np.zeros_like(self._bias)
-        by_taken = np.zeros(self._taken.shape if further else (0, 0), np.float32)
+        by_taken = self._room("by_taken", self._taken.shape if further else (0,))
+        by_taken[:] = 0
         if conv is None:
             loops.connect_back(
-                self._taken, self._given, slopes, self._starts, self._places, self._weights,
-                self._relu, by_weight, by_bias, by_taken,
+                self._taken.reshape(-1), self._given.reshape(-1), slopes.reshape(-1),
+                self._starts, self._places, self._weights, self._relu, by_weight, by_bias,
+                by_taken.reshape(-1),
             )  # fmt: skip
         else:
             if slopes.ndim == 2:
-                maps = np.empty((len(self._taken), len(slopes), BLOCK), np.float32)
+                maps = self._room("slopes", (len(self._taken), len(slopes), BLOCK))
                 loops.to_maps(slopes, maps)
                 slopes = maps
-            slopes = slopes.reshape(self._which.shape)
             loops.convolve_back(
-                self._taken, slopes, self._which, self._starts, self._places, self._weights,
-                conv.pooled, conv.width, conv.map[1], conv.pool, by_weight, by_bias, by_taken,
+                self._taken.reshape(-1), slopes.reshape(self._which.shape), self._which,
+                self._starts, self._places, self._weights, conv.pooled, conv.width, conv.map[1],
+                conv.pool, by_weight, by_bias, by_taken.reshape(-1),
             )  # fmt: skip
         loops.scattered(by_weight, self._slots, self.index, found[id(self.parameters["weight"])])
         if "bias" in self.parameters:
             loops.scattered(
                 by_bias, self._bias_slots, self._bias_index, found[id(self.parameters["bias"])]
             )
-        return by_taken if conv is None else by_taken.reshape(len(self._taken), -1, BLOCK)
+        return by_taken

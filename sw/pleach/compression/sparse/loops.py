@@ -23,6 +23,9 @@ TOGETHER = 4
 CHUNK = 2048
 #: in `which`: no gradient passes
 SHUT = np.float32(4)
+# An index without a sign: numba does not look whether it counts from the end, so that the loops
+# become vectors.
+U = np.uint64
 
 
 @njit()
@@ -84,27 +87,29 @@ def scattered(found, slots, index, gradient):  # pragma: no cover - compiled
 
 
 @njit(fastmath=True)
-def _add(sums, a, b, c, d, wa, wb, wc, wd):  # pragma: no cover - compiled
-    for i in range(len(sums)):
-        sums[i] += wa * a[i] + wb * b[i] + wc * c[i] + wd * d[i]
+def _add(sums, at, taken, a, b, c, d, wa, wb, wc, wd, count):  # pragma: no cover - compiled
+    for i in range(count):
+        sums[at + i] += (
+            wa * taken[a + i] + wb * taken[b + i] + wc * taken[c + i] + wd * taken[d + i]
+        )
 
 
 @njit(fastmath=True)
-def _products(slope, a, b, c, d):  # pragma: no cover - compiled
+def _products(slopes, a, b, c, d):  # pragma: no cover - compiled
     sa = sb = sc = sd = np.float32(0)
-    for i in range(len(slope)):
-        g = slope[i]
-        sa += g * a[i]
-        sb += g * b[i]
-        sc += g * c[i]
-        sd += g * d[i]
+    for i in range(len(slopes)):
+        slope = slopes[i]
+        sa += slope * a[i]
+        sb += slope * b[i]
+        sc += slope * c[i]
+        sd += slope * d[i]
     return sa, sb, sc, sd
 
 
 @njit(fastmath=True)
-def _back(sums, slope, weight):  # pragma: no cover - compiled
+def _back(sums, slopes, weight):  # pragma: no cover - compiled
     for i in range(len(sums)):
-        sums[i] += weight * slope[i]
+        sums[i] += weight * slopes[i]
 
 
 @njit(fastmath=True)
@@ -174,7 +179,7 @@ def convolve(
     """A convolution, its function and its max pooling.
 
     Args:
-        taken: ``(blocks, channels · height · width · BLOCK)``.
+        taken: ``(blocks · channels · height · width · BLOCK)``.
         given: ``(blocks, rows, pooled height · pooled width · BLOCK)``.
         which: which of a window's pixels each value is, as `given`; `SHUT` where the
             function is flat.
@@ -189,23 +194,20 @@ def convolve(
     height, width = size
     step = max(1, CHUNK // (pitch * BLOCK * pool))
     sums = np.empty(((step * pool - 1) * pitch + map_size) * BLOCK, np.float32)
-    for block in range(len(taken)):
-        pixels = taken[block]
+    for block in range(len(given)):
+        pixels = block * (len(taken) // len(given))
         for row in range(len(starts) - 1):
             for top in range(0, height, step):
                 tall = min(step, height - top)
                 run = sums[: ((tall * pool - 1) * pitch + map_size) * BLOCK]
                 run[:] = bias[row]
-                base = top * pool * pitch
+                base = pixels + top * pool * pitch * BLOCK
                 for slot in range(starts[row], starts[row + 1], TOGETHER):
-                    a = (places[slot] + base) * BLOCK
-                    b = (places[slot + 1] + base) * BLOCK
-                    c = (places[slot + 2] + base) * BLOCK
-                    d = (places[slot + 3] + base) * BLOCK
                     _add(
-                        run, pixels[a : a + len(run)], pixels[b : b + len(run)],
-                        pixels[c : c + len(run)], pixels[d : d + len(run)],
-                        weights[slot], weights[slot + 1], weights[slot + 2], weights[slot + 3],
+                        sums, U(0), taken, U(base + places[slot] * BLOCK),
+                        U(base + places[slot + 1] * BLOCK), U(base + places[slot + 2] * BLOCK),
+                        U(base + places[slot + 3] * BLOCK), weights[slot], weights[slot + 1],
+                        weights[slot + 2], weights[slot + 3], U(len(run)),
                     )  # fmt: skip
                 first = top * width * BLOCK
                 out = given[block, row, first : first + tall * width * BLOCK]
@@ -236,8 +238,8 @@ def convolve_back(
     height, width = size
     step = max(1, CHUNK // (pitch * BLOCK * pool))
     spread_out = np.zeros(((step * pool - 1) * pitch + map_size) * BLOCK, np.float32)
-    for block in range(len(taken)):
-        pixels = taken[block]
+    for block in range(len(slopes)):
+        pixels = block * (len(taken) // len(slopes))
         for row in range(len(starts) - 1):
             for top in range(0, height, step):
                 tall = min(step, height - top)
@@ -250,41 +252,42 @@ def convolve_back(
                 else:
                     _laid(slope, chosen, run, tall, width, pitch)
                 by_bias[row] += _total(run)
-                base = top * pool * pitch
+                count = len(run)
+                base = pixels + top * pool * pitch * BLOCK
                 for slot in range(starts[row], starts[row + 1], TOGETHER):
-                    a = (places[slot] + base) * BLOCK
-                    b = (places[slot + 1] + base) * BLOCK
-                    c = (places[slot + 2] + base) * BLOCK
-                    d = (places[slot + 3] + base) * BLOCK
+                    a, b = base + places[slot] * BLOCK, base + places[slot + 1] * BLOCK
+                    c, d = base + places[slot + 2] * BLOCK, base + places[slot + 3] * BLOCK
                     found = _products(
-                        run, pixels[a : a + len(run)], pixels[b : b + len(run)],
-                        pixels[c : c + len(run)], pixels[d : d + len(run)],
+                        run, taken[a : a + count], taken[b : b + count], taken[c : c + count],
+                        taken[d : d + count],
                     )  # fmt: skip
                     for k in range(TOGETHER):
                         by_weight[slot + k] += found[k]
                 if len(by_taken):
-                    before = by_taken[block]
                     for slot in range(starts[row], starts[row + 1]):
                         if weights[slot] != 0:
-                            a = (places[slot] + base) * BLOCK
-                            _back(before[a : a + len(run)], run, weights[slot])
+                            to = base + places[slot] * BLOCK
+                            _back(by_taken[to : to + count], run, weights[slot])
 
 
 @njit(fastmath=True)
 def connect(taken, given, starts, places, weights, bias, relu):  # pragma: no cover - compiled
-    """A fully connected layer and its function: ``(features, inputs)`` into ``(rows, inputs)``."""
-    for row in range(len(starts) - 1):
-        sums = given[row]
-        sums[:] = bias[row]
+    """A fully connected layer, its function: ``(features · inputs)`` into ``(rows · inputs)``."""
+    rows = len(starts) - 1
+    count = U(len(given) // rows)
+    for row in range(rows):
+        at = U(row) * count
+        for i in range(count):
+            given[at + i] = bias[row]
         for slot in range(starts[row], starts[row + 1], TOGETHER):
             _add(
-                sums, taken[places[slot]], taken[places[slot + 1]], taken[places[slot + 2]],
-                taken[places[slot + 3]], weights[slot], weights[slot + 1], weights[slot + 2],
-                weights[slot + 3],
+                given, at, taken, U(places[slot]) * count, U(places[slot + 1]) * count,
+                U(places[slot + 2]) * count, U(places[slot + 3]) * count, weights[slot],
+                weights[slot + 1], weights[slot + 2], weights[slot + 3], count,
             )  # fmt: skip
         if relu:
-            for i in range(len(sums)):
-                sums[i] = max(sums[i], np.float32(0))
+            for i in range(count):
+                given[at + i] = max(given[at + i], np.float32(0))
 
 
 @njit(fastmath=True)
@@ -293,20 +296,25 @@ def connect_back(
 ):  # pragma: no cover - compiled
     """The gradients of `connect`, added to what is there; `slopes` are those behind the function
     and become those before it."""
+    count = len(given) // (len(starts) - 1)
     for row in range(len(starts) - 1):
-        slope = slopes[row]
+        slope = slopes[row * count : row * count + count]
         if relu:
-            out = given[row]
-            for i in range(len(slope)):
+            out = given[row * count : row * count + count]
+            for i in range(count):
                 slope[i] = slope[i] if out[i] > 0 else np.float32(0)
         by_bias[row] += _total(slope)
         for slot in range(starts[row], starts[row + 1], TOGETHER):
+            a, b = places[slot] * count, places[slot + 1] * count
+            c, d = places[slot + 2] * count, places[slot + 3] * count
             found = _products(
-                slope, taken[places[slot]], taken[places[slot + 1]], taken[places[slot + 2]],
-                taken[places[slot + 3]],
+                slope, taken[a : a + count], taken[b : b + count], taken[c : c + count],
+                taken[d : d + count],
             )  # fmt: skip
             for k in range(TOGETHER):
                 by_weight[slot + k] += found[k]
-            if len(by_taken):
-                for k in range(TOGETHER):
-                    _back(by_taken[places[slot + k]], slope, weights[slot + k])
+        if len(by_taken):
+            for slot in range(starts[row], starts[row + 1]):
+                if weights[slot] != 0:
+                    to = places[slot] * count
+                    _back(by_taken[to : to + count], slope, weights[slot])
