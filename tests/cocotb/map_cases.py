@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from pleach.engine import EngineConfig
-from pleach.engine.plan import LayerPlan, choices
+from pleach.engine.plan import LayerPlan, choices, lower
 from pleach.model import (
     Activation,
     CompressedModel,
@@ -151,6 +151,18 @@ def attacked() -> list[Job]:
         Job(name, model, random_inputs(rng, model, 2, 0.6))
         for name, model in (("a residual", whole), ("a mean", pooled))
     ]
+
+
+def overwriting(config: EngineConfig, jobs: list[Job]) -> int:
+    """Passes that write their map where their skip is read."""
+    passes = [each for job in jobs for each in lower(job.model, config, job.plan).passes]
+    return sum(bool(each.skip) and each.sink == each.skip_source for each in passes)
+
+
+def idle_teams(config: EngineConfig, jobs: list[Job]) -> int:
+    """Passes with fewer windows than teams."""
+    passes = [each for job in jobs for each in lower(job.model, config, job.plan).passes]
+    return sum(1 << each.teams > each.units_x * each.units_y for each in passes)
 
 
 def full_rings(config: EngineConfig, jobs: list[Job]) -> int:

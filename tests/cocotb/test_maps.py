@@ -15,7 +15,14 @@ from pleach.reference import Reference
 from pleach_hw.build.export import engine_verilog
 from pleach_sim.runner import run_cocotb
 from pleach_sim.simulate import TOP, simulate_jobs
-from tests.cocotb.map_cases import attacked, full_rings, map_engine, nasty_maps
+from tests.cocotb.map_cases import (
+    attacked,
+    full_rings,
+    idle_teams,
+    map_engine,
+    nasty_maps,
+    overwriting,
+)
 from tests.cocotb.plans import wrong_plans
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +33,8 @@ def test_nasty_maps(pes):
     """Every case of map_cases.py, one after the other on one engine; some again with pauses."""
     config = map_engine(pes)
     jobs = nasty_maps(config)
-    assert full_rings(config, jobs)
+    assert full_rings(config, jobs) and overwriting(config, jobs)
+    assert idle_teams(config, jobs) or config.groups == 1
     paused = [replace(job, idle="bursts", stall="random") for job in jobs[::6]]
     wrong, counts = {}, {}
     jobs += paused

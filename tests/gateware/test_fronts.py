@@ -5,9 +5,12 @@ from random import Random
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pleach.cycles import dispatch, front
 from pleach.engine import EngineConfig
@@ -264,9 +267,21 @@ CONFIG = EngineConfig(
 def test_every_window_gets_its_patch():
     """One engine, pass after pass: all nasty cases, then random ones; PEs that are ready now and
     then, drains that take their time, and none of that."""
-    dut = Fronts(CONFIG)
     rng = np.random.default_rng(1)
-    cases = [*NASTY.values(), *(random_convolution(rng, 4) for _ in range(4))]
+    passes([*NASTY.values(), *(random_convolution(rng, 4) for _ in range(4))], rng)
+
+
+@pytest.mark.slow
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 1 << 32))
+def test_any_windows_get_their_patches(seed):
+    rng = np.random.default_rng(seed)
+    passes([random_convolution(rng, 4) for _ in range(6)], rng)
+
+
+def passes(cases, rng):
+    """One after the other."""
+    dut = Fronts(CONFIG)
     # What is read beside a patch is not zero.
     memory = rng.integers(1, 2**15, CONFIG.maps)
 

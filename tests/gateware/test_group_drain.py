@@ -9,6 +9,8 @@ import pytest
 from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect, flipped
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pleach.cycles import group_drain
 from pleach.engine import EngineConfig
@@ -323,19 +325,43 @@ def shape(teams, side, pooled, rows, width=5, height=5):
 )
 def test_windows_are_written(array, number, happens, shapes):
     """Pooled and not, with edges, with rows that fill no local row, and none of this group's."""
-    config = config_of(**array)
+    group = written(config_of(**array), number, shapes, Random(number))
+    for what in happens.split():
+        assert group.seen[what] > 4, group.seen
+
+
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 1 << 32))
+def test_any_windows_are_written(seed):
+    random = Random(seed)
+    pes, groups = random.choice([(16, 4), (8, 2), (2, 2), (2, 1)])
+    config = config_of(
+        pes=pes, groups=groups, lanes=min(random.choice([1, 2, 4]), pes // groups),
+        neighbours=random.choice([4, 8]), ram_latency=random.choice([1, 2]),
+    )  # fmt: skip
+    shapes = []
+    for _ in range(3):
+        teams, side = random.randrange(groups.bit_length()), random.randrange(4)
+        rows = (pes >> teams) * (config.accumulators // (side + 1) ** 2)
+        width, height = random.randint(side + 1, 6), random.randint(side + 1, 6)
+        pooled = random.random() < 0.5
+        shapes.append(shape(teams, side, pooled, random.randint(1, rows), width, height))
+    written(config, random.randrange(groups), shapes, random)
+
+
+def written(config, number, shapes, random):
+    """Windows of these shapes through a group's drain and packer, pass after pass."""
     dut, group = Both(config, number=number), Group(config, number)
 
     async def bench(ctx):
-        random = Random(number)
         for chosen in shapes:
             windows = Windows(config, number, random, **chosen)
             await group.run(ctx, dut, windows)
             assert not group.memory, "values that are no window's"
 
     simulate(dut, bench)
-    for what in happens.split():
-        assert group.seen[what] > 4, group.seen
+    return group
 
 
 @pytest.mark.parametrize("after", [60, 75])

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from pleach.cycles import pool
 from pleach.engine import EngineConfig
-from pleach.engine.pipeline import MAP_READ, PLACES
+from pleach.engine.pipeline import MAP_READ, PLACES, held_codes
 from pleach_hw.layouts import vector_layout
+from pleach_hw.maps.codebooks import Codebooks
 from pleach_hw.maps.control import MapInput, MapOutput
 from pleach_hw.maps.memory import MapMemory
 from pleach_hw.maps.packer import Packer
@@ -120,6 +121,41 @@ def test_packer(groups, neighbours, seed):
         assert state["held"] == 0 and followed == len(places)
         assert memory.keys() == set().union(*windows)
 
+    simulate(dut, bench)
+
+
+@few
+@given(codebook=st.sampled_from([16, 256]), latency=st.sampled_from([1, 2]), seed=SEEDS)
+def test_codebooks(codebook, latency, seed):
+    """A copy is of the values from the base on, one behind the other; a new one ends it."""
+    random = Random(seed)
+    config = EngineConfig(pes=4, maps=32, codebook=codebook, codes=8, ram_latency=latency)
+    dut, values, held = Codebooks(config), {}, {}
+
+    async def bench(ctx):
+        for at in random.sample(range(codebook), codebook):
+            values[at] = random.randint(-32768, 32767)
+            ctx.set(dut.load.write, 1)
+            ctx.set(dut.load.address, at)
+            ctx.set(dut.load.value, values[at])
+            await ctx.tick()
+        ctx.set(dut.load.write, 0)
+        for _ in range(4):
+            base = random.randrange(codebook - held_codes(config) + 1)
+            ctx.set(dut.base, base)
+            ctx.set(dut.start, 1)
+            held.clear()
+            cycles = random.choice([copy_time, random.randrange(1, copy_time)])
+            for _ in range(cycles):
+                await ctx.tick()
+                ctx.set(dut.start, 0)
+                if ctx.get(dut.pes.write):
+                    held[ctx.get(dut.pes.address)] = ctx.get(dut.pes.value)
+            if cycles == copy_time:
+                assert held == {at: values[base + at] for at in range(held_codes(config))}
+                assert not ctx.get(dut.pes.write)
+
+    copy_time = held_codes(config) + latency + 3
     simulate(dut, bench)
 
 

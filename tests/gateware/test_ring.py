@@ -7,6 +7,8 @@ from types import FunctionType, SimpleNamespace
 import numpy as np
 import pytest
 from amaranth.hdl import ResetInserter, Signal
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pleach.cycles import ring
 from pleach.cycles.model import stages
@@ -215,16 +217,32 @@ async def run(ctx, dut, pes, cycles=None):
 def test_windows_in_a_ring(config, local_rows, pixels, slots):
     """Rings with room left and rings that are exactly full; one window in flight and many."""
     pes = Pes(config, local_rows, pixels, slots, seed=local_rows)
-    dut = PeGroup(config)
-    parts = config.row_pes // config.drained
+    accumulated(pes)
+    assert min(pes.seen["marks"], pes.seen["overtaken"]) > 5 and pes.seen["full"], pes.seen
+    assert pes.seen["stalls"] > 5 or config is BLOCK_RAM, pes.seen
+
+
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(
+    config=st.sampled_from([LUT_RAM, BLOCK_RAM]), local_rows=st.integers(1, 4),
+    pixels=st.sampled_from([1, 4]), idle=st.sampled_from([0.0, 0.5]),
+    seed=st.integers(0, 1 << 32),
+)  # fmt: skip
+def test_any_windows_in_a_ring(config, local_rows, pixels, idle, seed):
+    most = min(7, config.accumulators // (local_rows * pixels))
+    accumulated(Pes(config, local_rows, pixels, 1 + seed % most, seed=seed, idle=idle))
+
+
+def accumulated(pes):
+    """All windows through a group; every word of each is drained once."""
+    dut, parts = PeGroup(pes.config), pes.config.row_pes // pes.config.drained
 
     async def bench(ctx):
         await load(ctx, dut, pes)
-        assert await run(ctx, dut, pes) == WINDOWS * pixels * local_rows * parts
+        assert await run(ctx, dut, pes) == WINDOWS * pes.slot * parts
 
     simulate(dut, bench)
-    assert min(pes.seen["marks"], pes.seen["overtaken"]) > 5 and pes.seen["full"], pes.seen
-    assert pes.seen["stalls"] > 5 or config is BLOCK_RAM, pes.seen
 
 
 def test_reset_forgets_windows_and_marks():
