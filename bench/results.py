@@ -40,7 +40,7 @@ COMMANDS = {
     "lenet": "lenet.py --kept 0.08",
     "balance": "balance.py",
     "networks": "networks.py",
-    "conv": "conv.py --model",
+    "conv": "conv.py",
     "boards": "boards.py",
     "link": "link.py",
     "peers": "peers.py --no-netlists",
@@ -405,8 +405,9 @@ def conv(found: dict[str, Any]) -> str:
     )
     if any(row["windows_in_rtl"] for row in found["layers"]):
         text += (
-            " Of each layer so many windows ran on Verilator too, with all of its weights, and "
-            "were equal to the reference in every value and to the model in cycles."
+            " Of each layer so many windows ran on Verilator too, with all of its weights, which "
+            "go past LOAD; they were equal to the reference in every value and to the model in "
+            "cycles."
         )
     rows = [
         (
