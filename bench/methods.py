@@ -1,7 +1,8 @@
 """Every method on LeNet-5 and MNIST, from the same dense network, at one budget.
 
     python bench/methods.py --list                            # what is run, what is not, and why
-    python bench/methods.py --json methods.json               # all, some two minutes of a core each
+    python bench/methods.py --json methods.json               # all, half a minute of a core each
+    python bench/methods.py --kept --json methods.json        # those only that have been run
     python bench/methods.py obs twn --epochs 1 --images 2000  # two, to try
 
 Each run begins with the dense network of its seed, prunes to the same density and shares the
@@ -12,7 +13,8 @@ was chosen for a method by its error; the figures compare methods as they come, 
 
 A run is kept in build/methods under a hash of everything that it depends on: settings, images,
 dense network and the method's own file. What is there is not run again, so an interrupted bench
-goes on where it was. Runs are spread over the processors (--processes).
+goes on where it was. Runs are spread over the processors (--processes). --plot writes a picture:
+error against bytes, and against cycles.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import os
 import time
 from dataclasses import asdict, dataclass
@@ -28,6 +31,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 import pleach
 from pleach import models
@@ -56,12 +60,18 @@ from pleach.files import write_whole
 from pleach.format import parse
 from pleach.metrics import wrong_percent
 from pleach.model import CompressedModel
+from pleach.page.svg import svg, text
 from pleach.processes import workers
 from pleach.reference import Reference
 from pleach_cli.output import print_table
 
 FOLDER = Path(__file__).parents[1] / "build/methods"
 NETWORK = "lenet_5"
+#: side of a panel of the plot, in pixels, and the colours of the kinds
+SIDE = 420
+COLOURS = (
+    "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2",
+)  # fmt: skip
 #: test images whose cycles are counted
 COUNTED = 20
 #: what a setting without a default is given
@@ -103,9 +113,9 @@ class Budget:
     """
 
     density: float = 0.05
-    epochs: int = 6
-    dense_epochs: int = 8
-    images: int = 60_000
+    epochs: int = 4
+    dense_epochs: int = 10
+    images: int = 12_000
 
     @property
     def training(self) -> TrainConfig:
@@ -213,8 +223,8 @@ def dense_network(budget: Budget, seed: int, images, labels):
     return model, sha256(path.read_bytes()).hexdigest()
 
 
-def run(method: Method, budget: Budget, seed: int) -> dict:
-    """One row; from build/ where it is there."""
+def run(method: Method, budget: Budget, seed: int, kept_only: bool = False) -> dict:
+    """One row; from build/ where it is there, and not run if it is to be `kept_only`."""
     row = {"method": method.name, "kind": method.kind, "network": NETWORK, "seed": seed}
     try:
         steps = steps_of(method, budget)
@@ -236,6 +246,8 @@ def run(method: Method, budget: Budget, seed: int) -> dict:
             found |= measured(path.with_suffix(".pleach"), data)
             write_whole(kept, json.dumps(found))
         return found
+    if kept_only:
+        return row | {"left_out": "not run yet"}
     start = time.monotonic()
     config = CompressConfig(seed=seed, codebook_bits=8)
     try:
@@ -295,7 +307,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=Budget.images)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--kept", action="store_true", help="run nothing, show what was run")
     parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--plot", type=Path, help="SVG to write")
     given = parser.parse_args()
     budget = Budget(given.density, given.epochs, given.dense_epochs, given.images)
     found = [
@@ -310,17 +324,19 @@ def main() -> None:
     jobs = [(method, seed) for seed in given.seeds for method in found]
     rows = []
     with workers(given.processes) as pool:
-        for row in pool.map(partial(_run, budget), jobs):
+        for row in pool.map(partial(_run, budget, given.kept), jobs):
             rows.append(row)
             print(row["kind"], row["method"], row["seed"], _said(row), flush=True)
     show(rows)
     if given.json:
         runs = {"budget": asdict(budget), "pleach": pleach.__version__, "runs": rows}
         write_whole(given.json, json.dumps(runs, indent=1) + "\n")
+    if given.plot:
+        write_whole(given.plot, plot(rows))
 
 
-def _run(budget: Budget, job: tuple[Method, int]) -> dict:
-    return run(job[0], budget, job[1])
+def _run(budget: Budget, kept_only: bool, job: tuple[Method, int]) -> dict:
+    return run(job[0], budget, job[1], kept_only)
 
 
 def _said(row: dict) -> str:
@@ -354,6 +370,78 @@ def show(rows: list[dict]) -> None:
             for row in done
         ],
     )  # fmt: skip
+
+
+def plot(rows: list[dict]) -> str:
+    """Both figures as an SVG: a circle a run, its kind by colour, its name under the pointer."""
+    done = [row for row in rows if "error_pct" in row]
+    kinds = dict(zip(dict.fromkeys(row["kind"] for row in done), COLOURS, strict=False))
+    panels = [
+        _panel(done, "bytes", "bytes of the file", 0, kinds),
+        _panel(done, "cycles_16_pes", "cycles of an image at 16 PEs", SIDE, kinds),
+    ]
+    key = [
+        Markup('<circle cx="{}" cy="{}" r="4" fill="{}"/>').format(at, SIDE + 12, colour)
+        + text(at + 8, SIDE + 16, kind)
+        for (kind, colour), at in zip(kinds.items(), range(56, 2 * SIDE, 104), strict=False)
+    ]
+    paper = Markup('<rect width="100%" height="100%" fill="white"/>')
+    said = f"{len(done)} runs: error against bytes and cycles"
+    found = svg(2 * SIDE, SIDE + 24, said, paper, *panels, *key)
+    opening = '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="11" '
+    return str(found).replace("<svg ", opening, 1) + "\n"
+
+
+def _panel(rows: list[dict], figure: str, said: str, left: float, kinds: dict[str, str]) -> Markup:
+    """Runs by a figure, to the right, and their error, upwards; both axes logarithmic."""
+    edge, room = 48, SIDE - 64
+    spans = [
+        (min(row[name] for row in rows) * 0.9, max(row[name] for row in rows) * 1.1)
+        for name in (figure, "error_pct")
+    ]
+
+    def along(value: float, axis: int) -> float:
+        low, high = spans[axis]
+        return room * math.log(value / low) / math.log(high / low)
+
+    marks = [
+        Markup('<path d="M{0} {1}V{2}H{3}" fill="none" stroke="#777"/>').format(
+            left + edge, SIDE - edge - room, SIDE - edge, left + edge + room
+        ),
+        text(left + edge + room / 2, SIDE - 14, said, anchor="middle"),
+        text(left + edge, SIDE - edge - room - 4, "error, % of the test images"),
+    ]
+    for axis, (low, high) in enumerate(spans):
+        for tick in (
+            digit * 10.0**power
+            for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+            for digit in (1, 2, 5)
+        ):
+            if low <= tick <= high:
+                at = along(tick, axis)
+                x, y, anchor = (
+                    (left + edge - 4, SIDE - edge - at + 4, "end")
+                    if axis
+                    else (left + edge + at, SIDE - edge + 14, "middle")
+                )
+                marks.append(text(x, y, f"{tick:,g}", anchor=anchor))
+    for row in rows:
+        marks.append(
+            Markup(
+                '<circle cx="{:.1f}" cy="{:.1f}" r="4" fill="{}" fill-opacity="0.75">'
+                "<title>{} {}: {:.2f} %, {:,} bytes, {:,.0f} cycles</title></circle>"
+            ).format(
+                left + edge + along(row[figure], 0),
+                SIDE - edge - along(row["error_pct"], 1),
+                kinds[row["kind"]],
+                row["kind"],
+                row["method"],
+                row["error_pct"],
+                row["bytes"],
+                row["cycles_16_pes"],
+            )
+        )
+    return Markup("").join(marks)
 
 
 if __name__ == "__main__":
