@@ -314,8 +314,8 @@ class EntryDecoder(wiring.Component):
             """What a start sets, or what comes after it; so that no reset need come this far."""
             return Signal(shape, reset_less=True, src_loc_at=1)
 
-        # What each stage holds. Where a stage asks for words, what it holds is zero in the other
-        # phase, so that whether there is a step takes few gates.
+        # What each stage holds. It is set by the step of one phase, and means something in the
+        # other one alone, so that what a step sets asks for no other step.
         phase = state()
         left = state(self.entries.shape())  # their gap symbols were not read yet, as far as known
         one_less = state(self.entries.shape())
@@ -331,7 +331,7 @@ class EntryDecoder(wiring.Component):
         found_skip, known_skip = state(), state()
 
         is_entry = numbered & ~readers.gap_found
-        reads = Mux(readers.gap_found, reads_past_skip, reads_past_entry)
+        reads = ~phase & Mux(readers.gap_found, reads_past_skip, reads_past_entry)
         # `known`, and the last one is not taken. An entry comes every other cycle at most, so one
         # cycle without the last one costs nothing, and what takes it need not say in the same cycle
         # that it does.
@@ -346,9 +346,9 @@ class EntryDecoder(wiring.Component):
             readers.sought.eq(classes.skip_number),
             readers.asks_extra.eq(asks_extra),
             readers.extra_count.eq(extra_count),
-            readers.extra_field.eq(looked_up),
+            readers.extra_field.eq(phase & looked_up),
             classes.held.eq(readers.extra_held),
-            readers.wants_code.eq(wants_code),
+            readers.wants_code.eq(phase & wants_code),
             readers.blocked.eq(blocked),
             classes.clear.eq(clear),
             classes.number.eq(readers.gap_number),
@@ -372,8 +372,6 @@ class EntryDecoder(wiring.Component):
                     m.d.sync += left.eq(one_less)
                 m.d.sync += [
                     phase.eq(1),
-                    reads_past_skip.eq(0),
-                    reads_past_entry.eq(0),
                     reading.eq(reads),
                     looked_up.eq(numbered),
                     wants_code.eq(is_entry),
@@ -399,11 +397,8 @@ class EntryDecoder(wiring.Component):
                     reads_past_skip.eq(more),
                     reads_past_entry.eq(more & ~(reading & (left == 1))),
                     numbered.eq(reading),
-                    looked_up.eq(0),
-                    wants_code.eq(0),
                     found.eq(looked_up),
                     found_skip.eq(~wants_code),
-                    known.eq(0),
                 ]
                 with m.If(known):
                     m.d.sync += [

@@ -252,11 +252,10 @@ class SymbolReader(wiring.Component):
         ]
         # A symbol that asks holds fewer bits than it needs, of one word or of none: the window is
         # these and the next word's.
-        mended = Mux(
-            passed[4],
-            (Cat(self.word[33 - longest :], words.held[: longest - 1]) >> beyond)[:longest],
-            self.word[32 - longest :],
-        )
+        rest = Cat(self.word[33 - longest :], words.held[: longest - 1])
+        for bit in range(4):  # not `>>`: Yosys would let two readers share what shifts
+            rest = Mux(beyond[bit], rest >> (1 << bit), rest)
+        mended = Mux(passed[4], rest[:longest], self.word[32 - longest :])
         # `find` comes late: what depends on it waits for `cut`, and a window that was mended
         # although its symbol was found is cut anew.
         with m.If(cut):
