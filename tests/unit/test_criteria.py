@@ -92,7 +92,7 @@ def test_obd_is_the_exact_diagonal_of_a_network_with_relu():
         return samples.loss(outputs, torch.arange(20))
 
     values = tuple(p.detach() for p in model.parameters())
-    hessian = torch.autograd.functional.hessian(loss, values)
+    hessian = torch.autograd.functional.hessian(loss, values, vectorize=True)
     for layer, numbers in enumerate(((0, 1), (2, 3))):
         scores = scores_of(model, samples, "obd", layer)
         for part, number in zip(("weight", "bias"), numbers, strict=True):
