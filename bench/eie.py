@@ -26,8 +26,8 @@ from pleach.cycles import CycleModel
 from pleach.engine import EngineConfig
 from pleach.files import write_whole
 from pleach.model import Activation, CompressedLayer, CompressedModel
-from pleach.processes import workers
 from pleach.reference import Reference
+from pleach.spread import spread
 from pleach_cli.output import print_table
 from pleach_sim.simulate import Job, simulate_jobs
 
@@ -91,13 +91,11 @@ def sweep(folder: Path, seed: int) -> None:
 
     depths, counts = [8, 16, 32, 64], [1, 2, 4, 8, 16, 32, 64]
     points = [(64, depth) for depth in depths] + [(pes, ENGINE["queue_depth"]) for pes in counts]
-    with workers() as pool:
-        futures = {
-            (name, *point): pool.submit(utilisation, name, seed, *point)
-            for name in LAYERS
-            for point in points
-        }
-        found = {key: future.result() for key, future in futures.items()}
+    with spread() as jobs:
+        for name in LAYERS:
+            for point in points:
+                jobs.submit((name, *point), utilisation, name, seed, *point)
+        found = {key: outcome.result() for key, outcome in jobs.finished()}
     figure = Figure(figsize=(13, 4), layout="constrained")
     by_depth, speed, by_pes = figure.subplots(1, 3)
     for name in LAYERS:

@@ -13,8 +13,8 @@ was chosen for a method by its error; the figures compare methods as they come, 
 
 A run is kept in build/methods under a hash of everything that it depends on: settings, images,
 dense network and the method's own file. What is there is not run again, so an interrupted bench
-goes on where it was. Runs are spread over the processors (--processes). --plot writes a picture:
-error against bytes, and against cycles.
+goes on where it was. Runs are spread over the processors (--processes), or over the workers of a
+dask scheduler (--scheduler). --plot writes a picture: error against bytes, and against cycles.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ import math
 import os
 import time
 from dataclasses import asdict, dataclass
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -61,8 +60,8 @@ from pleach.format import parse
 from pleach.metrics import wrong_percent
 from pleach.model import CompressedModel
 from pleach.page.svg import svg, text
-from pleach.processes import workers
 from pleach.reference import Reference
+from pleach.spread import spread
 from pleach_cli.output import print_table
 
 FOLDER = Path(__file__).parents[1] / "build/methods"
@@ -307,6 +306,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=Budget.images)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--scheduler", help="a dask scheduler's address, in place of processes")
     parser.add_argument("--kept", action="store_true", help="run nothing, show what was run")
     parser.add_argument("--json", type=Path, help="file to write")
     parser.add_argument("--plot", type=Path, help="SVG to write")
@@ -323,8 +323,8 @@ def main() -> None:
         return
     jobs = [(method, seed) for seed in given.seeds for method in found]
     rows = []
-    with workers(given.processes) as pool:
-        for row in pool.map(partial(_run, budget, given.kept), jobs):
+    with spread(given.scheduler, processes=given.processes, shared=(budget, given.kept)) as pool:
+        for row in pool.map(_run, jobs):
             rows.append(row)
             print(row["kind"], row["method"], row["seed"], _said(row), flush=True)
     show(rows)

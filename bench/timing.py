@@ -9,7 +9,7 @@ room for LeNet-300-100 where that many can have it, and dense engines of as many
 (`bench/dense.py`), on LFE5U-85F at speed grades 6 and 8; and on iCE40UP5K the engine of 4 PEs that
 fits it. The clock is the median of three placer seeds up to 16 PEs, and of one at 64, which takes
 by far the longest. Results are cached by content, and what is missing is made by two processes at a
-time.
+time (--processes), or by the workers of a dask scheduler (--scheduler).
 
 With --maps it measures engines with a map memory in their place, with the capacities that LeNet-5's
 file takes and no more, and with the serial loader; with --blocks blocks of such an engine, each
@@ -20,7 +20,6 @@ one lane and of two, and with scales.
 
 import argparse
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median_low
@@ -31,6 +30,7 @@ from pleach.engine import EngineConfig
 from pleach.engine.plan import base_engine, fitted
 from pleach.files import write_whole
 from pleach.format import load
+from pleach.spread import spread
 from pleach_cli.output import print_table
 from pleach_hw.boards import board
 from pleach_hw.build.estimate import FAMILY, estimate
@@ -114,13 +114,27 @@ def blocks():
     return found
 
 
-def measure(design, chip, seeds: int, route: bool):
-    """The result of the seed with the median clock, and all clocks."""
-    results = [synth(design, chip, seed=seed + 1, route=route) for seed in range(seeds)]
-    clocks = [r.fmax_mhz for r in results]
-    if not route:
-        return results[0], []
-    return results[clocks.index(median_low(clocks))], clocks
+def measured(counts, chip, maps: bool, alone: bool):
+    """As `designs`, of all that is measured on a chip."""
+    if not (maps or alone):
+        return designs(counts, CHIPS[chip])
+    return (map_engines(counts) if maps else []) + (blocks() if alone else [])
+
+
+def run(given, number: int, seed: int, route: bool):
+    """The result of a seed for the design with that number among those of `measured`: a design is
+    made where it is built."""
+    *_, design = measured(*given)[number]
+    return synth(design, CHIPS[given[1]], seed=seed, route=route)
+
+
+def median(results: dict):
+    """The result of the seed with the median clock, and all clocks in the order of the seeds."""
+    found = [results[seed] for seed in sorted(results)]
+    clocks = [each.fmax_mhz for each in found]
+    if None in clocks:
+        return found[0], []
+    return found[clocks.index(median_low(clocks))], clocks
 
 
 def main() -> None:
@@ -131,40 +145,44 @@ def main() -> None:
     parser.add_argument("--maps", action="store_true", help="engines with a map memory")
     parser.add_argument("--blocks", action="store_true", help="blocks of these, each alone")
     parser.add_argument("--no-route", action="store_true", help="netlists only, no clock")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--scheduler", help="a dask scheduler's address, in place of processes")
     parser.add_argument("--json", type=Path, help="file to write")
     args = parser.parse_args()
 
-    rows = []
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        waiting = []
+    rows = {}
+    with spread(args.scheduler, processes=args.processes) as jobs:
+        waiting, results = {}, {}
         for chip in args.chips:
-            measured = map_engines(args.pes) if args.maps else []
-            measured += blocks() if args.blocks else []
-            if not (args.maps or args.blocks):
-                measured = designs(args.pes, CHIPS[chip])
-            for name, pes, config, design in measured:
+            given = args.pes, chip, args.maps, args.blocks
+            for number, (name, pes, config, _) in enumerate(measured(*given)):
                 seeds = 1 if pes > 16 or args.no_route else args.seeds
-                future = pool.submit(measure, design, CHIPS[chip], seeds, not args.no_route)
-                waiting.append((name, pes, config, chip, future))
-        for name, pes, config, chip, future in waiting:
-            result, clocks = future.result()
-            rows.append(
-                {
-                    "design": name,
-                    "pes": pes,
-                    "chip": chip,
-                    **{n: getattr(result, n) for n in FIELDS},
-                    "clocks_mhz": clocks,
-                    "critical_path": result.critical_path,
-                    "engine": config and asdict(config),
-                }
-            )
+                waiting[chip, number] = name, pes, config, seeds
+                for seed in range(1, seeds + 1):
+                    jobs.submit((chip, number, seed), run, given, number, seed, not args.no_route)
+        for (chip, number, seed), outcome in jobs.finished():
+            name, pes, config, seeds = waiting[chip, number]
+            of = results.setdefault((chip, number), {})
+            of[seed] = outcome.result()
+            if len(of) < seeds:
+                continue
+            result, clocks = median(of)
+            rows[chip, number] = row = {
+                "design": name,
+                "pes": pes,
+                "chip": chip,
+                **{n: getattr(result, n) for n in FIELDS},
+                "clocks_mhz": clocks,
+                "critical_path": result.critical_path,
+                "engine": config and asdict(config),
+            }
             if name == "engine" and CHIPS[chip].family == FAMILY:
-                rows[-1]["estimate"] = estimate(config)
+                row["estimate"] = estimate(config)
             if name == "dense":
-                rows[-1]["lenet_300_100_cycles"] = dense_cycles(SHAPES, pes)
+                row["lenet_300_100_cycles"] = dense_cycles(SHAPES, pes)
             if args.json:  # what is there, should the next one take too long
-                write_whole(args.json, json.dumps(rows, indent=2))
+                there = [rows[key] for key in waiting if key in rows]
+                write_whole(args.json, json.dumps(there, indent=2))
 
     print_table(
         "Netlists" if args.no_route else "Routed",
@@ -176,7 +194,7 @@ def main() -> None:
                 "" if row["fmax_mhz"] is None else f"{row['fmax_mhz']:.1f}",
                 " ".join(f"{clock:.0f}" for clock in row["clocks_mhz"]),
             )
-            for row in rows
+            for row in (rows[key] for key in waiting)
         ],
     )  # fmt: skip
 

@@ -49,6 +49,10 @@ class ToolError(PleachError):
     """A simulator or synthesis tool that failed; names its log."""
 
 
+class WorkerError(PleachError):
+    """A job that no worker could do, or workers that are gone."""
+
+
 class NotInstalledError(PleachError, ModuleNotFoundError):
     """A package that this part needs and that is not installed; says what to install.
 

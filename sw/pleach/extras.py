@@ -23,6 +23,7 @@ EXTRAS = {
     "link": ("serial",),
     "onnx": ("onnx", "onnxruntime"),
     "images": ("PIL",),
+    "search": ("optuna", "dask", "distributed"),
     "plot": ("matplotlib",),
     "report": ("jinja2", "markupsafe"),
 }

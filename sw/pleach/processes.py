@@ -8,9 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 # The shell becomes the command. Beside it a watchdog of the same group waits for the end of a pipe
 # that this process holds open: so the group ends with us even where nothing of ours can run any
@@ -65,28 +63,8 @@ def _end(child: subprocess.Popen) -> None:
         child.wait()
 
 
-@contextmanager
-def workers(
-    count: int | None = None, initializer=None, initargs: tuple = ()
-) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes, by default one a processor, that ends with the block and with us.
-
-    After an exception, an interrupt included, nobody waits for what the workers are at.
-    """
-    pool = ProcessPoolExecutor(
-        count, initializer=_start_worker, initargs=(os.getpid(), initializer, initargs)
-    )
-    try:
-        yield pool
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.kill()
-        pool.shutdown(wait=True, cancel_futures=True)
-        raise
-    pool.shutdown()
-
-
-def _start_worker(parent: int, initializer, initargs: tuple) -> None:
+def start_worker(parent: int) -> None:
+    """What a worker does first: it leaves signals to the process `parent`, and ends with it."""
     # What the parent does at a signal is not for its copies to do, and a terminal's interrupt is
     # the parent's.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -97,5 +75,3 @@ def _start_worker(parent: int, initializer, initargs: tuple) -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
-    if initializer is not None:
-        initializer(*initargs)

@@ -113,6 +113,14 @@ Picture = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Of a dask scheduler, tcp://HOST:PORT, whose workers do the work.",
+        show_default="processes of this machine",
+    ),
+]
 DATA = (
     "mnist, fashion-mnist or digits; an .npz file with train_inputs, train_labels, test_inputs and "
     "test_labels (labels are classes, or floats of a regression); a .csv file with a column label, "

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pleach_cli.common import DatasetOption, Json, ModelFile, Plot, dataset_for, output_option
+from pleach_cli.common import (
+    DatasetOption,
+    Json,
+    ModelFile,
+    Plot,
+    Scheduler,
+    dataset_for,
+    output_option,
+)
 from pleach_cli.output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
@@ -65,6 +73,7 @@ def command(
         typer.Option(min=1, help="Test images to run.", show_default="10, with a map memory 2"),
     ] = None,
     dataset: DatasetOption = None,
+    scheduler: Scheduler = None,
     plot: Plot = None,
     output: Annotated[
         Path | None,
@@ -112,6 +121,7 @@ def command(
             configs,
             chips,
             fitting=board is not None,
+            scheduler=scheduler,
             progress=lambda done: update("measuring engines", done, len(configs)),
         )
     best = search.fastest(measured)

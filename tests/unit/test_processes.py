@@ -9,6 +9,7 @@ import time
 import pytest
 
 from pleach import processes
+from pleach.spread import spread
 
 # A tree as of a build: the command, its child and its grandchild, which hold a file open each.
 TREE = 'echo $$ >> "$0"; sh -c \'echo $$ >> "$0"; (exec sleep 60) & wait\' "$0" & wait'
@@ -110,22 +111,17 @@ def _pid_and_sleep(file):
 
 
 def test_workers_end_with_the_block(tmp_path):
-    with pytest.raises(KeyboardInterrupt), processes.workers(2) as pool:
-        for _ in range(2):
-            pool.submit(_pid_and_sleep, tmp_path / "pids")
+    with pytest.raises(KeyboardInterrupt), spread(processes=2) as jobs:
+        for number in range(2):
+            jobs.submit(number, _pid_and_sleep, tmp_path / "pids")
         pids = tree_of(tmp_path / "pids")
         raise KeyboardInterrupt
     assert_gone(pids)
 
 
-def test_workers_work():
-    with processes.workers(2, initializer=os.umask, initargs=(0o22,)) as pool:
-        assert list(pool.map(abs, [-1, 2, -3])) == [1, 2, 3]
-
-
 WORKERS = """
 import sys, time
-from pleach import processes
+from pleach.spread import spread
 
 def note(file):
     import os
@@ -133,8 +129,8 @@ def note(file):
         pids.write(f"{os.getpid()}\\n")
     time.sleep(60)
 
-with processes.workers(2) as pool:
-    list(pool.map(note, sys.argv[1:] * 2))
+with spread(processes=2) as jobs:
+    list(jobs.map(note, sys.argv[1:] * 2))
 """
 
 

@@ -18,6 +18,7 @@ ORDER = (
     "pleach.errors pleach.text pleach.numbers",
     "pleach.extras",
     "pleach.arrays pleach.compiled pleach.files pleach.processes pleach.settings",
+    "pleach.spread",
     "pleach.model",
     "pleach.engine",
     "pleach.format",

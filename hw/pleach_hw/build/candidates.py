@@ -109,6 +109,7 @@ def candidates(
     chips: Sequence[Board],
     *,
     fitting: bool = False,
+    scheduler: str | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Candidate]:
     """The engines measured, in their order.
@@ -117,6 +118,7 @@ def candidates(
         taken: by each layer, `Reference.taken`.
         chips: that they may be for.
         fitting: only those that one of the chips holds.
+        scheduler: a dask scheduler's address, whose workers measure them.
         progress: called with the number of engines measured.
 
     Raises:
@@ -127,7 +129,7 @@ def candidates(
             "there is no such engine: more groups than PEs or lanes, or more than 8; with a map "
             "memory there may be fewer lanes than those of a group"
         )
-    measured = sweep(model, taken, configs, progress=progress)
+    measured = sweep(model, taken, configs, scheduler=scheduler, progress=progress)
     found = [
         Candidate(
             config, cycles["latency_cycles"], cycles["compute_cycles"], cycles["memory_bits"], fit

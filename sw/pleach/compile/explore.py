@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -20,9 +19,9 @@ from pleach.engine.plan import LayerPlan, base_engine, default_plan, fitted
 from pleach.errors import CapacityError, ConfigError, ModelError
 from pleach.model import CompressedLayer, CompressedModel
 from pleach.numbers import PES_MAX
-from pleach.processes import workers
 from pleach.reference import Taken
 from pleach.reference.maps import active
+from pleach.spread import spread
 
 #: engines that are measured without starting processes for them
 FEW = 8
@@ -148,6 +147,7 @@ def sweep(
     configs: Sequence[EngineConfig],
     *,
     processes: int | None = None,
+    scheduler: str | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[dict[str, float]]:
     """Latency, compute cycles of all layers together, both means over inputs, and memory bits.
@@ -156,21 +156,22 @@ def sweep(
         taken: by each layer, `Reference.taken`.
         processes: to run at once; by default one a processor. A handful of engines is measured
             here: starting processes would take longer.
+        scheduler: a dask scheduler's address, whose workers measure them (`pleach.spread`).
         progress: called with the number of engines measured.
     """
     processes = processes or len(os.sched_getaffinity(0))
-    found = []
-    with ExitStack() as stack:
-        if processes > 1 and len(configs) > FEW:
-            pool = stack.enter_context(
-                workers(processes, initializer=_start, initargs=(model, taken))
-            )
-            measured = pool.map(_measure_given, configs, chunksize=max(1, len(configs) // 32))
-        else:
-            measured = map(partial(measure, model, taken), configs)
+    found: list[dict[str, float]] = []
+
+    def collect(measured: Iterable[dict[str, float]]) -> None:
         for each in measured:
             found.append(each)
             progress(len(found))
+
+    if scheduler is None and (processes == 1 or len(configs) <= FEW):
+        collect(measure(model, taken, config) for config in configs)
+    else:
+        with spread(scheduler, processes=processes, shared=(model, taken)) as jobs:
+            collect(jobs.map(measure, configs))
     return found
 
 
@@ -201,15 +202,3 @@ def measure(
 def latency(model: CompressedModel, taken: Sequence[Taken], config: EngineConfig) -> float:
     """Cycles from the first input to the last output, mean of the inputs."""
     return measure(model, taken, config)["latency_cycles"]
-
-
-_given: tuple[CompressedModel, Sequence[Taken]]
-
-
-def _start(model: CompressedModel, taken: Sequence[Taken]) -> None:
-    global _given
-    _given = model, taken
-
-
-def _measure_given(config: EngineConfig) -> dict[str, float]:
-    return measure(*_given, config)
