@@ -32,6 +32,7 @@ from pleach.settings import by_layer
 # mostly wait for each other.
 THREADS = 1
 EVALUATION_BATCH = 4096
+LISTED_BATCH = 512  # of lists: their maps stay in the cache
 DROPOUTS = tuple(kind for kind in IGNORED if kind is not nn.Identity)
 ALPHA = 1.7580993408473766  # of alpha dropout: SELU's scale times its alpha
 _TURN = threading.RLock()
@@ -74,14 +75,18 @@ def predict(model: nn.Module, inputs: np.ndarray | Tensor) -> Tensor:
         ModelError: weights that are not finite.
     """
     inputs = as_floats(model, inputs)
-    check_weights(layers_of(model, inputs.shape[1:]))
+    shape = inputs.shape[1:]
+    check_weights(layers_of(model, shape))
     like = next(model.parameters(), inputs)
+    forward, batch_size = model, EVALUATION_BATCH
+    if held(model, shape):
+        forward, batch_size = SparseNetwork(model, shape), LISTED_BATCH
     training = model.training
     model.eval()
     try:
         with exclusive(), channels_last(model), torch.no_grad():
             outputs = torch.cat(
-                [model(batch.to(like)).flatten(1) for batch in inputs.split(EVALUATION_BATCH)]
+                [forward(batch.to(like)).flatten(1) for batch in inputs.split(batch_size)]
             )
     finally:
         model.train(training)
