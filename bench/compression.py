@@ -249,6 +249,8 @@ def measure(path: Path, recipe: Recipe, inputs, answers) -> dict:
             loaded.dequantise(Reference(loaded).run(loaded.quantise(inputs))), answers
         ),
         "most_error_pct": recipe.most_error,
+        "start": recipe.start,
+        "teacher": recipe.teacher,
         "bytes": len(file),
         "ratio": loaded.dense_bytes / len(file),
         "least_ratio": recipe.least_ratio,

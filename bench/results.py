@@ -59,6 +59,12 @@ PUBLISHED = {
     "lenet_300_100_accurate": "Deep Compression 40× at 1.58 %",
     "lenet_300_100_small": "EPR 124× at 1.90 %",
     "lenet_5_accurate": "Deep Compression 39× at 0.74 %",
+    "lenet_5_400": "Deep Compression 39× at 0.74 %",
+    "lenet_300_100_100": "Deep Compression 40× at 1.58 %",
+    "lenet_300_100_220": "Deep Compression 40× at 1.58 %",
+    "lenet_300_100_300": "EPR 124× at 1.90 %",
+    "lenet_5_1000": "EPR 606× at 0.9 %, Bayesian Compression 771× at 1.0 %, "
+    "MIRACLE 1110× at 0.96 % (no runnable sparse format)",
     "lenet_5_small": "EPR 606× at 0.9 %, Bayesian Compression 771× at 1.0 %, "
     "MIRACLE 1110× at 0.96 % (no runnable sparse format)",
 }
@@ -94,12 +100,18 @@ def compression(found: list[dict[str, Any]]) -> str:
         "float32, biases included. The error is of the 10,000 test images of its data set, by the "
         "fixed-point reference. The entropy bound is the least that the same weights take in a "
         "code of one symbol at a time. In the last column is whether the RTL's loader reads the "
-        "same weights."
+        "same weights. A file begins with another file's weights, or with a dense network, and "
+        "learns its own network's outputs, or those of the file that is named."
     )
-    columns = ("file", "error", "bytes", "ratio", "best published at about that error")
+    columns = (
+        "file", "begins with", "taught by", "error", "bytes", "ratio",
+        "best published at about that error",
+    )  # fmt: skip
     rows = [
         (
             row["recipe"],
+            row.get("start") or "dense",
+            row.get("teacher") or "itself",
             f"{row['error_pct']:.2f} %",
             f"{row['bytes']:,}",
             f"{row['ratio']:.1f}×",
