@@ -34,6 +34,7 @@ FOLDER = HERE / "results"
 #: what is run for each section of the page
 COMMANDS = {
     "compression": "compression.py --files",
+    "methods": "methods.py --plot docs/methods_compared.svg",
     "codec": "codec.py",
     "faults": "faults.py",
     "eie": "eie.py --pes 64",
@@ -122,6 +123,36 @@ def compression(found: list[dict[str, Any]]) -> str:
         for row in found
     ]
     return joined("Compression", text, table((*columns, "bytes / bound", "RTL"), rows))
+
+
+def methods(found: dict[str, Any]) -> str:
+    done = sorted(
+        (row for row in found["runs"] if "error_pct" in row), key=lambda r: r["error_pct"]
+    )
+    left = [row for row in found["runs"] if "error_pct" not in row]
+    budget = found["budget"]
+    text = (
+        f"Every method from one dense LeNet-5 ({budget['dense_epochs']} epochs), with "
+        f"{budget['epochs']} epochs of pruning and half as many of sharing on "
+        f"{budget['images']:,} images, down to {100 * budget['density']:g} % of the weights: a "
+        "comparison of the methods as they come, and no records. The file is read again; its error "
+        "is of the 10,000 test images, by the fixed-point reference, its cycles are of an image on "
+        "16 PEs.\n\n![Error against bytes and cycles](methods_compared.svg)"
+    )
+    rows = [
+        (
+            row["method"], row["kind"], f"{row['error_pct']:.2f} %", f"{row['bytes']:,}",
+            f"{row['ratio']:.0f}×", f"{row['cycles_16_pes']:,.0f}",
+        )
+        for row in done
+    ]  # fmt: skip
+    columns = ("method", "kind", "error", "bytes", "ratio", "cycles")
+    parts = [text, table(columns, rows)]
+    if left:
+        parts.append(
+            "\n".join(f"- {row['kind']} {row['method']}: {row['left_out']}" for row in left)
+        )
+    return joined("Methods compared", *parts)
 
 
 def codec(found: list[dict[str, Any]]) -> str:
@@ -449,8 +480,8 @@ def conv(found: dict[str, Any]) -> str:
 
 
 SECTIONS: tuple[Callable[[Any], str], ...] = (
-    compression, eie, lenet, conv, networks, balance, timing, maps, blocks, boards, peers, codec,
-    faults, link,
+    compression, methods, eie, lenet, conv, networks, balance, timing, maps, blocks, boards, peers,
+    codec, faults, link,
 )  # fmt: skip
 
 
