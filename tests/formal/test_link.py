@@ -1,14 +1,18 @@
-"""The serial link's buffers, and who shares an engine."""
+"""The serial link's buffers and its frames."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.asserts import AnyConst, AnySeq
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from pleach.host.frames import CRC_BYTES, ESCAPE, FLAG, FLIPPED, DeviceFrame
 from tests.formal.harness import proof
 
 DEPTH = 4
+#: bytes of data in a frame, at most
+LONGEST = 4
 
 
 @proof(
@@ -96,8 +100,6 @@ class AnyCrc(wiring.Component):
         super().__init__(ports)
 
     def elaborate(self, platform):
-        from amaranth.asserts import AnySeq
-
         m = Module()
         m.d.comb += [self.good.eq(AnySeq(1)), self.low.eq(AnySeq(8))]
         return m
@@ -138,42 +140,84 @@ def test_frame_receiver(bench, blocks):
     bench.reached(dut.good & ~dut.hello & inside.next_in_order)
 
 
+class OneCrc(wiring.Component):
+    """Stands for the CRC of a frame: any byte, the same all along."""
+
+    def __init__(self):
+        super().__init__({"take": In(1), "data": In(8), "clear": In(1), "low": Out(8)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.low.eq(AnyConst(8))
+        return m
+
+
 @proof(
-    "system.arbiter.PacketArbiter", "each host's packet goes whole to the engine, and the answer "
-    "to it whole to that host; while nothing is on its way a host that asks alone is heard within "
-    "a turn",
-    broken=("o.valid & o.ready & self.answers.p.last", "o.valid & self.answers.p.last"),
+    "link.send.FrameSender", "flags come in pairs, and none between them, escaped or not; the "
+    "bytes of an answer in a frame are those from the position on that it says, and were written; "
+    "a frame ends; whatever there is to say begins one",
+    broken=("(byte == FLAG) | (byte == ESCAPE)", "(byte == ESCAPE)"),
+    depth=140,
 )  # fmt: skip
-def test_arbiter(bench, blocks):
+def test_frame_sender(bench, blocks):
     m = bench.m
-    hosts = 3
-    m.submodules.dut = dut = blocks["system.arbiter"].PacketArbiter(hosts)
-    for host in dut.i:
-        m.d.comb += [host.valid.eq(bench.any()), host.p.last.eq(bench.any())]
-        m.d.comb += host.p.data.eq(bench.any(1))
-    for host in dut.o:
-        m.d.comb += host.ready.eq(bench.any())
-    answer = Signal()
-    packets, answers = dut.packets, dut.answers
+    module = blocks["link.send"]
+    module.SerialCrc, module.LONGEST = OneCrc, LONGEST
+    dut = module.FrameSender(depth=DEPTH)
+    inside = bench.inside(dut)
+    o, sent, written, held = dut.o, inside.sent, dut.written, dut.held
+    # The wire takes a byte every six cycles, in the engine every 24 or less often.
+    again = inside["again"]
+    since = Signal(3)
+    m.d.comb += o.ready.eq(bench.any() & (since == 6))
+    m.d.sync += since.eq(Mux(o.ready, 0, Mux(since == 6, 6, since + 1)))
+    good, hello = dut.good & ~dut.bad, dut.good & dut.hello
     m.d.comb += [
-        packets.ready.eq(bench.any() & ~answer), answers.valid.eq(bench.any() & answer),
-        answers.p.last.eq(bench.any()), answers.p.data.eq(bench.any(1)),
+        dut.good.eq(bench.any()), dut.bad.eq(bench.any() & ~dut.good), dut.hello.eq(bench.any()),
+        dut.again.eq(bench.any()), dut.session.eq(bench.one(6)), dut.acknowledged.eq(bench.any(3)),
+        dut.accepted.eq(bench.any(3)), dut.taken.eq(bench.any(3)),
     ]  # fmt: skip
-    went = packets.valid & packets.ready
-    came = answers.valid & answers.ready
-    m.d.sync += answer.eq((answer | (went & packets.p.last)) & ~(came & answers.p.last))
-    owner, within = Signal(hosts), Signal()  # whose packet it is; its end was not there
-    each = Cat(host.valid & host.ready for host in dut.i)
-    got = Cat(host.valid & host.ready for host in dut.o)
-    bench.show((each != 0) == went)
-    bench.show((each & (each - 1))[:hosts] == 0)
-    bench.show((each == owner) | ~within, when=went)
-    bench.show(got == owner, when=came)
-    bench.show(came | (got == 0))
-    with m.If(went):
-        m.d.sync += [owner.eq(each), within.eq(~packets.p.last)]
-    bench.show(dut.busy, when=answer)
-    waits = dut.i[0].valid & ~dut.busy
-    bench.within(waits & ~Cat(host.valid for host in dut.i[1:]).any(), hosts)
-    bench.show(bench.before(~came | ~answers.p.last) | (dut.busy == 0))
-    bench.reached(came & answers.p.last & owner[2])
+    ahead = (written - held)[:3]
+    grows = bench.any() & (ahead != DEPTH)
+    m.d.sync += written.eq(Mux(hello, 0, written + grows))
+    # A host acknowledges what was sent to it, and nothing that it asks for again.
+    most = Mux(again, 0, (sent - held)[:3])
+    bench.given(~good | dut.hello | ((dut.acknowledged - held)[:3] <= most))
+    bench.show(ahead <= DEPTH)
+    bench.show(((sent - held)[:3] <= ahead) | (inside.flags.hello & again))
+    # The buffer has a byte at one place, and another at all others.
+    place, values = bench.one(2), (bench.one(8), bench.one(8))
+    read = bench.before(bench.before(dut.read_addr))
+    m.d.comb += dut.read_data.eq(Mux(read == place, *values))
+
+    sends = o.valid & o.ready
+    flag, escape = o.payload == FLAG, o.payload == ESCAPE
+    opened, escaped, number = Signal(), Signal(), Signal(4)
+    first = Signal(3)  # position that the frame says
+    stale = Signal()  # a connection began meanwhile: the host has no use for this frame
+    byte = Mux(escaped, o.payload ^ FLIPPED, o.payload)
+    longest = DeviceFrame.HEADER_BYTES + LONGEST + CRC_BYTES
+    bench.show(~flag & ~escape, when=sends & escaped)
+    with m.If(sends):
+        m.d.sync += escaped.eq(escape)
+        with m.If(flag):
+            m.d.sync += [opened.eq(~opened), number.eq(0)]
+        with m.Elif(~escape):
+            m.d.sync += number.eq(number + 1)
+    bench.show(opened, when=sends & ~flag)
+    least = DeviceFrame.HEADER_BYTES + CRC_BYTES
+    bench.show(number >= least, when=sends & flag & opened)
+    bench.show(number <= longest)
+    bench.show(number != longest, when=sends & ~flag & ~escape)
+    with m.If(sends & ~escape & opened & (number == 5)):
+        m.d.sync += first.eq(byte)
+    m.d.sync += stale.eq((stale | hello) & opened)
+    at = (first + number - DeviceFrame.HEADER_BYTES)[:3]
+    data = sends & ~escape & (inside.place == 1 + DeviceFrame.HEADER_BYTES) & ~stale
+    bench.show(
+        (byte == Mux(at[:2] == place, *values)) & (at == sent) & (sent != written), when=data
+    )
+    news = inside.news | (sent != written) | again
+    bench.within(news & ~o.valid & ~hello, 2)
+    bench.reached(data & (number == DeviceFrame.HEADER_BYTES + 2) & escaped)
+    bench.reached(sends & flag & opened & (sent == written) & (ahead == DEPTH))
