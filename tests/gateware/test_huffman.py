@@ -5,7 +5,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pleach.format import HuffmanTable, gaps, interleave
@@ -28,8 +28,8 @@ async def load_table(ctx, port, table):
     ctx.set(port.write, 0)
 
 
-#: a symbol, two, a few, an even code, a skewed one of 12 bits, all there are
-ALPHABETS = ([5], [1, 9], [7], [3, 1, 1], [1] * 32, [2**n for n in range(14)], range(1, 257))
+#: a symbol, two, one, an even code, a skewed one of 12 bits, all there are, and a few
+ALPHABETS = ([5], [1, 9], [7], [1] * 32, [2**n for n in range(14)], range(1, 257), [3, 1, 1])
 
 
 @pytest.mark.parametrize("busy", [0.0, 0.5])
@@ -104,6 +104,7 @@ def test_symbols(busy):
     st.lists(st.tuples(st.integers(0, 15), st.booleans()), min_size=1, max_size=100),
     st.integers(0, 2**32),
 )
+@example([(15, True), (15, False), (2, True), (9, True)], 1)  # a word ends with a field
 def test_bit_reader(fields, seed):
     """Random fields are cut out of random words, each asked for no sooner than needed; words are
     taken with a field or before it."""
