@@ -289,12 +289,6 @@ def prints(command, folder, monkeypatch, capsys):
     return capsys.readouterr()
 
 
-def test_the_page_has_what_build_refuses(tmp_path, monkeypatch, capsys):
-    command, printed = transcript(PAGE, "pleach build --board icebreaker")
-    said = prints(command, tmp_path, monkeypatch, capsys)
-    assert not said.out and said.err.splitlines()[-1] == printed.strip()
-
-
 def write_flash(folder, chip, monkeypatch):
     """First the image, at its address, then the bitstream; nothing where the image is another."""
     script = folder / chip.program[0]
@@ -386,6 +380,10 @@ def test_what_does_not_fit_is_refused_at_once(monkeypatch):
     words = str(refused.value)
     assert re.search(r"tang-nano-9k holds no engine for this model: of \d+ .* LUT4 of 8,640", words)
     assert "it fits orangecrab-25f, ulx3s-12f, " in words
+    with pytest.raises(CapacityError) as refused:
+        fastest_engine(load(NETWORK), [], board("icebreaker"))
+    _, printed = transcript(PAGE, "pleach build --board icebreaker")
+    assert printed == f"pleach: {refused.value}\n"
     # With a map memory, by its own estimate.
     maps = load(MODELS / "lenet_5_accurate.pleach")
     began = time.process_time()
