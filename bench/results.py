@@ -41,6 +41,7 @@ COMMANDS = {
     "lenet": "lenet.py --kept 0.08",
     "balance": "balance.py",
     "networks": "networks.py",
+    "strangers": "strangers.py --rtl",
     "conv": "conv.py",
     "boards": "boards.py",
     "link": "link.py",
@@ -394,6 +395,38 @@ def peers(found: dict[str, Any]) -> str:
     return joined("LeNet-300-100 by others", text, table(heads, rows), quoted)
 
 
+def strangers(found: dict[str, Any]) -> str:
+    text = (
+        "Through `pleach check`, and what is supported pruned to a tenth and shared by 16 values a "
+        "layer without any training, written, read, and run on one input: by the reference, and "
+        "by the cycle model on 16 PEs. Weights are those in the package where it has some, else "
+        "random, so the figures say that a network arrives and how exactly, not how well it would "
+        "do. Distance is that of the outputs from those of the same weights in floats, root of "
+        "the mean square in their deviation. The RTL ran those of which the last column says so."
+    )
+    rows = []
+    for row in found["strangers"]:
+        arrived = "cycles" in row
+        memory = "map memory" if row.get("maps") else "without map memory"
+        rows.append(
+            (
+                f"{row['name']} ({row['package']} {row['version']})",
+                row["weights"],
+                f"{row['parameters']:,}" if "parameters" in row else "",
+                f"{row['nodes'] - row['refused']} of {row['nodes']}" if row["nodes"] else "",
+                f"{row['bytes']:,}" if "bytes" in row else "",
+                f"{row['distance']:.2g}" if "distance" in row else "",
+                f"{row['cycles']:,} ({memory})" if arrived else "",
+                ("equal in the RTL" if row["rtl"] else "") if arrived else f"no: {row['why']}",
+            )
+        )
+    columns = (
+        "network", "weights", "parameters", "nodes supported", "bytes", "distance",
+        "cycles of an input", "what happened",
+    )  # fmt: skip
+    return joined("Networks of others", text, table(columns, rows))
+
+
 def networks(found: dict[str, Any]) -> str:
     text = (
         "Cycles of an image from the first value of a map read to the last one written, by the "
@@ -480,8 +513,8 @@ def conv(found: dict[str, Any]) -> str:
 
 
 SECTIONS: tuple[Callable[[Any], str], ...] = (
-    compression, methods, eie, lenet, conv, networks, balance, timing, maps, blocks, boards, peers,
-    codec, faults, link,
+    compression, methods, eie, lenet, conv, networks, strangers, balance, timing, maps, blocks,
+    boards, peers, codec, faults, link,
 )  # fmt: skip
 
 

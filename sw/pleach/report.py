@@ -16,6 +16,7 @@ from pleach.format import LayerSizes, naming, parse
 from pleach.metrics import classes_of, for_targets
 from pleach.model import CompressedLayer, CompressedModel
 from pleach.reference import Reference
+from pleach.text import html_table
 
 #: width of a relative index in the paper's tables of LeNet and VGG-16
 PAPER_INDEX_BITS = 5
@@ -90,6 +91,19 @@ class FileReport:
             "layers": [asdict(layer) for layer in self.layers],
         }
 
+    def _repr_html_(self) -> str:
+        """For a notebook: the file, and its layers in a table."""
+        rows = [
+            (
+                row.name, f"{row.kept:,}", f"{100 * row.density:.1f}", row.codebook_size,
+                f"{row.weight_bits:.2f}", f"{row.index_bits:.2f}", f"{row.bytes:,}",
+            )
+            for row in self.layers
+        ]  # fmt: skip
+        columns = ("layer", "kept", "kept, %", "codebook", "bits a weight", "bits a gap", "bytes")
+        title = f"{self.file}: {self.file_bytes:,} bytes, {self.ratio:.1f}× smaller"
+        return html_table(title, columns, rows)
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -121,6 +135,18 @@ class CompressionReport:
     def as_json(self) -> dict[str, Any]:
         """For a program."""
         return self.file.as_json() | {"stages": [asdict(stage) for stage in self.stages]}
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the file, and what each stage left."""
+        rows = [
+            (
+                stage.name, "" if stage.error is None else f"{stage.error:.4g}", stage.metric,
+                f"{100 * stage.kept:.2f}", f"{stage.seconds:.1f}",
+            )
+            for stage in self.stages
+        ]  # fmt: skip
+        columns = ("stage", "error", "metric", "kept, %", "seconds")
+        return self.file._repr_html_() + html_table("Stages", columns, rows)
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> CompressionReport:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from html import escape
+
 
 def printable(text: str) -> str:
     r"""Text of a file or a person on one line: what a terminal would obey, or no encoding can
@@ -20,3 +23,18 @@ def encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def html_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A small table for a notebook; whatever is in it is text.
+
+    >>> html_table("of <b>", ["a"], [[1]])
+    '<p>of &lt;b&gt;</p><table><tr><th>a</th></tr><tr><td>1</td></tr></table>'
+    """
+
+    def line(kind: str, cells: Sequence[object]) -> str:
+        shown = (f"<{kind}>{escape(printable(str(cell)))}</{kind}>" for cell in cells)
+        return f"<tr>{''.join(shown)}</tr>"
+
+    body = "".join(line("td", row) for row in rows)
+    return f"<p>{escape(printable(title))}</p><table>{line('th', columns)}{body}</table>"

@@ -25,7 +25,9 @@ def command(
     file: ModelFile,
     output: Annotated[Path, output_option("Bitstream to write.")],
     pes: Pes = None,
-    images: Annotated[int, typer.Option(min=1, help="Training images to count work on.")] = 100,
+    images: Annotated[
+        int, typer.Option("--inputs", "--images", min=1, help="Training inputs to count work on.")
+    ] = 100,
     dataset: DatasetOption = None,
     engine: EngineFile = None,
     set_: EngineSet = None,
@@ -71,6 +73,6 @@ def command(
     say(f"data: {found.describe()}")
     say(chosen.describe())
     say(
-        f"{output}: {after:.0f} cycles an image on {config.pes} PEs, {before:.0f} before; "
+        f"{output}: {after:.0f} cycles an input on {config.pes} PEs, {before:.0f} before; "
         f"{summary['file_bytes']:,} bytes, {summary['bytes_before']:,} before"
     )

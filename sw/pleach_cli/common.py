@@ -405,6 +405,33 @@ def network_for(
     return model, found
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What says how a network, which a bitstream was made from, is read and sees its inputs: the
+    options of `pleach compress`."""
+
+    weights: Path | None = None
+    order: str | None = None
+    activation: str | None = None
+    scale: str | None = None
+    mean: str | None = None
+    std: str | None = None
+
+    def outputs(self, source: Path | str, found: Dataset) -> np.ndarray:
+        """What that network gives for the test inputs, ``[n, outputs]``.
+
+        Raises:
+            ConfigError, DataError, ModelError: as `network_for`.
+        """
+        from pleach.compression.train import predict
+
+        model, data = network_for(
+            source, self.weights, self.order, self.activation, found.name, self.scale, self.mean,
+            self.std,
+        )  # fmt: skip
+        return predict(model, shaped(data, data.test_images)).numpy()
+
+
 def say_made(source: Path | str, weights: Path | None, model: nn.Module) -> None:
     """Say how a network from Python was made, and what was read of an ONNX file; nothing of one
     out of a checkpoint."""

@@ -118,13 +118,14 @@ def command(
 ) -> None:
     """Prune, share, fine-tune and code a trained network into one bitstream.
 
-    A network of Linear and Conv2d layers that pleach.models.save_checkpoint or pleach train wrote;
-    from any other file Linear layers, or LeNet-5. Or a torch module of your own, which a function
-    or class in a Python file makes: its name is package.module:function, the current folder is
-    looked into, and --weights has its checkpoint. The training inputs retrain the network, the test
-    inputs only measure it.
+    The network is an ONNX file; a checkpoint that pleach.models.save_checkpoint or pleach train
+    wrote; or any other state dict of Linear layers. Or it is a torch module that a function or
+    class of yours makes: its name is package.module:function, the current folder is looked into,
+    and --weights has its checkpoint. The training inputs retrain it, the test inputs only measure.
 
     Example: [bold]pleach compress digits.safetensors --dataset digits -o digits.pleach[/bold]
+
+    [bold]pleach compress net.onnx --data photos --scale 1/255[/bold]
 
     [bold]pleach compress mynet:make --weights mynet.pt --dataset mine.npz[/bold]
     """

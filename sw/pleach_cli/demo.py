@@ -31,7 +31,9 @@ def command(
         typer.Option(help="lenet_300_100 or lenet_5, on mnist.", show_default="lenet_300_100"),
     ] = None,
     dataset: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
-    images: Annotated[int, typer.Option(min=1, help="Test images to run on the engine.")] = 20,
+    images: Annotated[
+        int, typer.Option("--inputs", "--images", min=1, help="Test images to run on the engine.")
+    ] = 20,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again.")] = False,
     picture: Picture = None,
     json: Json = False,

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pleach_cli.common import (
+    ActivationOption,
     DatasetOption,
+    Inputs,
     Json,
+    Mean,
     ModelFile,
     Network,
+    Order,
+    Scale,
+    Std,
     Weights,
     dataset_for,
-    network_for,
-    shaped,
 )
 from pleach_cli.output import print_json, print_table, progress, say
 
@@ -32,14 +36,21 @@ def command(
     other: Network,
     dataset: DatasetOption = None,
     weights: Weights = None,
+    order: Order = None,
+    activation: ActivationOption = None,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
     pes: Annotated[int, typer.Option(help="Of the engines whose cycles are compared.")] = 16,
-    images: Annotated[int, typer.Option(min=1, help="Test inputs for the cycles.")] = 20,
+    images: Annotated[
+        int, typer.Option("--inputs", "--images", min=1, help="Test inputs for the cycles.")
+    ] = 20,
     json: Json = False,
 ) -> None:
     """Compare two compressed networks: weights, bytes, cycles, and the inputs that change class.
 
     The second may be the network that the first was made from: a checkpoint, an ONNX file, or
-    MODULE:FUNCTION. Then the answers are compared.
+    MODULE:FUNCTION, with the options that pleach compress had. Then the answers are compared.
 
     Example: [bold]pleach diff before.pleach after.pleach --dataset mnist[/bold]
 
@@ -65,7 +76,8 @@ def command(
             about["bytes"] = [each.stat().st_size for each in (file, other)]
             about["cycles"] = [_cycles(each, found, pes, images) for each in (model, second)]
         else:
-            outputs.append(_outputs(other, weights, found))
+            given = Inputs(weights, order, activation, scale, mean, std)
+            outputs.append(given.outputs(other, found))
     answered = Answered.of(*outputs)
     if found.test_labels is not None:
         metric = for_targets(found.test_labels, model.outputs)
@@ -96,13 +108,6 @@ def _cycles(model, found: Dataset, pes: int, images: int) -> float:
 
     config = fitted(model, base_engine(model, pes))
     return mean_cycles(model, found.test_images[:images], config)
-
-
-def _outputs(other: Path | str, weights: Path | None, found: Dataset):
-    from pleach.compression.train import predict
-
-    model, data = network_for(other, weights, None, None, found.name)
-    return predict(model, shaped(data, data.test_images)).numpy()
 
 
 def _show(

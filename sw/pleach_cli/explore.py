@@ -70,7 +70,13 @@ def command(
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(min=1, help="Test images to run.", show_default="10, with a map memory 2"),
+        typer.Option(
+            "--inputs",
+            "--images",
+            min=1,
+            help="Test inputs to run.",
+            show_default="10, with a map memory 2",
+        ),
     ] = None,
     dataset: DatasetOption = None,
     scheduler: Scheduler = None,
@@ -162,9 +168,9 @@ def _show(measured: list[Candidate], names: list[str], images: int) -> None:
     """
     listed = sorted((each for each in measured if each.pareto), key=lambda e: e.latency_cycles)
     print_table(
-        f"{len(listed)} of {len(measured)} engines, means of {images} images",
+        f"{len(listed)} of {len(measured)} engines, means of {images} inputs",
         (
-            "board", *(HEADS[name] for name in names), "cycles\nan image", "bits a\nweight",
+            "board", *(HEADS[name] for name in names), "cycles\nan input", "bits a\nweight",
             "LUT4", "RAMs",
         ),
         [

@@ -22,7 +22,9 @@ from pleach_cli.output import print_json, print_table, progress, say
 def command(
     file: ModelFile,
     pes: Pes = None,
-    images: Annotated[int, typer.Option(min=1, help="Test images to count by.")] = 4,
+    images: Annotated[
+        int, typer.Option("--inputs", "--images", min=1, help="Test inputs to count by.")
+    ] = 4,
     dataset: DatasetOption = None,
     engine: EngineFile = None,
     set_: EngineSet = None,
@@ -71,7 +73,7 @@ def command(
     say(f"data: {found.describe()}")
     say(picked.describe())
     print_table(
-        f"{config.pes} PEs, means of {len(inputs)} images",
+        f"{config.pes} PEs, means of {len(inputs)} inputs",
         ("layer", "teams", "window", "cycles", "weights\na PE", ""),
         [
             (

@@ -10,25 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pleach_cli.common import (
+    ActivationOption,
     EngineFile,
     EngineSet,
     GivenDataset,
+    Inputs,
     Json,
+    Mean,
     ModelFile,
+    Order,
     Pes,
+    Scale,
+    Std,
     dataset_for,
     engine_for,
     labels_as,
-    network_for,
     output_option,
-    shaped,
 )
 from pleach_cli.output import print_json, progress, say
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from pleach.data import Dataset
     from pleach.model import CompressedModel
     from pleach.report import Stage
 
@@ -59,12 +60,19 @@ def command(
     ] = None,
     dataset: GivenDataset = None,
     pes: Pes = None,
-    images: Annotated[int, typer.Option(min=1, help="Test inputs for the cycles.")] = 10,
+    images: Annotated[
+        int, typer.Option("--inputs", "--images", min=1, help="Test inputs for the cycles.")
+    ] = 10,
     dense: Dense = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="Checkpoint for --dense MODULE:FUNCTION.", exists=True, dir_okay=False),
     ] = None,
+    order: Order = None,
+    activation: ActivationOption = None,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
     stages: Stages = None,
     engine: EngineFile = None,
     set_: EngineSet = None,
@@ -74,7 +82,8 @@ def command(
     of each PE, its errors, and the engines and boards that hold it.
 
     The page is one file of HTML that needs nothing else. The cycles are those of the cycle model,
-    which equals the RTL. With --json it prints the same data instead.
+    which equals the RTL. With --json it prints the same data instead. --dense takes the options of
+    pleach compress with it that say how the network is read.
 
     Example: [bold]pleach report model.pleach --dataset mnist --pes 16[/bold]
     """
@@ -88,13 +97,14 @@ def command(
     found = labels_as(dataset_for(dataset, model, labels=False), model.outputs, None)
     chosen = engine_for(pes, engine, set_, model, file)
     steps = () if stages is None else _stages(stages)
+    given = Inputs(weights, order, activation, scale, mean, std)
     with progress("running the network"):
         facts = Facts.of(
             file,
             data=found,
             engine=chosen.config,
             images=images,
-            dense=None if dense is None else _outputs(dense, weights, found),
+            dense=None if dense is None else given.outputs(_source(dense), found),
             stages=steps,
             boards=_engines(model),
             made=_made(),
@@ -110,13 +120,8 @@ def command(
     say((str(path), "bold"), f": {Path(path).stat().st_size:,} bytes, open it in a browser")
 
 
-def _outputs(dense: str, weights: Path | None, found: Dataset) -> np.ndarray:
-    """What the dense network gives for the test inputs, ``[n, outputs]``."""
-    from pleach.compression.train import predict
-
-    source: Path | str = Path(dense) if Path(dense).exists() else dense
-    model, data = network_for(source, weights, None, None, found.name)
-    return predict(model, shaped(data, data.test_images)).numpy()
+def _source(dense: str) -> Path | str:
+    return Path(dense) if Path(dense).exists() else dense
 
 
 def _stages(path: Path) -> tuple[Stage, ...]:

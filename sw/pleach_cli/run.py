@@ -45,7 +45,10 @@ def command(
         typer.Option("--held", help="The engine holds MODEL, from its flash: load nothing."),
     ] = False,
     images: Annotated[
-        int | None, typer.Option(min=1, help="Test images to run.", show_default="all of them")
+        int | None,
+        typer.Option(
+            "--inputs", "--images", min=1, help="Test inputs to run.", show_default="all of them"
+        ),
     ] = None,
     dataset: DatasetOption = None,
     loss: Loss = None,
@@ -54,7 +57,7 @@ def command(
     set_: EngineSet = None,
     json: Json = False,
 ) -> None:
-    """Load a bitstream into a board's engine, run images, compare every output with the reference.
+    """Load a bitstream into a board's engine, run inputs, compare every output with the reference.
 
     The engine is the board's; --pes, --set and --engine are those of a simulated one. Ends with
     exit code 1 where an output differs.

@@ -38,7 +38,12 @@ def command(
     std: Std = None,
     images: Annotated[
         int,
-        typer.Option(min=1, help="Training inputs that the error is measured on, the last ones."),
+        typer.Option(
+            "--inputs",
+            "--images",
+            min=1,
+            help="Training inputs that the error is measured on, the last ones.",
+        ),
     ] = 10_000,
     loss: Loss = None,
     plot: Plot = None,

@@ -27,7 +27,9 @@ from pleach_cli.views import show_simulation
 def command(
     file: ModelFile,
     pes: Pes = None,
-    images: Annotated[int, typer.Option(min=1, help="Test images to run.")] = 10,
+    images: Annotated[
+        int, typer.Option("--inputs", "--images", min=1, help="Test inputs to run.")
+    ] = 10,
     dataset: DatasetOption = None,
     loss: Loss = None,
     simulator: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
@@ -38,7 +40,7 @@ def command(
     set_: EngineSet = None,
     json: Json = False,
 ) -> None:
-    """Load a bitstream into the RTL engine under cocotb, run images, compare every output bit.
+    """Load a bitstream into the RTL engine under cocotb, run inputs, compare every output bit.
 
     The very file is loaded. Capacities of the engine that are not given grow to hold it. Ends with
     exit code 1 where an output differs.

@@ -13,7 +13,7 @@ from pleach_cli.output import print_json, print_table, progress, say
 def command(
     file: ModelFile,
     dataset: DatasetOption = None,
-    images: Annotated[int, typer.Option(min=1, help="Test inputs.")] = 100,
+    images: Annotated[int, typer.Option("--inputs", "--images", min=1, help="Test inputs.")] = 100,
     first: Annotated[int, typer.Option("--input", min=0, help="The first of them.")] = 0,
     json: Json = False,
 ) -> None:

@@ -22,7 +22,7 @@ def command(
     hidden: Annotated[
         str, typer.Option(help="Widths of the hidden layers, with commas between.")
     ] = "300,100",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 25,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training inputs.")] = 25,
     dropout: Annotated[float, typer.Option(help="Share of hidden activations dropped.")] = 0.3,
     loss: Loss = None,
     seed: Annotated[int, typer.Option(min=0, max=(1 << 63) - 1, help="Of everything random.")] = 0,

@@ -26,7 +26,7 @@ def command(
     output: Annotated[Path, output_option("Folder to write, made where it is not.")] = Path(
         "vectors"
     ),
-    images: Annotated[int, typer.Option(min=1, help="Test inputs.")] = 10,
+    images: Annotated[int, typer.Option("--inputs", "--images", min=1, help="Test inputs.")] = 10,
     dataset: DatasetOption = None,
     pes: Pes = None,
     engine: EngineFile = None,

@@ -111,7 +111,7 @@ def layer_table(reports: Sequence[LayerReport]) -> None:
         "Per layer: P pruned, Q weights shared, H Huffman-coded",
         (
             "layer", "weights", "kept\n%", "code-\nbook", "weight\nbits\nP+Q", "P+Q+H",
-            "index\nbits\nP+Q", "P+Q+H", "rate\n%\nP+Q", "P+Q+H", "bytes",
+            "index\nbits\nP+Q", "P+Q+H", "% of\nfloat32\nP+Q", "P+Q+H", "bytes",
         ),
         rows,
     )  # fmt: skip
@@ -131,7 +131,7 @@ def show_answers(answers: Answers, images: int) -> None:
         say(f"outputs of the first input: {', '.join(few)}{more}")
     if answers.metric is not None and answers.error is not None:
         figure = BY_NAME[answers.metric].said(answers.error).removesuffix(" error")
-        say(f"error of these images: {figure}")
+        say(f"error of these inputs: {figure}")
 
 
 def show_simulation(result: SimulationResult, answers: Answers) -> None:
@@ -139,7 +139,7 @@ def show_simulation(result: SimulationResult, answers: Answers) -> None:
     if result.plan is not None:
         say(f"plan, teams × window of output pixels: {result.plan}")
     print_table(
-        f"{result.config.pes} PEs, means of {result.images} images",
+        f"{result.config.pes} PEs, means of {result.images} inputs",
         ("layer", "cycles", "MACs", "utilisation"),
         [
             (
@@ -153,7 +153,7 @@ def show_simulation(result: SimulationResult, answers: Answers) -> None:
     )
     overlap = "" if result.config.maps else ": layers overlap"
     say(
-        f"{mean(result.latency_cycles):.0f} cycles an image, {min(result.latency_cycles)} to "
+        f"{mean(result.latency_cycles):.0f} cycles an input, {min(result.latency_cycles)} to "
         f"{max(result.latency_cycles)}{overlap}; {result.load_cycles:,} to load the file"
     )
     if result.bit_exact:

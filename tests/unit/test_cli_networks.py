@@ -301,9 +301,9 @@ def test_a_per_cent_figure_has_no_other_name(capsys):
                              load_cycles=1, bit_exact=True, outputs_compared=1,
                              simulator="verilator", wave=None, plan=None)  # fmt: skip
     show_simulation(result, Answers(predictions=[1], metric="error_pct", error=20.0))
-    assert "error of these images: 20.00 %\n" in capsys.readouterr().out
+    assert "error of these inputs: 20.00 %\n" in capsys.readouterr().out
     show_simulation(result, Answers(outputs=[[1.0]], metric="rmse", error=0.5))
-    assert "these images: rmse 0.5 (in the targets' unit)" in capsys.readouterr().out
+    assert "these inputs: rmse 0.5 (in the targets' unit)" in capsys.readouterr().out
 
 
 def test_fractions_make_real_numbers_of_integers(digits, pleach):

@@ -69,8 +69,13 @@ def test_the_command(tmp_path, monkeypatch):
     pleach.save(network([0], [0], [3], inputs=32), "c.pleach")
     assert "answer different questions" in said("a.pleach", "c.pleach", "--dataset", "two.npz")[2]
     (tmp_path / "dense_net.py").write_text(
-        "from torch import nn\ndef make():\n    return nn.Linear(64, 2, bias=False)\n"
+        "import torch\nfrom torch import nn\ndef make():\n    torch.manual_seed(1)\n"
+        "    return nn.Linear(64, 2, bias=False)\n"
     )
     code, text, why = said("a.pleach", "dense_net:make", "--dataset", "two.npz", "--json")
     assert code == 0, why
-    assert json.loads(text)["rms"] > 0
+    rms = json.loads(text)["rms"]
+    assert rms > 0
+    for scale, same in (("1/256", True), ("1/255", False)):  # of a stored uint8
+        call = ("a.pleach", "dense_net:make", "--dataset", "two.npz", "--scale", scale, "--json")
+        assert (json.loads(said(*call)[1])["rms"] == rms) == same

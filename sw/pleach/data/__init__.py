@@ -18,7 +18,7 @@ LARGEST_LABEL = 65534
 NAMES = ("mnist", "fashion-mnist", "digits")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Inputs and what they are, split into a training and a test set.
 
@@ -42,6 +42,9 @@ class Dataset:
     shape: tuple[int, ...]
     split: str = "split as in the file"
     seen: str = ""
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.describe()})"
 
     @property
     def classes(self) -> int | None:

@@ -23,10 +23,10 @@ from pleach.model.weights import (
 )
 from pleach.model.window import Shape
 from pleach.numbers import FRACTIONS, INT16, LAYERS_MAX, ORIGINAL_MAX, SCALE_FRACTION
-from pleach.text import encodable, printable
+from pleach.text import encodable, html_table, printable
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CompressedModel:
     """A network of compressed layers and the format of its inputs.
 
@@ -142,6 +142,23 @@ class CompressedModel:
         """Bytes of the original network as float32, biases included where it had them; skips of
         the layers are no weights of it."""
         return 4 * (self.original or sum(layer.size for layer in self.layers))
+
+    def __repr__(self) -> str:
+        kept = sum(layer.kept for layer in self.layers)
+        inputs = self.input_type.name.lower()
+        return f"CompressedModel({self.line}; {kept:,} weights, {inputs} inputs)"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the network, and its layers in a table."""
+        rows = [
+            (
+                layer.name, f"{layer.size:,}", f"{layer.kept:,}", f"{100 * layer.density:.1f}",
+                len(layer.codebook),
+            )
+            for layer in self.layers
+        ]  # fmt: skip
+        columns = ("layer", "weights", "kept", "kept, %", "codebook")
+        return html_table(self.line, columns, rows)
 
     @property
     def line(self) -> str:

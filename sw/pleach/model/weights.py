@@ -253,7 +253,7 @@ class Skip:
         several(self, "a skip", "stride", 2, 1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CompressedLayer:
     """A pruned, weight-shared, fixed-point layer, fully connected or convolutional.
 
@@ -300,6 +300,12 @@ class CompressedLayer:
     skip: Skip | None = None
     scales: np.ndarray | None = None
     claimed_bits: int = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"CompressedLayer({self.name!r}, {self.outputs}×{self.columns}, {self.kept:,} of "
+            f"{self.size:,} weights, {len(self.codebook)} values)"
+        )
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not encodable(self.name):

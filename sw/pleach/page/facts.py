@@ -182,7 +182,7 @@ class Facts:
         layers: weights.
         runs: on an engine; None where none runs it.
         data: the data set, on one line; empty without one.
-        metric, error: of its test inputs; None without labels.
+        metric, error: of its test inputs, by the metric's name; None without labels.
         confusion: inputs of each class (row) that were put in each (column); None without classes.
         wrong: numbers of test inputs put in the wrong class, and the class given.
         dense_error: of the network that it was made from; None where that is not given.
@@ -272,7 +272,7 @@ class Facts:
             "runs": None if self.runs is None else self.runs.as_json(),
             "data": self.data,
             "metric": self.metric,
-            "error": self.error,
+            **({} if self.metric is None else {self.metric: self.error}),
             "dense_error": self.dense_error,
             "confusion": None if self.confusion is None else self.confusion.tolist(),
             "wrong": [list(each) for each in self.wrong],
@@ -329,7 +329,7 @@ def _answers(
     outputs = model.dequantise(Reference(model).run(inputs))
     if labels is not None:
         metric = for_targets(labels, model.outputs)
-        found |= {"metric": metric.title, "error": metric(outputs, labels)}
+        found |= {"metric": metric.name, "error": metric(outputs, labels)}
         if dense is not None:
             found["dense_error"] = metric(dense, labels)
     if data.classes is None:

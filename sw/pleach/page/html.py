@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pleach.cycles import BREAKDOWN
 from pleach.files import write_whole
+from pleach.metrics import BY_NAME
 from pleach.page import svg
 from pleach.page.facts import PICTURES, Facts
 
@@ -50,6 +51,7 @@ class Page:
             _template("body.html").render(
                 facts=self.facts,
                 svg=svg,
+                titles={name: metric.title for name, metric in BY_NAME.items()},
                 spent=SPENT,
                 kinds=tuple(SPENT.values()),
                 longest=max(sum(layer.bits.values()) for layer in self.facts.layers),
