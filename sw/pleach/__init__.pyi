@@ -11,8 +11,10 @@ from pleach import host as host
 from pleach import metrics as metrics
 from pleach import model as model
 from pleach import models as models
+from pleach import page as page
 from pleach import reference as reference
 from pleach import report as report
+from pleach import vectors as vectors
 from pleach.compression import CompressConfig as CompressConfig
 from pleach.compression import PruneConfig as PruneConfig
 from pleach.compression import ShareConfig as ShareConfig
