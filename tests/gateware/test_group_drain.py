@@ -331,7 +331,8 @@ def test_windows_are_written(array, number, happens, shapes):
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None, derandomize=True)
+@pytest.mark.timeout(1200)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 1 << 32))
 def test_any_windows_are_written(seed):
     random = Random(seed)

@@ -223,7 +223,8 @@ def test_windows_in_a_ring(config, local_rows, pixels, slots):
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None, derandomize=True)
+@pytest.mark.timeout(1200)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(
     config=st.sampled_from([LUT_RAM, BLOCK_RAM]), local_rows=st.integers(1, 4),
     pixels=st.sampled_from([1, 4]), idle=st.sampled_from([0.0, 0.5]),
