@@ -40,8 +40,7 @@ def bad_pass(said, config, bits):
 
     if not (taken("units_x") and taken("units_y") and taken("rows")):
         return True
-    digits = said["units_x"].bit_length() + said["units_y"].bit_length()
-    if digits > config.maps.bit_length() + 1:
+    if said["units_x"] * said["units_y"] > config.maps:
         return True
     if said["kind"] == PassKind.POOL:
         return not taken("pixel_x") or said["group_channels"] not in (1, config.neighbours)

@@ -22,6 +22,7 @@ from pleach_hw.build.flows import flow_of
 from pleach_hw.compute.arithmetic import LUT_RING
 from pleach_hw.compute.pe import ProcessingElement
 from pleach_hw.layouts import block_layout, entry_layout
+from pleach_hw.maps.records import in_tables
 from pleach_hw.primitives.ecp5 import block_rams
 
 #: the chips that it is for
@@ -58,7 +59,8 @@ def _with_maps(config: EngineConfig, of_pe: int) -> dict[str, int]:
         of_pe += block_rams(config.accumulators, config.accumulator_bits)
     if held > LUT_CODEBOOK:
         of_pe += block_rams(held, 16)
-    bram = config.pes * of_pe + block_rams(max(2, config.layers) * RECORD_WORDS, 32)
+    records = max(2, config.layers) * RECORD_WORDS
+    bram = config.pes * of_pe + (0 if in_tables(config) else block_rams(records, 32))
     bram += config.neighbours * block_rams(config.maps // config.neighbours, 16)
     if config.codebook > LUT_CODEBOOK:
         bram += block_rams(config.codebook, 16)

@@ -140,34 +140,40 @@ class ProcessingElement(wiring.Component):
             ]
         m.d.comb += drain.drained[0].eq(drained)
 
-        # Loading: `fill` entries are there, `count` of them since `start`, the last column's end;
-        # `pointers_before` are those of the columns of its block that ended before.
+        # Loading: `fill` entries are there, `count` of them since `start`, the last column's end.
+        # A block is written again with each of its columns, the cycle after it ends.
         fill = Signal(range(config.entries + 1), reset_less=True)
         start = Signal(range(config.entries), reset_less=True)
         count = Signal(range(config.named_rows + 1), reset_less=True)
         full = fill[-1]  # the capacity is a power of two
         append = load.entry_valid & ~full
-        block = Signal(block_layout(config))
-        pointers_before = Signal(block_layout(config), reset_less=True)
+        block = Signal(block_layout(config), reset_less=True)
+        block_number = Signal.like(pointers.write_block, reset_less=True)
         block_bits = (config.block - 1).bit_length()
         within = load.column[:block_bits]
-        first = within == 0
-        m.d.comb += block.start.eq(Mux(first, start, pointers_before.start))
+        begins = load.column_end & (within == 0)
+        with m.If(begins):
+            m.d.sync += block.start.eq(start)
         for column in range(config.block):
-            before = Mux(first, 0, pointers_before.counts[column])
-            m.d.comb += block.counts[column].eq(Mux(within == column, count, before))
+            with m.If(begins & (column != 0)):
+                m.d.sync += block.counts[column].eq(0)
+            with m.Elif(load.column_end & (within == column)):
+                m.d.sync += block.counts[column].eq(count)
+        m.d.sync += [
+            pointers.write_en.eq(load.column_end),
+            block_number.eq(load.column >> block_bits),
+        ]
         m.d.comb += [
             weights.write_en.eq(append),
             weights.write_addr.eq(fill),
             weights.write_entry.eq(load.entry),
-            pointers.write_en.eq(load.column_end),
-            pointers.write_block.eq(load.column >> block_bits),
+            pointers.write_block.eq(block_number),
             pointers.write_data.eq(block),
         ]
         with m.If(load.clear):
             m.d.sync += [fill.eq(0), start.eq(0), count.eq(0), load.overflow.eq(0)]
         with m.Elif(load.column_end):
-            m.d.sync += [start.eq(fill), count.eq(0), pointers_before.eq(block)]
+            m.d.sync += [start.eq(fill), count.eq(0)]
         with m.Elif(load.entry_valid):
             m.d.sync += [fill.eq(fill + append), count.eq(count + append)]
             m.d.sync += load.overflow.eq(load.overflow | full)

@@ -11,15 +11,23 @@ from pleach.engine.maps import FILE_WORDS, PLAN_HEAD, PLAN_WORDS, RECORD_WORDS, 
 from pleach.engine.protocol import EngineError
 from pleach_hw.buses import RecordBus
 from pleach_hw.layouts import PACKET_WORD, layout, map_pass_layout
-from pleach_hw.primitives import BlockRam
+from pleach_hw.primitives import BlockRam, LutRam, delay
 
 #: words of a whole record
 _WORDS = PLAN_WORDS + FILE_WORDS
 
 
-def digits(value: Value) -> Value:
-    """How many binary digits a number has."""
-    return sum(value[bit:].any() for bit in range(len(value)))
+#: most words of records in LUT RAM, so that a small engine has a block RAM less
+LUT_RECORDS = 128
+
+
+def in_tables(config: EngineConfig) -> bool:
+    """Whether an engine's records are in LUT RAM."""
+    return _depth(config) <= LUT_RECORDS
+
+
+def _depth(config: EngineConfig) -> int:
+    return max(2, config.layers) * RECORD_WORDS
 
 
 class Records(wiring.Component):
@@ -27,7 +35,7 @@ class Records(wiring.Component):
 
     A plan is refused when it is for an engine of another shape, when it has too few words or too
     many, or when a pass asks for more teams, rows or ring words than there are, or for none; or for
-    something that never ends: edges beyond a window, windows for several times the map memory, or
+    something that never ends: edges beyond a window, more windows than values of the map memory, or
     a pooling that does not step. The rest of a plan can be wrong, too; then results are, but every
     pass still comes to an end.
 
@@ -71,8 +79,10 @@ class Records(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config = self._config
-        m.submodules.ram = ram = BlockRam(
-            shape=32, depth=max(2, config.layers) * RECORD_WORDS, latency=config.ram_latency
+        m.submodules.ram = ram = (
+            LutRam(shape=32, depth=_depth(config))
+            if in_tables(config)
+            else BlockRam(shape=32, depth=_depth(config), latency=config.ram_latency)
         )
         number = Signal(8)  # of the pass whose words come
         word = Signal(range(RECORD_WORDS))
@@ -197,14 +207,13 @@ class Records(wiring.Component):
             """As much of a field as the engine takes."""
             return kept[name][: len(getattr(self.pass_, name))]
 
-        # Windows are no more than values of the map memory; both as powers of two.
-        windows = Signal(6)
+        windows = Signal(32)
         bad, bad_pool, none, many = Signal(), Signal(), Signal(), Signal()
         array = kept["kind"] == PassKind.CONVOLUTION
         m.d.sync += [
             none.eq(Cat(taken(name) == 0 for name in ("units_x", "units_y", "rows")).any()),
-            windows.eq(digits(kept["units_x"]) + digits(kept["units_y"])),
-            many.eq(windows > config.maps.bit_length() + 1),
+            windows.eq(kept["units_x"] * kept["units_y"]),
+            many.eq(windows > config.maps),
             bad_pool.eq(
                 (taken("pixel_x") == 0)
                 | ((kept["group_channels"] != 1) & (kept["group_channels"] != config.neighbours))
@@ -223,23 +232,27 @@ class Records(wiring.Component):
         ]
         return none | many | Mux(array, bad, bad_pool)
 
-    def _show(self, m: Module, ram: BlockRam) -> None:
+    def _show(self, m: Module, ram: BlockRam | LutRam) -> None:
         """Fetch a record, a word a cycle, beside the one that is shown."""
         fetched, complete = Signal.like(self.pass_, reset_less=True), Signal()
         index = Signal.like(self.index)
         asked = Signal(range(RECORD_WORDS))
         asking = Signal()
         m.d.comb += ram.read_addr.eq(Cat(asked, index))
+        latency = self._config.ram_latency
+        read = ram.read_data
+        if isinstance(ram, LutRam):
+            read = delay(m, read, latency, name="read")
         ages = [asking]
         numbers = [asked]
-        for age in range(ram.latency):
+        for age in range(latency):
             ages.append(Signal(name=f"asking_{age}"))
             numbers.append(Signal.like(asked, name=f"asked_{age}", reset_less=True))
             m.d.sync += [ages[-1].eq(ages[-2]), numbers[-1].eq(numbers[-2])]
         with m.If(asking):
             m.d.sync += [asked.eq(asked + 1), asking.eq(asked != len(_WORDS) - 1)]
         for number, word in enumerate(_WORDS):
-            fields = layout(word)(ram.read_data)
+            fields = layout(word)(read)
             with m.If(ages[-1] & (numbers[-1] == number)):
                 m.d.sync += [
                     fetched[name].eq(fields[name])

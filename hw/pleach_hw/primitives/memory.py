@@ -36,7 +36,7 @@ class _Ram(wiring.Component):
     def depth(self) -> int:
         return self._depth
 
-    def _memory(self, m: Module, domain: str = "comb", **attrs: int) -> memory.ReadPort:
+    def _memory(self, m: Module, domain: str = "comb", **attrs: int | str) -> memory.ReadPort:
         """Add the memory with its write port; returns its read port, by default asynchronous."""
         m.submodules.memory = ram = memory.Memory(
             shape=self._shape, depth=self._depth, init=[], attrs=attrs
@@ -126,10 +126,12 @@ class LutRam(_Ram):
 
     def elaborate(self, platform):
         m = Module()
-        domain = "comb"
+        domain, attrs = "comb", {}
         if family_of(platform) == "iCE40" and self.depth >= 8:
             domain = "falling"
             m.domains.falling = ClockDomain(clk_edge="neg", reset_less=True, local=True)
             m.d.comb += ClockSignal("falling").eq(ClockSignal())
-        m.d.comb += self.read_data.eq(self._memory(m, domain).data)
+        if family_of(platform) == "ecp5":  # with a register behind it, too
+            attrs["ram_style"] = "distributed"
+        m.d.comb += self.read_data.eq(self._memory(m, domain, **attrs).data)
         return m
