@@ -63,8 +63,6 @@ NO_ROOM = {
     "layers": 1, "columns": 8, "entries": 32, "codebook": 16, "accumulators": 8,
     "accumulator_bits": 24,
 }  # fmt: skip
-# Shorter queues than the base engine's, and the small loader.
-LEAN = {"queue_depth": 16, "serial_loader": True}
 
 
 def designs(counts, chip):
@@ -91,7 +89,8 @@ def map_engines(counts):
     """As `designs`, of engines with a map memory."""
     model = load(LENET_5)
     configs = {
-        pes: fitted(model, replace(base_engine(model, pes), **NO_ROOM, **LEAN)) for pes in counts
+        pes: fitted(model, replace(base_engine(model, pes), **NO_ROOM, serial_loader=True))
+        for pes in counts
     }
     return [("engine, maps", pes, config, config) for pes, config in configs.items()]
 

@@ -1,6 +1,6 @@
 """The engine: all blocks joined, with AXI4-Stream at the edge."""
 
-from amaranth.hdl import Cat, Module, Mux
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -27,6 +27,7 @@ from pleach_hw.maps.packer import Packer
 from pleach_hw.maps.pool import PoolUnit
 from pleach_hw.maps.records import Records
 from pleach_hw.maps.vectors import Feeder
+from pleach_hw.primitives import hop
 
 
 class Engine(wiring.Component):
@@ -192,6 +193,11 @@ class Engine(wiring.Component):
         connect(m, host.plan, records.i)
         connect(m, loader.record, records.record)
         pass_ = records.pass_
+
+        def here(name: str) -> Signal:
+            """The record in registers near a block: it stands a cycle before its pass starts."""
+            return hop(m, pass_, name=f"pass_{name}")
+
         m.d.comb += [
             records.start.eq(host.plan_start),
             host.plan_done.eq(records.done),
@@ -232,12 +238,12 @@ class Engine(wiring.Component):
             control.kind.eq(pass_.kind),
             control.array_done.eq(feeder.done),
             feeder.start.eq(control.array_start),
-            feeder.pass_.eq(pass_),
+            feeder.pass_.eq(here("feeder")),
             memory.reads[0].eq(feeder.address),
             memory.reads[1].eq(output.address),
             memory.reads[2].eq(pool.address),
             pool.start.eq(control.pool_start),
-            pool.pass_.eq(pass_),
+            pool.pass_.eq(here("pool")),
             pool.values.eq(memory.values),
             control.pool_done.eq(pool.done),
             feeder.values.eq(memory.values),
@@ -266,13 +272,13 @@ class Engine(wiring.Component):
             clearing.append(drain.clear_busy)
             m.d.comb += [
                 front.start.eq(control.array_start),
-                front.pass_.eq(pass_),
+                front.pass_.eq(here(f"front_{number}")),
                 front.vectors.valid.eq(feeder.vectors.valid[number]),
                 feeder.back[number].eq(front.back),
                 feeder.freed[number].eq(drain.freed),
                 feeder.written[number].eq(packer.written),
                 drain.start.eq(control.array_start),
-                drain.pass_.eq(pass_),
+                drain.pass_.eq(here(f"drain_{number}")),
                 drain.back.eq(packer.back),
                 drain.clear.eq(control.clear),
                 packer.start.eq(control.array_start),

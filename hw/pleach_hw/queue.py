@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import operator
 
-from amaranth.hdl import Module, Mux, ShapeLike, Signal
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from pleach_hw.primitives import LutRam
+
+
+def one_more(count: Value) -> Value:
+    """The number after a short one, around its end: without a carry chain, which takes more."""
+    return Cat(count[n] ^ count[:n].all() for n in range(len(count)))
 
 
 class Queue(wiring.Component):
@@ -62,9 +67,9 @@ class Queue(wiring.Component):
         ]
         # Enables, not addends: they come late.
         with m.If(put):
-            m.d.sync += tail.eq(tail + 1)
+            m.d.sync += tail.eq(one_more(tail))
         with m.If(get):
-            m.d.sync += head.eq(head + 1)
+            m.d.sync += head.eq(one_more(head))
         return m
 
 

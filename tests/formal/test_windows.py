@@ -182,7 +182,7 @@ class NoArithmetic(wiring.Component):
     "compute.pe.ProcessingElement", "as fast as a front may send, no column finds the queue full; "
     "of each window the mark passes once, the count of windows holds as many as are in flight, and "
     "does not fall below none; work that is not held back goes on",
-    broken=("depth - COLUMNS_AHEAD", "depth - COLUMNS_AHEAD + 1", "compute.pointer_read"),
+    broken=("init=COLUMNS_AHEAD - 1", "init=COLUMNS_AHEAD - 2", "compute.pointer_read"),
     cycles=16,
     depth=30,
 )  # fmt: skip

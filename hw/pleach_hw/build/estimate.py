@@ -14,7 +14,6 @@ from amaranth.back import rtlil
 from amaranth.hdl import Shape
 
 from pleach.engine import EngineConfig
-from pleach.engine.maps import RECORD_WORDS
 from pleach.engine.pipeline import LUT_CODEBOOK, held_codes
 from pleach.errors import CapacityError
 from pleach_hw.boards import Board
@@ -22,7 +21,7 @@ from pleach_hw.build.flows import flow_of
 from pleach_hw.compute.arithmetic import LUT_RING
 from pleach_hw.compute.pe import ProcessingElement
 from pleach_hw.layouts import block_layout, entry_layout
-from pleach_hw.maps.records import in_tables
+from pleach_hw.maps.records import in_lut_ram, record_words
 from pleach_hw.primitives.ecp5 import block_rams
 
 #: the chips that it is for
@@ -59,8 +58,8 @@ def _with_maps(config: EngineConfig, of_pe: int) -> dict[str, int]:
         of_pe += block_rams(config.accumulators, config.accumulator_bits)
     if held > LUT_CODEBOOK:
         of_pe += block_rams(held, 16)
-    records = max(2, config.layers) * RECORD_WORDS
-    bram = config.pes * of_pe + (0 if in_tables(config) else block_rams(records, 32))
+    bram = config.pes * of_pe
+    bram += 0 if in_lut_ram(config) else block_rams(record_words(config), 32)
     bram += config.neighbours * block_rams(config.maps // config.neighbours, 16)
     if config.codebook > LUT_CODEBOOK:
         bram += block_rams(config.codebook, 16)
@@ -71,7 +70,7 @@ def _with_maps(config: EngineConfig, of_pe: int) -> dict[str, int]:
     return {
         "lut4": round(tables + scaling * SCALE_LUT4),
         "bram": bram,
-        "mult": config.pes + scaling * SCALE_MULTIPLIERS + LOADER_MULTIPLIERS,
+        "mult": config.pes + scaling * SCALE_MULTIPLIERS + RECORDS_MULTIPLIERS,
     }
 
 
@@ -89,6 +88,8 @@ def map_features(config: EngineConfig) -> dict[str, float]:
         "ring": -(-config.accumulators // 16) * config.accumulator_bits if in_tables else 0,
         "queue": config.queue_depth,
         "codes": codes if (codes := held_codes(config)) <= LUT_CODEBOOK else 0,
+        "records": record_words(config) if in_lut_ram(config) else 0,
+        "serial": config.serial_loader,
     }
 
 
@@ -216,15 +217,16 @@ MAP_LUT4 = {
     "generator": {"fixed": 418, "address": 50.8, "groups": 24.3},
     "former": {"fixed": 319, "neighbours": 46.3},
     "memory": {"fixed": 37, "neighbours": 25, "writers": 4.53},
-    "pool": {"fixed": 1126, "neighbours": 317},
-    "records": {"fixed": 384},
-    "loader": {"fixed": 4402},
+    # Alone, the pool unit's lanes cancel each other in the harness: this is of a whole engine.
+    "pool": {"fixed": 750, "neighbours": 120},
+    "records": {"fixed": 475, "records": 3.2},
+    "loader": {"fixed": 4402, "serial": -2140},
     "host": {"fixed": 297},
     # Control, status, inputs and outputs, codebooks, and registers on the way to the groups.
     "rest": {"fixed": 700},
 }
-# A lane of a drain that scales, and what the loader multiplies.
-SCALE_LUT4, SCALE_MULTIPLIERS, LOADER_MULTIPLIERS = 96, 2, 1
+# A lane of a drain that scales, and what records are checked with.
+SCALE_LUT4, SCALE_MULTIPLIERS, RECORDS_MULTIPLIERS = 96, 2, 2
 # Beside the PEs, by the chip's family: link, clocks and lights, and where `estimate` is not for it
 # all of the engine but its PEs; ``pe`` are a PE's tables there, ``parallel`` those that the loader
 # takes more that is not serial. Tables of Gowin are places for one: a flip-flop whose input is not

@@ -105,16 +105,16 @@ class PointerRead(wiring.Component):
             queue.i.payload.activation.eq(activation),
             queue.i.valid.eq(found & wanted),
         ]
-        reserved = Signal(range(depth + 1))
-        # Places are given back a cycle late: the counts come far too late for a carry chain.
+        # Places taken, counted from where the highest bit says that too few are left.
+        reserved = Signal(range(depth + COLUMNS_AHEAD), init=COLUMNS_AHEAD - 1)
+        # Without a map memory they are given back a cycle late: in the many PEs of a large engine
+        # the counts come far too late for a carry chain.
         dropped, left = Signal(), Signal()
-        m.d.sync += [
-            dropped.eq(found & ~wanted),
-            left.eq(queue.o.valid & queue.o.ready),
-            reserved.eq(reserved + self.column_valid - dropped - left),
-        ]
+        given_back = m.d.comb if config.maps else m.d.sync
+        given_back += [dropped.eq(found & ~wanted), left.eq(queue.o.valid & queue.o.ready)]
+        m.d.sync += reserved.eq(reserved + self.column_valid - dropped - left)
         m.d.comb += [
-            self.ready.eq(reserved <= depth - COLUMNS_AHEAD),
-            self.empty.eq(reserved == 0),
+            self.ready.eq(~reserved[-1]),
+            self.empty.eq(reserved == COLUMNS_AHEAD - 1),
         ]
         return m

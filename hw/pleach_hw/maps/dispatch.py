@@ -215,16 +215,22 @@ class Dispatcher(wiring.Component):
         pass_ = self.pass_
         x, y = placed.x, placed.y
         right, bottom = Signal.like(x), Signal.like(y)
+        # Behind these a patch reaches beyond the map: known beside the differences, not by them.
+        last_x, last_y = (Signal.like(of, reset_less=True) for of in (x, y))
+        m.d.sync += [
+            last_x.eq(pass_.map_row - pass_.patch_row),
+            last_y.eq(pass_.map_rows - pass_.patch_rows),
+        ]
         m.d.comb += [right.eq(pass_.map_row - x), bottom.eq(pass_.map_rows - y)]
         over = y < 0
         with m.If(go):
             m.d.sync += [
                 clipped.x.eq(x),
-                clipped.place_end.eq(Mux(right < pass_.patch_row, right, pass_.patch_row)),
+                clipped.place_end.eq(Mux(x > last_x, right, pass_.patch_row)),
                 clipped.column.eq(Mux(over, placed.above, pass_.column_base)),
                 clipped.begin.eq(Mux(over, pass_.source, placed.row) + x),
                 clipped.above.eq(Mux(over, y, 0)),
-                clipped.rows_end.eq(Mux(bottom < pass_.patch_rows, bottom, pass_.patch_rows)),
+                clipped.rows_end.eq(Mux(y > last_y, bottom, pass_.patch_rows)),
                 clipped.unit.eq(placed.unit),
                 clipped.skip.eq(placed.skip),
             ]

@@ -237,19 +237,21 @@ class Front(wiring.Component):
         bank = Signal(lanes, reset_less=True)
         ready = Signal(init=1)
         m.d.sync += ready.eq(self.broadcast.ready)
-        sends, ends = Signal(), Signal()
+        # `ready` comes from far away, so all that it does is to enable.
+        loads, moves = Signal(), Signal()
         left = Signal(lanes)
         m.d.comb += [
-            sends.eq(valid & ready),
-            ends.eq(sends & ~pass_.mask.any()),
-            queue.o.ready.eq(ends | ~valid),
+            loads.eq(~valid | ~pass_.mask.any()),
+            moves.eq(~valid | ready),
+            queue.o.ready.eq(loads & moves),
             popped.eq(queue.o.valid & queue.o.ready),
-            left.eq(Mux(queue.o.ready, queue.o.p.mask, pass_.mask)),
+            left.eq(Mux(loads, queue.o.p.mask, pass_.mask)),
         ]
-        with m.If(queue.o.ready):
-            m.d.sync += [pass_.eq(queue.o.payload), valid.eq(queue.o.valid)]
-        with m.If(queue.o.ready | sends):
+        with m.If(moves):
+            with m.If(loads):
+                m.d.sync += [pass_.eq(queue.o.payload), valid.eq(queue.o.valid)]
             m.d.sync += [bank.eq(lowest(left)), pass_.mask.eq(without_lowest(left))]
+        sends = valid & ready
 
         out = self.broadcast
         m.d.comb += held.read_addr.eq(pass_.index)
@@ -266,5 +268,5 @@ class Front(wiring.Component):
             out.base.eq(pass_.base),
             out.last.eq(pass_.last & ~pass_.mask.any()),
             out.present.eq(bank.any()),
-            self.back.eq(ends & pass_.final),
+            self.back.eq(sends & loads & pass_.final),
         ]

@@ -15,18 +15,17 @@ from pleach_hw.primitives import BlockRam, LutRam, delay
 
 #: words of a whole record
 _WORDS = PLAN_WORDS + FILE_WORDS
-
-
 #: most words of records in LUT RAM, so that a small engine has a block RAM less
 LUT_RECORDS = 128
 
 
-def in_tables(config: EngineConfig) -> bool:
+def in_lut_ram(config: EngineConfig) -> bool:
     """Whether an engine's records are in LUT RAM."""
-    return _depth(config) <= LUT_RECORDS
+    return record_words(config) <= LUT_RECORDS
 
 
-def _depth(config: EngineConfig) -> int:
+def record_words(config: EngineConfig) -> int:
+    """Words of all records."""
     return max(2, config.layers) * RECORD_WORDS
 
 
@@ -80,9 +79,9 @@ class Records(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.ram = ram = (
-            LutRam(shape=32, depth=_depth(config))
-            if in_tables(config)
-            else BlockRam(shape=32, depth=_depth(config), latency=config.ram_latency)
+            LutRam(shape=32, depth=record_words(config))
+            if in_lut_ram(config)
+            else BlockRam(shape=32, depth=record_words(config), latency=config.ram_latency)
         )
         number = Signal(8)  # of the pass whose words come
         word = Signal(range(RECORD_WORDS))

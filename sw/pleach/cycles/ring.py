@@ -12,7 +12,6 @@ from pleach.compiled import njit
 PE = np.dtype(
     [
         ("reserved", np.int64),  # places of its queue
-        ("given_back", np.int64),  # of them, in the cycle before
         ("head", np.int64),  # of the queue
         ("level", np.int64),  # columns and marks in it
         ("busy", np.int64),  # one is worked on, …
@@ -101,12 +100,12 @@ def step(ring, number, sent, last, take, part, counts, stages):
             pe.mark = item & 1
             pe.head = pe.head + 1 if pe.head + 1 < depth else 0
             pe.level -= 1
+            pe.reserved -= 1
         elif ends:
             pe.busy = False
         elif goes:
             pe.left -= 1
-        pe.reserved += arrived - pe.given_back
-        pe.given_back = pops
+        pe.reserved += arrived
         if looked_up >= 0 or looked_up_mark:
             count = counts[looked_up + place] if looked_up >= 0 else 0
             if count or looked_up_mark:
@@ -114,7 +113,7 @@ def step(ring, number, sent, last, take, part, counts, stages):
                 ring.queues[number, place, tail] = count << 1 | looked_up_mark
                 pe.level += 1
             else:
-                pe.given_back += 1
+                pe.reserved -= 1
     group.ready = ready
     group.waiting = waiting
     group.takes = take

@@ -41,9 +41,7 @@ def base_engine(model: CompressedModel, pes: int = 16) -> EngineConfig:
     if model.unsupported is None:
         return EngineConfig(pes=pes)
     groups = min(max(1, pes // 4), PE_GROUPS_MAX)
-    return EngineConfig(
-        pes=pes, groups=groups, lanes=2, block=4, codebook=64, vectors=8, queue_depth=32, maps=256
-    )
+    return EngineConfig(pes=pes, groups=groups, lanes=2, block=4, codebook=64, vectors=8, maps=256)
 
 
 @dataclass(frozen=True)
