@@ -7,12 +7,12 @@ names (bench/recipes); those that are not there are left out. Of made ones the w
 places, their rows dealt out to the PEs by them: LeNet-5 at the densities of Deep Compression takes
 MNIST's test images, ResNet-8 and DS-CNN, in the shapes of MLPerf Tiny, take values that are at
 seeded places, too (bench/shapes.py). No figure is that benchmark's. Cycles are the cycle model's,
-from the first value of a map read to the last one written; with `--rtl N` the first N images of
-some of the trained networks run on Verilator, and their cycles are those that the RTL counts. Every
-output and every count must be equal.
+from the first value of a map read to the last one written. Of some of the trained networks the
+first images run on Verilator, and their cycles are those that the RTL counts; every output and
+every count must be equal. `--rtl 0` leaves that out.
 
-With `--balance` each network is measured twice: as it is, and with its channels dealt out to the
-PEs (`pleach balance`), of LeNet-5 by the work of training images.
+Each network is measured twice: as it is, and with its channels dealt out to the PEs (`pleach
+balance`), of trained ones by the work of training images. `--no-balance` leaves that out.
 """
 
 import argparse
@@ -185,8 +185,11 @@ def main():
     parser.add_argument("--weights", nargs="+", default=["trained", "seeded"])
     parser.add_argument("--pes", type=int, nargs="+")
     parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--rtl", type=int, default=0, help="images of each that run on Verilator")
-    parser.add_argument("--balance", action="store_true", help="with channels dealt out, too")
+    parser.add_argument("--rtl", type=int, default=2, help="images of each that run on Verilator")
+    parser.add_argument(
+        "--balance", action=argparse.BooleanOptionalAction, default=True,
+        help="with channels dealt out, too",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     rows = []

@@ -427,36 +427,53 @@ def strangers(found: dict[str, Any]) -> str:
     return joined("Networks of others", text, table(columns, rows))
 
 
-def networks(found: dict[str, Any]) -> str:
+def networks(found: dict[str, Any], maps: list[dict[str, Any]] | None = None) -> str:
     text = (
         "Cycles of an image from the first value of a map read to the last one written, by the "
-        "cycle model, which the tests hold equal to the RTL. Trained ones are the files in "
+        "cycle model, which the tests hold equal to the RTL; where images ran on Verilator here, "
+        "every output and the cycles of every pass were. Trained ones are the files in "
         "`bench/models`: LeNet-5 those above on MNIST, ResNet-8 and DS-CNN, in the shapes of "
         "MLPerf Tiny, on Fashion-MNIST (`bench/mlperf_tiny.py` says what differs); errors are of "
         "the 10,000 test images, cycles means of the first 100. Seeded ones have weights at "
         "seeded places: LeNet-5 at Deep Compression's densities takes MNIST's images, the others "
         "activations at seeded places. No figure is that benchmark's. The teams of each layer are "
-        "those that the cycle model counts the fewest cycles for."
+        "those that the cycle model counts the fewest cycles for. Where channels are dealt out to "
+        "the PEs (`pleach balance`), they are by the work of training images, or by the seeded "
+        "places."
     )
+    clocks = {row["pes"]: row["fmax_mhz"] for row in maps or () if row["fmax_mhz"]}
+    if maps and clocks:
+        text += (
+            " Images a second are an image's whole latency, from the host and back to it, at the "
+            "clock to which the engine of as many PEs with a map memory was routed (below). That "
+            f"engine has LeNet-5's capacities and queues of {maps[0]['engine']['queue_depth']} "
+            f"columns; those counted here have {found['networks'][0]['engine']['queue_depth']}."
+        )
     rows = []
     for row in found["networks"]:
         errors = [row[name] for name in ("dense_error_pct", "error_pct") if name in row]
         size = f"{row['bytes']:,} ({row['ratio']:.1f}×)" if "bytes" in row else ""
+        rate = ""
+        if row["pes"] in clocks:
+            rate = f"{1e6 * clocks[row['pes']] / row['latency_cycles']:,.0f}"
         rows.append(
             (
                 row["network"],
                 row["weights"],
                 str(row["pes"]),
+                "dealt out" if row.get("balanced") else "",
                 " ".join(map(str, row["teams"])),
                 f"{row['cycles']:,.0f}",
                 f"{row['utilisation']:.3f}",
+                *([rate] if clocks else []),
+                str(row.get("images_in_rtl") or ""),
                 " → ".join(f"{error:.2f} %" for error in errors),
                 size,
             )
         )
     heads = (
-        "network", "weights", "PEs", "teams", "cycles", "utilisation", "error, dense → file",
-        "bytes",
+        "network", "weights", "PEs", "channels", "teams", "cycles", "utilisation",
+        *(["images/s"] if clocks else []), "images in RTL", "error, dense → file", "bytes",
     )  # fmt: skip
     peers = (
         "What hls4ml and FINN have submitted to MLPerf Tiny 0.7 (open division, Zynq XC7Z020 on a "
@@ -512,10 +529,12 @@ def conv(found: dict[str, Any]) -> str:
     return joined(title, text, table(heads, rows), f"All layers: {total} cycles.")
 
 
-SECTIONS: tuple[Callable[[Any], str], ...] = (
+SECTIONS: tuple[Callable[..., str], ...] = (
     compression, methods, eie, lenet, conv, networks, strangers, balance, timing, maps, blocks,
     boards, peers, codec, faults, link,
 )  # fmt: skip
+#: other records that a section takes figures of, where they are there
+ALSO = {"networks": ("maps",)}
 
 
 def page(records: dict[str, dict[str, Any]]) -> str:
@@ -529,7 +548,9 @@ def page(records: dict[str, dict[str, Any]]) -> str:
         record = records.get(section.__name__)
         if record is None:
             continue
-        title, rest = section(record["found"]).split("\n\n", 1)
+        also = {name: records.get(name) for name in ALSO.get(section.__name__, ())}
+        more = {name: other["found"] for name, other in also.items() if other}
+        title, rest = section(record["found"], **more).split("\n\n", 1)
         versions = ", ".join(f"{name} {version}" for name, version in record["packages"].items())
         about = (
             f"`{record['command']}`, commit {record['commit']}, {record['date']}, "
