@@ -41,7 +41,7 @@ COMMANDS = {
     "lenet": "lenet.py --kept 0.08",
     "balance": "balance.py",
     "networks": "networks.py",
-    "strangers": "strangers.py --rtl",
+    "strangers": "strangers.py",
     "conv": "conv.py",
     "boards": "boards.py",
     "link": "link.py",
@@ -402,7 +402,8 @@ def strangers(found: dict[str, Any]) -> str:
         "by the cycle model on 16 PEs. Weights are those in the package where it has some, else "
         "random, so the figures say that a network arrives and how exactly, not how well it would "
         "do. Distance is that of the outputs from those of the same weights in floats, root of "
-        "the mean square in their deviation. The RTL ran those of which the last column says so."
+        "the mean square in their deviation; none where random weights leave outputs below any "
+        "fraction."
     )
     rows = []
     for row in found["strangers"]:
@@ -417,7 +418,7 @@ def strangers(found: dict[str, Any]) -> str:
                 f"{row['bytes']:,}" if "bytes" in row else "",
                 f"{row['distance']:.2g}" if "distance" in row else "",
                 f"{row['cycles']:,} ({memory})" if arrived else "",
-                ("equal in the RTL" if row["rtl"] else "") if arrived else f"no: {row['why']}",
+                "on the engine" if arrived else f"no: {row['why']}",
             )
         )
     columns = (

@@ -47,6 +47,8 @@ from pleach_sim.simulate import Job, simulate_jobs
 
 PES = 16
 KEPT, CLUSTERS = 0.1, 16
+#: what the outputs' fraction shows at best
+FINEST = 2.0**-14
 #: inputs for the choice of fractions, of which the first one runs on the engine
 INPUTS = 4
 #: the smallest two, which `--rtl` runs
@@ -185,9 +187,10 @@ def taken(each: Stranger) -> tuple[nn.Module | None, dict[str, Any]]:
     }
 
 
-def arrived(model: nn.Module) -> tuple[CompressedModel, np.ndarray, float]:
+def arrived(model: nn.Module) -> tuple[CompressedModel, np.ndarray, float | None]:
     """The network as the integers of its file, an input, and how far outputs are from those of the
-    same weights in floats, in the deviation of these."""
+    same weights in floats, in the deviation of these; None where random weights leave so little of
+    an input that no fraction shows it."""
     rng = np.random.default_rng(0)
     inputs = rng.standard_normal((INPUTS, *model.shape)).astype(np.float32)
     for layer in layers_of(model):
@@ -201,7 +204,9 @@ def arrived(model: nn.Module) -> tuple[CompressedModel, np.ndarray, float]:
     compressed = loads(dumps(finish(model, inputs)))
     integers = compressed.quantise(inputs)
     found = compressed.dequantise(Reference(compressed).run(integers))
-    deviation = max(float(wanted.std()), 1e-30)
+    deviation = float(wanted.std())
+    if deviation < FINEST:
+        return compressed, integers[:1], None
     return compressed, integers[:1], float(np.sqrt(np.mean((found - wanted) ** 2))) / deviation
 
 
@@ -249,7 +254,8 @@ def main() -> None:
             row["parameters"] = sum(parameter.numel() for parameter in model.parameters())
             try:
                 compressed, inputs, distance = arrived(model)
-                row |= {"bytes": len(dumps(compressed)), "distance": distance}
+                row |= {"bytes": len(dumps(compressed))}
+                row |= {} if distance is None else {"distance": distance}
                 row |= on_engine(compressed, inputs, each.name, args.rtl)
             except PleachError as error:
                 row["why"] = str(error)
