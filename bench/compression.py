@@ -192,10 +192,8 @@ def run(name: str, hold_out: int, seed: int | None = None) -> dict:
     settings = replace(recipe.compress, seed=recipe.seed)
     folder = BUILD if hold_out else MODELS
     data = load(recipe.data)
-    order = np.random.default_rng(0).permutation(len(data.train_images))
-    kept_back, chosen = order[:hold_out], np.sort(order[hold_out:])
-    images, labels = data.train_images[chosen], data.train_labels[chosen]
-    held = (data.train_images[kept_back], data.train_labels[kept_back]) if hold_out else None
+    rest, held = data.held_out(hold_out) if hold_out else (data, None)
+    images, labels = rest.training
 
     def say(stage, epoch, epochs, loss):
         print(f"{name}: {stage}, epoch {epoch} of {epochs}, loss {loss:.4f}", flush=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -120,3 +121,54 @@ def toml_table(path: str | Path) -> dict[str, Any]:
     # A ValueError is an integer of too many digits, a RecursionError brackets in brackets.
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def toml_text(table: Mapping[str, Any]) -> str:
+    """A table as a TOML file, nested tables and lists of tables below the settings beside them.
+
+    >>> print(toml_text({"prune": [{"density": 0.1}], "share": {"layers": {"fc 1": 8}}}))
+    [[prune]]
+    density = 0.1
+    <BLANKLINE>
+    [share.layers]
+    "fc 1" = 8
+    """
+    return "\n".join(_toml_lines(table, ())).lstrip("\n") + "\n"
+
+
+def _toml_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    def nests(value: object) -> bool:
+        return isinstance(value, Mapping) or (
+            isinstance(value, list | tuple)
+            and len(value) > 0
+            and all(isinstance(each, Mapping) for each in value)
+        )
+
+    for key, value in table.items():
+        if not nests(value):
+            yield f"{_toml_key(key)} = {_toml_value(value)}"
+    for key, value in table.items():
+        if nests(value):
+            inner = (*path, key)
+            name = ".".join(map(_toml_key, inner))
+            lines = value if not isinstance(value, Mapping) else [value]
+            for each in lines:
+                plain = isinstance(value, Mapping)
+                if not plain or not all(map(nests, each.values())) or not each:
+                    yield f"\n[{name}]" if plain else f"\n[[{name}]]"
+                yield from _toml_lines(each, inner)
+
+
+def _toml_key(key: str) -> str:
+    bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
+    return key if bare else json.dumps(key)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{_toml_key(key)} = {_toml_value(each)}" for key, each in value.items())
+        return f"{{ {inner} }}"
+    # A string of JSON is one of TOML; so are its numbers, true and false.
+    return json.dumps(value)

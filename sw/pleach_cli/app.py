@@ -28,6 +28,7 @@ from pleach_cli import (
     ports,
     program,
     report,
+    search,
     sensitivity,
     simulate,
     synth,
@@ -52,9 +53,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    demo, train, check, methods, sensitivity, compress, balance, info, evaluate, report, diff,
-    convert, plan, explore, simulate, trace, vectors, export, synth, build, program, run_command,
-    ports,
+    demo, train, check, methods, sensitivity, compress, search, balance, info, evaluate, report,
+    diff, convert, plan, explore, simulate, trace, vectors, export, synth, build, program,
+    run_command, ports,
 ):  # fmt: skip
     # A terminal breaks the lines of a paragraph where it wants.
     paragraphs = (inspect.getdoc(module.command) or "").split("\n\n")

@@ -24,6 +24,12 @@ def command(
     ] = "300,100",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training inputs.")] = 25,
     dropout: Annotated[float, typer.Option(help="Share of hidden activations dropped.")] = 0.3,
+    hold_out: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Training inputs to leave out, the same that pleach search holds out."
+        ),
+    ] = None,
     loss: Loss = None,
     seed: Annotated[int, typer.Option(min=0, max=(1 << 63) - 1, help="Of everything random.")] = 0,
     json: Json = False,
@@ -51,6 +57,8 @@ def command(
     found = data.load(dataset)
     outputs = found.targets or (1 if loss in ("binary", "mse") else max(2, found.classes or 0))
     found = labels_as(found, outputs, loss)
+    if hold_out is not None:
+        found, _ = found.held_out(hold_out)
     model = mlp([found.train_images.shape[1], *widths, outputs], seed=seed)
     (images, labels), unit = found.training, None
     if outputs > 1 and labels.ndim > 1 and loss != "binary":  # each target counts alike

@@ -29,6 +29,7 @@ ORDER = (
     "pleach.page pleach.vectors",
     "pleach.models",
     "pleach.compression",
+    "pleach.search",
     "pleach",
     "pleach_hw pleach_hw.primitives pleach_hw.layouts",
     "pleach_hw.queue pleach_hw.buses pleach_hw.crossing",
@@ -43,7 +44,7 @@ ORDER = (
 RANK = {name: rank for rank, line in enumerate(ORDER) for name in line.split()}
 
 #: What needs torch: the compiler, the golden model and the gateware do without.
-TORCH = ("pleach.models", "pleach.compression", "pleach_cli")
+TORCH = ("pleach.models", "pleach.compression", "pleach.search", "pleach_cli")
 
 LONGEST = 120
 #: Functions that are longer, and why.

@@ -154,7 +154,7 @@ def _compress(
         loss, labels = objective(loss, labels, len(inputs), outputs)
     elif loss is not None:
         raise DataError("a loss needs labels")
-    _check(student, shape, steps, labels is not None and labels.dtype.kind in "iu")
+    check_steps(student, shape, steps, labels is not None and labels.dtype.kind in "iu")
     soft = None if teacher is None else _taught(teacher, student, inputs, outputs)
     scale = _Scale(student, shape)
     measured = _Measured(student, scale, calibration, loss, metric, validation, outputs)
@@ -458,10 +458,18 @@ def _doubt(
     return [], None
 
 
-def _check(
+def check_steps(
     student: nn.Module, shape: tuple[int, ...], steps: Sequence[Step], classes: bool
 ) -> None:
-    """Refuse what no training makes representable, and whatever a step refuses."""
+    """Refuse what no training makes representable, and whatever a step refuses.
+
+    Args:
+        shape: of an input.
+        classes: whether the labels are.
+
+    Raises:
+        ConfigError, ModelError: as `compress`.
+    """
     check_weights(layers_of(student, shape))
     plan = Plan(student, shape, classes=classes)
     for step in steps:

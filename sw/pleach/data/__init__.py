@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,24 @@ class Dataset:
             DataError: it has no labels.
         """
         return self.test_images, self._there(self.test_labels, "test_labels")
+
+    def held_out(self, count: int) -> tuple[Dataset, tuple[np.ndarray, np.ndarray]]:
+        """Without `count` of its training inputs, and those with their labels: always the same.
+
+        Raises:
+            DataError: there are not so many and one more, or no labels.
+        """
+        inputs, labels = self.training
+        if not 0 < count < len(inputs):
+            raise DataError(
+                f"{count:,} of the {len(inputs):,} training inputs of {self.name} cannot be held "
+                "out: some have to stay"
+            )
+        order = np.random.default_rng(0).permutation(len(inputs))
+        held, left = order[:count], np.sort(order[count:])
+        split = f"{self.split}; {count:,} training inputs held out"
+        rest = replace(self, train_images=inputs[left], train_labels=labels[left], split=split)
+        return rest, (inputs[held], labels[held])
 
     def _there(self, labels: np.ndarray | None, name: str) -> np.ndarray:
         if labels is None:
