@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pleach.compression import kmeans
+from pleach.compression.quantisers.entropy import EntropyConstrained, cheapest
 from pleach.errors import ConfigError
 
 ALL = ("linear", "density", "random", "optimal")
@@ -112,3 +113,34 @@ def test_a_value_half_way_goes_to_the_lower_centroid_in_every_step():
     """1 is half-way between the first centroids, 0 and 2; the means of the next step tell."""
     centroids, codes = kmeans(np.array([0.0, 1.0, 2.0]), 2)
     assert centroids.tolist() == [0.5, 2.0] and codes.tolist() == [0, 0, 1]
+
+
+def test_values_that_pay_for_their_bits():
+    """Against brute force, and against k-means at the price of both."""
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        values, cost = rng.normal(size=50), rng.exponential(size=7)
+        centroids = np.sort(rng.normal(size=7))
+        every = (values[:, None] - centroids) ** 2 + cost
+        assert np.array_equal(cheapest(values, centroids, cost), every.argmin(1))
+
+    values = rng.laplace(size=4000)
+
+    def paid(rule):
+        codebook = rule.codebook(values, 16, seed=0)
+        codes = rule.codes(values, codebook)
+        share = np.bincount(codes, minlength=len(codebook)) / len(values)
+        assert (share > 0).all() and (np.diff(codebook) > 0).all()
+        bits = -(share * np.log2(share)).sum()
+        return np.mean((codebook[codes] - values) ** 2), bits
+
+    (square, bits), (least, most) = (
+        paid(EntropyConstrained(price=0.1)),
+        paid(EntropyConstrained(price=0)),
+    )
+    price = 0.1 * np.mean(values**2)
+    assert square + price * bits < least + price * most and bits < most - 0.2
+    assert np.array_equal(
+        EntropyConstrained(price=0).codebook(values, 16, seed=0), kmeans(values, 16)[0]
+    )
+    assert len(EntropyConstrained().codebook(np.zeros(0), 4, seed=0)) == 0

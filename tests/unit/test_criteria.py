@@ -392,3 +392,20 @@ def test_a_look_shows_what_the_layer_takes_and_gives():
     assert seen.uses(layer) == pytest.approx(float((columns != 0).sum()) / 20 / 9)
     with pytest.raises(ConfigError, match="needs samples: Observations"):
         next(Observations(model, CRITERIA.of("obd", "")).look(layer, 5))
+
+
+def test_wanda_compares_what_a_row_takes_with_the_row_alone():
+    model, samples = convolutions()
+    seen = Observations(model, CRITERIA.of("wanda", ""), samples=samples)
+    layer = seen.layers()[0]
+    (look,) = seen.look(layer, 128)
+    taken = layer.columns(look.inputs)
+    assert taken.shape[1] == 1 and taken.shape[3] > 1  # a convolution, its positions summed
+    norms = taken[:, 0].square().sum((0, 2)).sqrt()
+    expected = model[1].weight.detach().flatten(1).abs() * norms
+    prune_(model, PruneConfig(criterion="wanda", density=0.5), seen=seen)
+    kept = model[1].weight.detach().flatten(1) != 0
+    assert len(set(kept.sum(1).tolist())) == 1 and not kept.all()
+    for row, stays in zip(expected, kept, strict=True):
+        assert row[stays].min() > row[~stays].max()
+    assert model[1].bias.count_nonzero() == len(model[1].bias)
