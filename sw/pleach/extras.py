@@ -23,7 +23,7 @@ EXTRAS = {
     "link": ("serial",),
     "onnx": ("onnx", "onnxruntime"),
     "images": ("PIL",),
-    "search": ("optuna", "dask", "distributed"),
+    "search": ("optuna", "dask", "distributed", "cloudpickle"),
     "plot": ("matplotlib",),
     "report": ("jinja2", "markupsafe"),
 }

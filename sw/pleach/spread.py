@@ -28,7 +28,7 @@ from pleach.processes import start_worker
 #: workers that may die on one job before it is given up; dask calls one fewer allowed failures
 ATTEMPTS = 4
 #: seconds in which a scheduler has to answer
-CONNECT = 10
+CONNECT = 30
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _given_up(place: str) -> WorkerError:
 
 class _Dask(Jobs):
     def __init__(self, address: str, shared: tuple):
-        need("dask", "distributed")
+        need("dask", "distributed", "cloudpickle")
         import cloudpickle
         from distributed import Client
 
@@ -258,8 +258,7 @@ class _Dask(Jobs):
             yield key, outcome
 
     def close(self) -> None:
-        self._client.cancel([self._shared], force=True)
-        self._client.close()
+        self._client.close()  # which lets go of what was handed out
 
 
 def _loads(data: bytes) -> tuple:
