@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 import tomllib
 from dataclasses import replace
@@ -73,20 +74,21 @@ class Killing:
     """Kills a worker of a scheduler in this process while it has a trial, once."""
 
     def __init__(self, scheduler):
-        self._scheduler, self.killed = scheduler, None
+        self._scheduler, self.killed, self.lost = scheduler, None, []
 
     def __call__(self, done, of, how):
-        workers = [w for w in self._scheduler.workers.values() if w.processing]
-        if self.killed or len(self._scheduler.workers) < 2 or not workers:
-            return
-        worker = workers[0]
-        os.kill(worker.pid, signal.SIGSTOP)
-        time.sleep(0.05)  # what it had sent is read
-        if worker.processing:
+        if self.killed is None:
+            worker = next(iter(self._scheduler.workers.values()))
             self.killed = worker.pid
-            os.kill(worker.pid, signal.SIGKILL)
-        else:
-            os.kill(worker.pid, signal.SIGCONT)
+            os.kill(worker.pid, signal.SIGSTOP)  # what it is given now it does not do
+            threading.Thread(target=self._kill, args=(worker,), daemon=True).start()
+
+    def _kill(self, worker):
+        time.sleep(0.05)  # what it had sent is read
+        while not self.lost:
+            time.sleep(0.005)
+            self.lost = [task.key for task in list(worker.processing) if "answer" in task.key]
+        os.kill(worker.pid, signal.SIGKILL)
 
 
 def test_a_worker_that_is_killed_and_an_interrupt_change_nothing(problem, tmp_path):
@@ -126,7 +128,7 @@ def test_a_worker_that_is_killed_and_an_interrupt_change_nothing(problem, tmp_pa
             spread = search(
                 problem, BASE, WANTED, axes, tmp_path / "spread", scheduler=address, progress=kill
             )
-            assert kill.killed in [worker.pid for worker in workers]
+            assert kill.killed in [worker.pid for worker in workers] and kill.lost
             assert len(cluster.scheduler.workers) == 1
     finally:
         for worker in workers:
