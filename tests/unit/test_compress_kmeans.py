@@ -124,7 +124,7 @@ def test_values_that_pay_for_their_bits():
         every = (values[:, None] - centroids) ** 2 + cost
         assert np.array_equal(cheapest(values, centroids, cost), every.argmin(1))
 
-    values = rng.laplace(size=4000)
+    values = rng.laplace(size=1000)
 
     def paid(rule):
         codebook = rule.codebook(values, 16, seed=0)

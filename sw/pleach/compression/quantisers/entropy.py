@@ -36,27 +36,29 @@ class EntropyConstrained(Quantiser):
     def codebook(self, values: np.ndarray, clusters: int, *, seed: int) -> np.ndarray:
         found, codes = kmeans(values, clusters, seed=seed)
         for _ in range(ROUNDS if self.price and len(values) else 0):
-            before, codes = codes, self.codes(values, found)
-            counts = np.bincount(codes, minlength=len(found))
-            sums = np.bincount(codes, values, minlength=len(found))
-            found = sums[counts > 0] / counts[counts > 0]
-            codes = (np.cumsum(counts > 0) - 1)[codes]
+            before, codes = codes, self._again(values, found, codes)
             if np.array_equal(before, codes):
                 break
-        return found
+            _, codes = np.unique(codes, return_inverse=True)
+            found = np.bincount(codes, values) / np.bincount(codes)
+        return found[np.unique(self.codes(values, found))]
 
     def codes(self, values: np.ndarray, codebook: np.ndarray) -> np.ndarray:
         """Of the least square and price, with the bits that codes so frequent have."""
         codes = super().codes(values, codebook)
-        price = self.price * float(np.mean(values**2)) if len(values) else 0.0
-        for _ in range(ROUNDS if price else 0):
-            counts = np.bincount(codes, minlength=len(codebook))
-            there = np.flatnonzero(counts)
-            bits = np.log2(len(values) / counts[there])
-            before, codes = codes, there[cheapest(values, codebook[there], price * bits)]
+        for _ in range(ROUNDS if self.price and len(values) else 0):
+            before, codes = codes, self._again(values, codebook, codes)
             if np.array_equal(before, codes):
                 break
         return codes
+
+    def _again(self, values: np.ndarray, codebook: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """The cheapest codes, with the bits of those that `values` have."""
+        counts = np.bincount(codes, minlength=len(codebook))
+        there = np.flatnonzero(counts)
+        bits = np.log2(len(values) / counts[there])
+        price = self.price * float(np.mean(values**2))
+        return there[cheapest(values, codebook[there], price * bits)]
 
 
 def cheapest(values: np.ndarray, centroids: np.ndarray, cost: np.ndarray) -> np.ndarray:
