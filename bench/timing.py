@@ -121,16 +121,17 @@ def measured(counts, chip, maps: bool, alone: bool):
 
 
 def run(given, number: int, seed: int, route: bool):
-    """The result of a seed for the design with that number among those of `measured`: a design is
-    made where it is built."""
+    """What a row says of a seed for the design with that number among those of `measured`: a design
+    is made where it is built, and a result's board does not travel."""
     *_, design = measured(*given)[number]
-    return synth(design, CHIPS[given[1]], seed=seed, route=route)
+    result = synth(design, CHIPS[given[1]], seed=seed, route=route)
+    return {name: getattr(result, name) for name in (*FIELDS, "critical_path")}
 
 
 def median(results: dict):
     """The result of the seed with the median clock, and all clocks in the order of the seeds."""
     found = [results[seed] for seed in sorted(results)]
-    clocks = [each.fmax_mhz for each in found]
+    clocks = [each["fmax_mhz"] for each in found]
     if None in clocks:
         return found[0], []
     return found[clocks.index(median_low(clocks))], clocks
@@ -170,9 +171,8 @@ def main() -> None:
                 "design": name,
                 "pes": pes,
                 "chip": chip,
-                **{n: getattr(result, n) for n in FIELDS},
+                **result,
                 "clocks_mhz": clocks,
-                "critical_path": result.critical_path,
                 "engine": config and asdict(config),
             }
             if name == "engine" and CHIPS[chip].family == FAMILY:
