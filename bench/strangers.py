@@ -196,7 +196,8 @@ def arrived(model: nn.Module) -> tuple[CompressedModel, np.ndarray, float | None
     for layer in layers_of(model):
         weight = layer.module.weight.detach()
         largest = weight.square().flatten().topk(max(round(KEPT * weight.numel()), 1)).values
-        weight.mul_((weight.square().sum() / largest.sum()).sqrt())
+        if largest.sum():  # what was initialised as zero stays
+            weight.mul_((weight.square().sum() / largest.sum()).sqrt())
     prune_(model, PruneConfig(density=KEPT))
     share_(model, ShareConfig(clusters=CLUSTERS), seed=0)
     with torch.no_grad():
