@@ -89,6 +89,7 @@ def _timm(name: str) -> nn.Module:
 
 
 def _pytorchcv(name: str) -> nn.Module:
+    _defined()
     from pytorchcv.model_provider import get_model
 
     return get_model(name, pretrained=False)
