@@ -447,7 +447,8 @@ def networks(found: dict[str, Any], maps: list[dict[str, Any]] | None = None) ->
         text += (
             " Images a second are an image's whole latency, from the host and back to it, at the "
             "clock to which the engine of as many PEs with a map memory was routed (below). That "
-            f"engine has LeNet-5's capacities and queues of {maps[0]['engine']['queue_depth']} columns."
+            "engine has LeNet-5's capacities and queues of "
+            f"{maps[0]['engine']['queue_depth']} columns."
         )
     rows = []
     for row in found["networks"]:
