@@ -306,21 +306,18 @@ class EntryDecoder(wiring.Component):
         connect(m, flipped(self.code_table), readers.code_table)
         connect(m, flipped(self.classes), classes.i)
         connect(m, flipped(self.i), readers.i)
-        # What goes to many registers has a cycle for the way.
-        clear = Signal()
+        clear = Signal()  # what goes to many registers has a cycle for the way
         m.d.sync += clear.eq(self.clear)
 
         def state(shape: ShapeLike = 1) -> Signal:
             """What a start sets, or what comes after it; so that no reset need come this far."""
             return Signal(shape, reset_less=True, src_loc_at=1)
 
-        # What each stage holds. It is set by the step of one phase, and means something in the
-        # other one alone, so that what a step sets asks for no other step.
+        # A stage's registers are set in one phase and read in the other: no step asks for another.
         phase = state()
         left = state(self.entries.shape())  # their gap symbols were not read yet, as far as known
         one_less = state(self.entries.shape())
-        # phase 0: G reads a symbol, if the one before is a skip, or is an entry or not known yet
-        reads_past_skip, reads_past_entry = state(), state()
+        reads_past_skip, reads_past_entry = state(), state()  # phase 0: G reads, if after such
         reading = state()  # phase 1: G is in a symbol
         numbered = state()  # phase 0: a gap symbol's code number, to be looked up
         looked_up = state()  # phase 1: its class, for X and C
@@ -332,9 +329,8 @@ class EntryDecoder(wiring.Component):
 
         is_entry = numbered & ~readers.gap_found
         reads = ~phase & Mux(readers.gap_found, reads_past_skip, reads_past_entry)
-        # `known`, and the last one is not taken. An entry comes every other cycle at most, so one
-        # cycle without the last one costs nothing, and what takes it need not say in the same cycle
-        # that it does.
+        # `known`, and the last one is not taken. An entry comes every other cycle at most: a cycle
+        # without costs nothing, and what takes the last one need not say so in the same cycle.
         blocked = state()
         m.d.comb += [
             readers.start.eq(self.start),
