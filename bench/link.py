@@ -33,7 +33,7 @@ from pleach_sim.cable import Cable, Noise
 
 HERE = Path(__file__).parent
 ENGINE = EngineConfig(
-    pes=1, lanes=1, layers=3, columns=64, entries=256, codebook=32, accumulators=32, ram_latency=1
+    pes=1, lanes=1, layers=3, columns=128, entries=512, codebook=32, accumulators=64, ram_latency=1
 )
 SMALL = HERE.parent / "tests/golden/model.pleach"
 LARGE = HERE / "models/lenet_300_100_small.pleach"

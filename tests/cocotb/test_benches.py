@@ -17,7 +17,8 @@ BENCH = Path(__file__).parents[2] / "bench"
 
 def bench(name: str):
     spec = importlib.util.spec_from_file_location(f"bench_{name}", BENCH / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
+    # What a bench hands to its workers is found there by the module's name.
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 

@@ -34,7 +34,7 @@ def test_the_data_set_is_given_and_named(digits, pleach):
     folder, trained, summary = digits
     network = folder / "net.safetensors"
     for command in (("compress", network, "-o", folder / "no.pleach"), ("sensitivity", network)):
-        assert "give --dataset: mnist, digits or" in pleach(*command, code=2)[1]
+        assert "give --dataset: mnist, digits, or your own" in pleach(*command, code=2)[1]
     assert summary["data"]["name"] == trained["data"]["name"] == "digits"
     assert summary["data"]["train"] == 1437 and "shuffled once" in summary["data"]["split"]
     assert summary["network"] == trained["network"] == "64 → fc1 24 ReLU → fc2 20 ReLU → fc3 10"

@@ -79,7 +79,7 @@ def test_toml_reaches_every_level(tmp_path):
         ("[prune]\nsplice = 'no'", "splice must be true or false, not 'no'"),
         (
             "[prune]\ncriterion = 3",
-            "criterion must be one of apoz, .*taylor, not 3",
+            "criterion must be one of apoz, .*taylor, wanda, not 3",
         ),
         ("[prune]\nquality = 'high'", "quality must be a number from 0 to 100, not 'high'"),
         ("[prune.train]\nfreeze = 'fc1'", r"freeze must be a list of layer names, like ..fc1..,"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pleach.errors import ConfigError, EngineRefused, WorkerError
+from pleach.errors import ConfigError, WorkerError
 from pleach.spread import ATTEMPTS, spread
 
 
@@ -31,7 +31,9 @@ def dies(base, file):
 
 
 def refused(base):
-    raise EngineRefused("no", 3)
+    error = ConfigError("no")
+    error.why = lambda: base  # which no pickle holds
+    raise error
 
 
 def test_jobs_come_back_in_order():
@@ -62,5 +64,5 @@ def test_an_error_is_the_jobs_own(tmp_path):
     with pytest.raises(WorkerError, match="4 workers died one after the other"):
         found["dies"].result()
     assert len(file.read_text()) == ATTEMPTS
-    with pytest.raises(WorkerError, match="EngineRefused: no"):  # which no pickle holds
+    with pytest.raises(WorkerError, match="ConfigError: no"):
         found["refused"].result()

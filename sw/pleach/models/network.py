@@ -207,14 +207,14 @@ class Network(nn.Module):
 
     Attributes:
         notes: sentences on what a reader left out, or how far it is from a file.
-        end: the function at the end that was left out (`pleach.models.read.ENDS`), or empty.
+        left_out: the function at the end that was left out (`pleach.models.read.ENDS`), or empty.
 
     Raises:
         ModelError: sizes that do not fit; names the node.
     """
 
     notes: tuple[str, ...] = ()
-    end: str = ""
+    left_out: str = ""
 
     def __init__(self, joints: Graph, layers: Mapping[str, nn.Linear | nn.Conv2d]):
         super().__init__()

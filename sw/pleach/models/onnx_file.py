@@ -730,7 +730,7 @@ def _compared(path: Path, network: Network, name: str, shape, batch: int | None)
     wanted = np.concatenate(rows)[: len(inputs)].reshape(len(inputs), -1)
     with torch.no_grad():
         outputs = network(torch.from_numpy(inputs)).flatten(1).double()
-        found = (ENDS[network.end][0](outputs) if network.end else outputs).numpy()
+        found = (ENDS[network.left_out][0](outputs) if network.left_out else outputs).numpy()
     if found.shape != wanted.shape:
         raise ModelError(f"{path} gives {wanted.shape[1]} values, what was read {found.shape[1]}")
     difference, largest = float(np.abs(found - wanted).max()), float(np.abs(wanted).max())

@@ -110,7 +110,7 @@ def network_of(model: nn.Module, shape: Sequence[int]) -> Network:
     if reader.end:
         run, why = ENDS[reader.end]
         found = run(found)
-        network.end = reader.end
+        network.left_out = reader.end
         network.notes = (f"the {reader.end} at the end is left out: {why}",)
     wanted = wanted.flatten(1)
     if not torch.allclose(found, wanted, rtol=CLOSE, atol=CLOSE * float(wanted.std())):

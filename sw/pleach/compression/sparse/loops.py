@@ -23,8 +23,8 @@ TOGETHER = 4
 CHUNK = 2048
 #: in `which`: no gradient passes
 SHUT = np.float32(4)
-# An index without a sign: numba does not look whether it counts from the end, so that the loops
-# become vectors.
+# An index without a sign: compiled code does not look whether it counts from the end, so that the
+# loops become vectors.
 U = np.uint64
 
 
