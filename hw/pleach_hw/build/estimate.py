@@ -205,7 +205,7 @@ RESOURCES = {
 }
 
 # Host link, loader with its decoder, control, LNZD.
-BASE_LUT4 = 5700
+BASE_LUT4 = 5440
 #: blocks of which each group has one
 OF_GROUPS = ("front", "drain", "packer")
 #: LUT4 of the blocks of an engine with a map memory, by `map_features`: `bench/estimate.py --fit`
@@ -220,7 +220,7 @@ MAP_LUT4 = {
     # Alone, the pool unit's lanes cancel each other in the harness: this is of a whole engine.
     "pool": {"fixed": 750, "neighbours": 120},
     "records": {"fixed": 475, "records": 3.2},
-    "loader": {"fixed": 4402, "serial": -2140},
+    "loader": {"fixed": 4142, "serial": -1880},
     "host": {"fixed": 297},
     # Control, status, inputs and outputs, codebooks, and registers on the way to the groups.
     "rest": {"fixed": 700},
