@@ -117,7 +117,7 @@ def _rows(network: Network, runs: str) -> list[Checked]:
         Checked(node.name, part.removeprefix(f"{node.name} "), runs)
         for node, part in zip(graph.nodes, parts, strict=True)
     ]
-    return rows + _end(getattr(network, "end", ""))
+    return rows + _end(getattr(network, "left_out", ""))
 
 
 def _end(operator: str) -> list[Checked]:
