@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -450,3 +451,9 @@ def test_halves_of_a_map_and_of_a_row():
 class Cut(nn.Module):
     def forward(self, x):
         return x.split(2, 2)[0].flatten(1)
+
+
+@pytest.mark.parametrize("name", ["notes", "left_out"])
+def test_a_module_with_the_name_of_what_a_network_has_is_refused(name):
+    with pytest.raises(ModelError, match=f"no module can be called '{name}' here"):
+        network_of(nn.Sequential(OrderedDict([(name, nn.Linear(3, 2))])), (3,))

@@ -226,6 +226,8 @@ class Network(nn.Module):
                 if parent not in place._modules:
                     place.add_module(parent, nn.Module())
                 place = place._modules[parent]
+            if hasattr(place, last) and last not in place._modules:
+                raise ModelError(f"no module can be called {last!r} here: give it another name")
             place.add_module(last, layer)
         resolved(self)
 
