@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Member, Out
 
@@ -51,18 +51,16 @@ class Scatter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        row = Signal.like(self.rows)
-        below = Signal.like(self.rows)  # rows - row: positions left in the column
         columns_left = Signal.like(self.columns)
         complete = Signal()  # no column is left
-        held = Signal()  # a symbol, of whose gap `gap` is left
-        gap = Signal(17)
+        held = Signal()  # a symbol
         skip = Signal()
         code = Signal(8)
+        # How far the position that comes next, or that of the symbol held, lies past its column:
+        # negative within it. That and the column's rows make its row.
+        reach = Signal(18)
 
-        past_end = Signal(18)  # how far the gap reaches past its column; negative within it
-        m.d.comb += past_end.eq(gap - below)
-        within = past_end[-1]
+        within = reach[-1]
         place, step, finish = Signal(), Signal(), Signal()
         m.d.sync += [finish.eq(self.finish), self.outside.eq(held & complete)]
         m.d.comb += [
@@ -74,23 +72,18 @@ class Scatter(wiring.Component):
         with m.If(self.i.ready):
             m.d.sync += [
                 held.eq(self.i.valid),
-                gap.eq(self.i.p.gap),
                 skip.eq(self.i.p.skip),
                 code.eq(self.i.p.code),
             ]
-        with m.Else():
-            m.d.sync += gap.eq(past_end)
-        with m.If(place):
-            # An entry takes its own position, a skip none; either is an adder's carry.
-            m.d.sync += [
-                row.eq((Cat(~skip, row) + Cat(~skip, gap)) >> 1),
-                below.eq((Cat(skip, below) + Cat(skip, ~gap)) >> 1),
-            ]
-        first_rows, rows = self._rows(m, step)
+        first_rows, present_rows, next_rows = self._rows(m, step)
+        # The next column's rows are taken off, or a gap is added: an entry takes a position of its
+        # own, a skip none. Either is an adder's carry. Once no symbol comes it says nothing more.
+        over = held & ~within
+        term = Mux(over, Cat(~next_rows, Const(-1, 18))[:18], Mux(self.i.valid, self.i.p.gap, 0))
+        more = held & ~(within & skip)
+        m.d.sync += reach.eq((Cat(more, reach) + Cat(more, term)) >> 1)
         with m.If(step):
             m.d.sync += [
-                row.eq(0),
-                below.eq(rows),
                 columns_left.eq(columns_left - 1),
                 complete.eq(columns_left == 1),
             ]
@@ -98,29 +91,28 @@ class Scatter(wiring.Component):
             m.d.sync += [
                 held.eq(0),
                 complete.eq(0),
-                row.eq(0),
-                below.eq(first_rows),
+                reach.eq(-first_rows),
                 columns_left.eq(self.columns),
             ]
 
         # To the PEs, a cycle later and another one. These need no reset: what of a layer that is
         # abandoned is still on its way may go there, too.
         placed, stepped = Signal(), Signal()
-        placed_row = Signal(len(row), reset_less=True)
+        placed_row = Signal.like(self.rows, reset_less=True)
         placed_code = Signal(8, reset_less=True)
         m.d.sync += [
             placed.eq(place & ~skip),
             stepped.eq(step),
-            placed_row.eq(row + gap),
+            placed_row.eq(reach + present_rows),
             placed_code.eq(code),
         ]
         self._deliver(m, step, placed, stepped, placed_row, placed_code)
         return m
 
-    def _rows(self, m: Module, step: Signal) -> tuple[Value, Value]:
-        """Rows that have a place in the layer's first column, and in the one after the next
-        `step`."""
-        return self.rows, self.rows
+    def _rows(self, m: Module, step: Signal) -> tuple[Value, Value, Value]:
+        """Rows that have a place in the layer's first column, in the present one, and in the one
+        after the next `step`."""
+        return self.rows, self.rows, self.rows
 
     def _deliver(
         self, m: Module, step: Signal, placed: Signal, stepped: Signal, row: Signal, code: Signal
@@ -173,18 +165,21 @@ class MapScatter(Scatter):
     def __init__(self, config: EngineConfig):
         super().__init__(config, {"pass_": In(map_pass_layout(config))})
 
-    def _rows(self, m: Module, step: Signal) -> tuple[Value, Value]:
+    def _rows(self, m: Module, step: Signal) -> tuple[Value, Value, Value]:
         pass_ = self.pass_
         kernel_left = Signal.like(pass_.skip_column)  # columns of the kernel, with the present one
         last = Signal()  # it is the last one of the kernel
         behind = Signal()  # it is behind the kernel
         in_group = Signal.like(pass_.group_channels)
         last_in_group = Signal()
+        present = Signal.like(pass_.rows)
+        following = Mux(behind | last, pass_.rows, pass_.group_rows)
         # What is added to the rows of the present column, and of those of the next group.
         base, base_after = (Signal(16, name=name) for name in ("base", "base_after"))
         wraps = base_after == pass_.rows
         with m.If(step):
             m.d.sync += [
+                present.eq(following),
                 kernel_left.eq(kernel_left - 1),
                 last.eq(kernel_left == 2),
                 behind.eq(behind | last),
@@ -206,6 +201,7 @@ class MapScatter(Scatter):
                 ]
         with m.If(self.start):
             m.d.sync += [
+                present.eq(pass_.group_rows),
                 kernel_left.eq(pass_.skip_column),
                 last.eq(pass_.skip_column == 1),
                 behind.eq(0),
@@ -215,7 +211,7 @@ class MapScatter(Scatter):
                 base_after.eq(pass_.group_rows),
             ]
         self._base = base
-        return pass_.group_rows, Mux(behind | last, pass_.rows, pass_.group_rows)
+        return pass_.group_rows, present, following
 
     def _deliver(
         self, m: Module, step: Signal, placed: Signal, stepped: Signal, row: Signal, code: Signal
