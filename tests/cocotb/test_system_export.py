@@ -8,14 +8,16 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pleach.engine.registers import REGISTERS
+from pleach.engine.registers import REGISTERS, Access
 from pleach.errors import ConfigError
 from pleach_cli.app import app
 from pleach_hw.build.export import ports_of
 from pleach_hw.build.system import ARTY, PINS, SYSTEM
+from pleach_sim.runner import run_cocotb
 from tests.cocotb.system import ENGINE
 from tests.cocotb.test_export import verilator
 
@@ -82,6 +84,72 @@ def test_peakrdl_describes_the_same_registers(folder, tmp_path):
 
     assert len(registers(theirs)) == len(REGISTERS)
     assert registers(theirs) == registers(folder / "component.xml")
+
+
+#: what the hardware gives and takes around PeakRDL's bank; registers for what it says
+AROUND = """module around(
+  input clk, input rst, {ports}
+  input [2:0] happened, output [2:0] enabled,
+  output logic [7:0] resets, output logic [63:0] words);
+pleach_pkg::pleach__in_t i;
+pleach_pkg::pleach__out_t o;
+pleach bank(.*, .hwif_in(i), .hwif_out(o));
+{values}
+assign i.interrupt.answer.hwset = happened[0];
+assign i.interrupt.error.hwset = happened[1];
+assign i.interrupt.boot.hwset = happened[2];
+assign enabled = {{o.interrupt_enable.boot.value, o.interrupt_enable.error.value,
+                  o.interrupt_enable.answer.value}};
+assign i.answer_word.rd_data = {answer};
+logic [2:0] acknowledged;
+assign {{i.packet_word.wr_ack, i.packet_last.wr_ack, i.answer_word.rd_ack}} = acknowledged;
+always @(posedge clk) begin
+  acknowledged <= {{o.packet_word.req & o.packet_word.req_is_wr,
+                   o.packet_last.req & o.packet_last.req_is_wr,
+                   o.answer_word.req & ~o.answer_word.req_is_wr}};
+  if (o.packet_word.req) words[31:0] <= o.packet_word.wr_data;
+  if (o.packet_last.req) words[63:32] <= o.packet_last.wr_data;
+  if (o.control.reset.value) resets <= resets + 1;
+  if (rst) resets <= 0;
+end
+endmodule
+"""
+
+
+@pytest.mark.timeout(300)
+def test_peakrdls_own_bank(folder, tmp_path):
+    """The bank that it makes of the SystemRDL answers as the table of registers says."""
+    rdl, regblock = pytest.importorskip("systemrdl"), pytest.importorskip("peakrdl_regblock")
+    from peakrdl_regblock.cpuif.axi4lite import AXI4Lite_Cpuif_flattened as Flattened
+    from peakrdl_regblock.udps import ALL_UDPS
+
+    compiler = rdl.RDLCompiler()
+    for its_property in ALL_UDPS:
+        compiler.register_udp(its_property)
+    compiler.compile_file(str(folder / "pleach.rdl"))
+    checked = {"cpuif_cls": Flattened, "err_if_bad_addr": True, "err_if_bad_rw": True}
+    regblock.RegblockExporter().export(compiler.elaborate(), str(tmp_path), **checked)
+    package, bank = ((tmp_path / f"pleach{end}.sv").read_text() for end in ("_pkg", ""))
+    drawn = np.random.default_rng(1)
+    given, values = [], {}
+    for register in REGISTERS:
+        many = register.count > 1
+        for at in range(register.count if register.access is Access.READ else 0):
+            fields = {n: int(drawn.integers(1 << width)) for n, _, width in register.fields()}
+            values.setdefault(register.name, []).append(register.word.pack(**fields))
+            if register.name != "answer_word":
+                place = f"i.{register.name}{f'[{at}]' if many else ''}"
+                given += [f"assign {place}.{n}.next = {value};" for n, value in fields.items()]
+    ports = re.search(r"(?s)rst,\s*(.*?)\s*input pleach_pkg", bank)[1]
+    around = AROUND.format(ports=ports, values="\n".join(given), answer=values["answer_word"][0])
+    run_cocotb(
+        package + bank + around,
+        "around",
+        "tests.cocotb.bench_peakrdl",
+        parameters={"values": values},
+        python_path=Path(__file__).parents[2],
+        ports=("s_axil_*", "happened", "enabled", "resets", "words"),
+    )
 
 
 def test_pins_of_the_arty(folder):
