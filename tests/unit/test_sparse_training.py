@@ -127,17 +127,37 @@ def test_convolutions_with_padding_or_strides_are_left_to_torch(first):
     assert held(model, CONV) == (first.bias is None)
 
 
-def test_training_goes_where_torchs_goes(monkeypatch):
+@pytest.mark.parametrize("prepare", [pruned, shared])
+def test_training_goes_where_torchs_goes(monkeypatch, prepare):
     inputs = np.random.default_rng(0).random((40, 9), np.float32)
     labels = np.arange(40) % 4
-    found = {}
+    settings = TrainConfig(epochs=3, batch_size=16, learning_rate=1e-2, distillation=0.5)
+    soft = torch.rand(40, 4, generator=torch.Generator().manual_seed(0))
+    found, slopes, moments = {}, {}, {}
     for worth in (0.0, 9.0, 9.0):
         monkeypatch.setattr(sparse, "WORTH", worth)
-        model = pruned(connected())
-        train(model, inputs, labels, TrainConfig(epochs=3, batch_size=16, learning_rate=1e-2))
+        model = prepare(connected())
+
+        def look(_, optimizer, worth=worth, model=model):
+            first = next(model.parameters())
+            slopes[worth] = None if first.grad is None else first.grad.numpy().copy()
+            moments[worth] = optimizer.state[first].get("exp_avg_sq")
+
+        train(model, inputs, labels, settings, teacher=soft, before_step=look)
         weight = model[0].weight.detach().numpy()
         if worth in found:
             assert np.array_equal(found[worth], weight)
         found[worth] = weight
-    assert not np.array_equal(found[9.0], pruned(connected())[0].weight.detach().numpy())
+    assert not np.array_equal(found[9.0], prepare(connected())[0].weight.detach().numpy())
     assert np.abs(found[0.0] - found[9.0]).max() < 1e-4
+    assert slopes[0.0] == pytest.approx(slopes[9.0], abs=1e-5)
+    assert moments[0.0].numpy() == pytest.approx(moments[9.0].numpy(), rel=1e-3, abs=1e-9)
+    assert moments[0.0].max() > 1e-6
+
+
+def test_frozen_layers_stay(monkeypatch):
+    monkeypatch.setattr(sparse, "WORTH", 9.0)
+    model = pruned(connected())
+    before = [layer.weight.detach().clone() for layer in (model[0], model[2])]
+    train(model, torch.rand(20, 9), np.arange(20) % 4, TrainConfig(epochs=1, freeze=("0",)))
+    assert torch.equal(model[0].weight, before[0]) and not torch.equal(model[2].weight, before[1])

@@ -183,7 +183,12 @@ def train(
             forward = sparse if sparse is not None and following is None else model
             samples = _Samples(forward, inputs, targets, teacher, unscale, loss, config, following)
             samples = samples.to(parameters[0])
-            _epochs(model, samples, parameters, config, seed, before_step, progress)
+            # Whatever looks at the loss as torch computes it goes without.
+            alone = following is None and not config.penalties and not config.input_dropout
+            if config.optimizer != "adam" or not all(p.is_contiguous() for p in parameters):
+                alone = False
+            lists = sparse if alone else None
+            _epochs(model, samples, parameters, config, seed, before_step, progress, lists)
     finally:
         model.train(training)
 
@@ -230,15 +235,22 @@ class _Samples:
         following = self.following
         inputs = inputs if following is None else following.before(inputs)
         outputs = self.forward(inputs).flatten(1)
-        targets = None if self.targets is None else self.targets[chosen]
-        soft = None if self.teacher is None else self.teacher[chosen]
-        value = _loss(outputs, targets, soft, self.config, self.loss, self.unscale)
+        value = self.distance(outputs, chosen)
         if following is None:
             return value
+        targets, soft = self._wanted(chosen)
         more = following.penalty(
             inputs, outputs, lambda given: loss_of(given, targets, soft, self.loss, self.unscale)
         )
         return value if more is None else value + more
+
+    def distance(self, outputs: Tensor, chosen: Tensor) -> Tensor:
+        """The loss of outputs for those samples, without what the teacher wants besides."""
+        return _loss(outputs, *self._wanted(chosen), self.config, self.loss, self.unscale)
+
+    def _wanted(self, chosen: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        targets = None if self.targets is None else self.targets[chosen]
+        return targets, None if self.teacher is None else self.teacher[chosen]
 
 
 def _epochs(
@@ -249,10 +261,13 @@ def _epochs(
     seed: int,
     before_step: Callable[[float, torch.optim.Optimizer], None] | None,
     progress: Progress | None,
+    lists: SparseNetwork | None,
 ) -> None:
-    """Train `parameters`: the loop over epochs and steps."""
+    """Train `parameters`: the loop over epochs and steps; through `lists`, if there are any, past
+    autograd and torch's optimiser, as soon as they are worth it."""
     generator = torch.Generator().manual_seed(seed)
     following = samples.following
+    rows = samples.inputs.flatten(1).numpy() if lists is not None else None
     optimizer = _optimizer([*parameters, *(following.parameters if following else [])], config)
     penalties = [each.begin(model) for each in config.penalties]
     count = len(samples.inputs)
@@ -272,7 +287,12 @@ def _epochs(
                     group["lr"] = config.learning_rate * _rate(
                         config.schedule, (epoch + step / steps) / config.epochs
                     )
-                value = samples.loss_of(chosen, generator)
+                outputs = None
+                if lists is not None and rows is not None and lists.worth():
+                    outputs = torch.from_numpy(lists.forward(rows, chosen.numpy()))
+                    value = samples.distance(outputs.requires_grad_(), chosen)
+                else:
+                    value = samples.loss_of(chosen, generator)
                 for each in penalties:
                     penalty = each.penalty(model, parameters)
                     value = value if penalty is None else value + penalty
@@ -280,10 +300,13 @@ def _epochs(
                     _diverged(model, good, epoch, f"the loss is {value.item()}", config)
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()
-                with torch.no_grad():
-                    for each in penalties:
-                        each.gradients(parameters)
-                optimizer.step()
+                if lists is not None and outputs is not None:
+                    lists.descend(outputs.grad, optimizer)
+                else:
+                    with torch.no_grad():
+                        for each in penalties:
+                            each.gradients(parameters)
+                    optimizer.step()
                 with torch.no_grad():
                     for each in penalties:
                         each.after_step(model, optimizer.param_groups[0]["lr"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,29 +46,37 @@ class SparseNetwork:
         self._worth = False
         self._said = False
         self._runs = 0
-        self._parameters: list[nn.Parameter] = []
+        self._parameters: dict[int, nn.Parameter] = {}
+        self._places: dict[int, np.ndarray] = {}
+        self._gradients: dict[int, np.ndarray] = {}
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Outputs, ``(inputs, outputs)``."""
+        if not self.worth():
+            return self._model(inputs).flatten(1)
+        return _Run.apply(self, inputs, *self._parameters.values())
+
+    def worth(self) -> bool:
+        """Whether the weights that are there now are few enough."""
         state = [mark for layer in self._layers for mark in layer.marks]
         if state != self._state:
             self._state = state
             self._lay()
-        if not self._worth:
-            return self._model(inputs).flatten(1)
-        return _Run.apply(self, inputs, *self.parameters)
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """What is trained: values behind masks, codebooks, plain weights and biases."""
-        return self._parameters
+        return self._worth
 
     def _lay(self) -> None:
         """List the weights that are there."""
+        places: dict[int, list[np.ndarray]] = {}
+        self._parameters.clear()
         for layer in self._layers:
             layer.lay()
-        found = [p for layer in self._layers for p in layer.parameters.values()]
-        self._parameters = list({id(p): p for p in found}.values())
+            for parameter, index in layer.uses():
+                self._parameters[id(parameter)] = parameter
+                places.setdefault(id(parameter), []).append(index)
+        self._places = {key: np.unique(np.concatenate(each)) for key, each in places.items()}
+        self._gradients = {
+            key: np.zeros(p.numel(), np.float32) for key, p in self._parameters.items()
+        }
         dense = sum(layer.dense for layer in self._layers)
         self._worth = sum(layer.products for layer in self._layers) < WORTH * dense
         if self._worth and not self._said:
@@ -76,29 +84,68 @@ class SparseNetwork:
             left = sum(len(layer.index) for layer in self._layers)
             LOG.info("training over the %d weights that are left, not through torch's layers", left)
 
-    def forward(self, inputs: np.ndarray) -> np.ndarray:
-        """Outputs, ``(inputs, outputs)``, of rows, ``(inputs, features)``, float32."""
+    def forward(self, rows: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:
+        """Outputs, ``(inputs, outputs)``, of rows, ``(inputs, features)``, float32; of those
+        chosen, if any are."""
         self._runs += 1
-        blocks, features = -(-len(inputs) // BLOCK), inputs.shape[1]
-        if self._layers[0].maps:
-            values = np.empty((blocks, features, BLOCK), np.float32)
-            loops.spread(inputs, values)
+        chosen = np.arange(len(rows)) if chosen is None else chosen
+        blocks, first = -(-len(chosen) // BLOCK), self._layers[0]
+        if first.maps:
+            values = first.room("inputs", (blocks, rows.shape[1], BLOCK))
+            loops.spread(rows, chosen, values)
         else:
-            values = np.empty((features, blocks * BLOCK), np.float32)
-            loops.turned(inputs, values)
+            values = first.room("inputs", (rows.shape[1], blocks * BLOCK))
+            loops.turned(rows, chosen, first.features, values)
         for layer in self._layers:
             values = layer.forward(values)
-        return np.ascontiguousarray(values[:, : len(inputs)].T)
+        return np.ascontiguousarray(values[:, : len(chosen)].T)
 
-    def backward(self, slopes: np.ndarray) -> list[np.ndarray]:
-        """The gradients of `parameters`, flat, for those of the outputs of the last `forward`."""
-        found = {id(p): np.zeros(p.numel(), np.float32) for p in self.parameters}
+    def backward(self, slopes: np.ndarray) -> dict[int, np.ndarray]:
+        """The gradients of the parameters, flat, by their ids, for those of the outputs of the last
+        `forward`. They stand where those of the next one will."""
+        for key, gradient in self._gradients.items():
+            gradient[self._places[key]] = 0
         inputs = -(-len(slopes) // BLOCK) * BLOCK
         values = np.zeros((slopes.shape[1], inputs), np.float32)
         values[:, : len(slopes)] = slopes.T
         for layer in reversed(self._layers):
-            values = layer.backward(values, layer is not self._layers[0], found)
-        return [found[id(p)] for p in self.parameters]
+            values = layer.backward(values, layer is not self._layers[0], self._gradients)
+        return self._gradients
+
+    def descend(self, slopes: Tensor | None, optimizer: torch.optim.Optimizer) -> None:
+        """A step of torch's Adam without decay, for the weights that are there alone: a masked
+        weight has no gradient, and nobody sees where Adam's momentum would take it.
+
+        Args:
+            slopes: of the loss by the outputs of the last `forward`; none where it does not depend
+                on them.
+        """
+        if slopes is None:
+            return
+        gradients = self.backward(slopes.numpy())
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                key = id(parameter)
+                if key not in gradients:
+                    continue
+                state = optimizer.state[parameter]
+                if not state:
+                    like = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
+                    state.update(
+                        step=torch.zeros(()), exp_avg=like, exp_avg_sq=torch.zeros_like(like)
+                    )
+                state["step"] += 1
+                parameter.grad = torch.from_numpy(gradients[key]).view(parameter.shape)
+                loops.adam(
+                    _flat(parameter), gradients[key], _flat(state["exp_avg"]),
+                    _flat(state["exp_avg_sq"]), self._places[key], group["lr"], group["betas"],
+                    group["eps"], int(state["step"]),
+                )  # fmt: skip
+
+
+def _flat(tensor: Tensor) -> np.ndarray:
+    """Its values where they stand."""
+    return tensor.detach().view(-1).numpy()
 
 
 def held(model: nn.Module, shape: Sequence[int]) -> bool:
@@ -169,8 +216,8 @@ class _Run(torch.autograd.Function):
         assert ctx.run == network._runs, "another batch has run meanwhile"
         found = network.backward(gradients[0].numpy())
         shaped = (
-            torch.from_numpy(g).view(p.shape)
-            for g, p in zip(found, network.parameters, strict=True)
+            torch.from_numpy(found[key].copy()).view(p.shape)
+            for key, p in network._parameters.items()
         )
         return None, None, *shaped
 
@@ -181,6 +228,7 @@ class _Layer:
     Attributes:
         maps: whether it is a convolution.
         parameters: what its weights and biases come from, by part.
+        features: what it takes anything of; of a convolution all.
         index: of each weight, its place in its parameter.
         products: with its weights, an input.
         dense: with all that it could have, as if they took as long.
@@ -245,6 +293,7 @@ class _Layer:
             place = (column // kernel * conv.height + y) * conv.width + x
         self._places = np.zeros(self._starts[-1], np.int64)
         self._places[self._slots] = place
+        self.features = np.unique(self._places)
         self._weights = np.zeros(self._starts[-1], np.float32)
         self._bias = np.zeros(rows, np.float32)
         if "bias" in self.parameters:
@@ -252,6 +301,12 @@ class _Layer:
         uses = 1 if conv is None else math.prod(conv.map)
         self.products = len(positions) * uses
         self.dense = weight.numel() * (uses if self.maps else MATRIX)
+
+    def uses(self) -> Iterator[tuple[nn.Parameter, np.ndarray]]:
+        """Each parameter, and the places in it that something is taken from."""
+        yield self.parameters["weight"], self.index
+        if "bias" in self.parameters:
+            yield self.parameters["bias"], self._bias_index
 
     def _take(self) -> None:
         """The weights as they are now."""
@@ -268,28 +323,28 @@ class _Layer:
         conv = self._conv
         if conv is None:
             if values.ndim == 3:
-                rows = self._room("taken", (values.shape[1], len(values) * BLOCK))
+                rows = self.room("taken", (values.shape[1], len(values) * BLOCK))
                 loops.to_rows(values, rows)
                 values = rows
             self._taken = values
-            self._given = self._room("given", (len(self._bias), values.shape[1]))
+            self._given = self.room("given", (len(self._bias), values.shape[1]))
             loops.connect(
                 values.reshape(-1), self._given.reshape(-1), self._starts, self._places,
                 self._weights, self._bias, self._relu,
             )  # fmt: skip
             return self._given
         self._taken = values
-        self._given = self._room(
+        self._given = self.room(
             "given", (len(values), len(self._bias), math.prod(conv.pooled) * BLOCK)
         )
-        self._which = self._room("which", self._given.shape)
+        self._which = self.room("which", self._given.shape)
         loops.convolve(
             values.reshape(-1), self._given, self._which, self._starts, self._places,
             self._weights, self._bias, conv.pooled, conv.width, conv.map[1], conv.pool, self._relu,
         )  # fmt: skip
         return self._given.reshape(len(values), -1, BLOCK)
 
-    def _room(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def room(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Room for values, the same from step to step: fresh memory has to be faulted in."""
         if name not in self._rooms or self._rooms[name].shape != shape:
             self._rooms[name] = np.empty(shape, np.float32)
@@ -302,7 +357,7 @@ class _Layer:
         to `found`."""
         conv = self._conv
         by_weight, by_bias = np.zeros_like(self._weights), np.zeros_like(self._bias)
-        by_taken = self._room("by_taken", self._taken.shape if further else (0,))
+        by_taken = self.room("by_taken", self._taken.shape if further else (0,))
         by_taken[:] = 0
         if conv is None:
             loops.connect_back(
@@ -312,7 +367,7 @@ class _Layer:
             )  # fmt: skip
         else:
             if slopes.ndim == 2:
-                maps = self._room("slopes", (len(self._taken), len(slopes), BLOCK))
+                maps = self.room("slopes", (len(self._taken), len(slopes), BLOCK))
                 loops.to_maps(slopes, maps)
                 slopes = maps
             loops.convolve_back(

@@ -29,27 +29,28 @@ U = np.uint64
 
 
 @njit()
-def spread(rows, maps):  # pragma: no cover - compiled
-    """``(inputs, features)`` into ``(blocks, features, BLOCK)``; what is left of the last block is
-    zero."""
+def spread(rows, chosen, maps):  # pragma: no cover - compiled
+    """Those rows of ``(inputs, features)`` into ``(blocks, features, BLOCK)``; what is left of the
+    last block is zero."""
     for block in range(maps.shape[0]):
         first = block * BLOCK
-        count = min(BLOCK, len(rows) - first)
+        count = min(BLOCK, len(chosen) - first)
         for feature in range(maps.shape[1]):
             for lane in range(count):
-                maps[block, feature, lane] = rows[first + lane, feature]
+                maps[block, feature, lane] = rows[chosen[first + lane], feature]
             for lane in range(count, BLOCK):
                 maps[block, feature, lane] = 0
 
 
 @njit()
-def turned(rows, columns):  # pragma: no cover - compiled
-    """``(inputs, features)`` into ``(features, inputs)``; inputs beyond the last are zero."""
-    count = len(rows)
+def turned(rows, chosen, features, columns):  # pragma: no cover - compiled
+    """Those rows and features of ``(inputs, features)`` into ``(features, inputs)``; inputs beyond
+    the last are zero, the other features stay as they are."""
+    count = len(chosen)
     for first in range(0, columns.shape[1], BLOCK):
-        for feature in range(len(columns)):
+        for feature in features:
             for lane in range(first, min(first + BLOCK, count)):
-                columns[feature, lane] = rows[lane, feature]
+                columns[feature, lane] = rows[chosen[lane], feature]
             for lane in range(max(first, count), first + BLOCK):
                 columns[feature, lane] = 0
 
@@ -84,6 +85,25 @@ def scattered(found, slots, index, gradient):  # pragma: no cover - compiled
     """Gradients of weights out of their slots, added to their parameter's."""
     for entry in range(len(index)):
         gradient[index[entry]] += found[slots[entry]]
+
+
+@njit()
+def adam(
+    values, gradient, mean, square, index, rate, betas, epsilon, step
+):  # pragma: no cover - compiled
+    """A step of Adam (Kingma and Ba 2015, algorithm 1) for the values at `index`; `step` counts
+    from 1."""
+    first, second = np.float32(betas[0]), np.float32(betas[1])
+    one = np.float32(1)
+    size = np.float32(rate / (1 - betas[0] ** step))
+    root = np.float32(np.sqrt(1 - betas[1] ** step))
+    small = np.float32(epsilon)
+    for entry in range(len(index)):
+        i = index[entry]
+        slope = gradient[i]
+        mean[i] = first * mean[i] + (one - first) * slope
+        square[i] = second * square[i] + (one - second) * slope * slope
+        values[i] -= size * mean[i] / (np.sqrt(square[i]) / root + small)
 
 
 @njit(fastmath=True)
@@ -172,6 +192,42 @@ def _laid(slopes, chosen, out, tall, width, pitch):  # pragma: no cover - compil
             out[y * pitch * BLOCK + i] = slopes[at] if chosen[at] == 0 else np.float32(0)
 
 
+@njit()
+def _strip(top, step, size, pitch, map_size, pool):  # pragma: no cover - compiled
+    """Of the strip of pooled rows from `top` on: how many rows it has, where its pixels start in a
+    channel of the input map and how long their run is, where its values start and how many."""
+    height, width = size
+    tall = min(step, height - top)
+    run = ((tall * pool - 1) * pitch + map_size) * BLOCK
+    return tall, top * pool * pitch * BLOCK, run, top * width * BLOCK, tall * width * BLOCK
+
+
+@njit(fastmath=True)
+def _slopes(run, taken, base, scale, places, start, end, by_weight):  # pragma: no cover - compiled
+    """The gradients of the weights of a row, from slot `start` to `end`, by the slopes of what it
+    gives: each weight meets the run of `taken` that begins `scale` times its place after `base`."""
+    count = len(run)
+    for slot in range(start, end, TOGETHER):
+        a, b = base + places[slot] * scale, base + places[slot + 1] * scale
+        c, d = base + places[slot + 2] * scale, base + places[slot + 3] * scale
+        found = _products(
+            run, taken[a : a + count], taken[b : b + count], taken[c : c + count],
+            taken[d : d + count],
+        )  # fmt: skip
+        for k in range(TOGETHER):
+            by_weight[slot + k] += found[k]
+
+
+@njit(fastmath=True)
+def _passed(run, by_taken, base, scale, places, weights, start, end):  # pragma: no cover - compiled
+    """The gradients by what a row takes."""
+    count = len(run)
+    for slot in range(start, end):
+        if weights[slot] != 0:
+            to = base + places[slot] * scale
+            _back(by_taken[to : to + count], run, weights[slot])
+
+
 @njit(fastmath=True)
 def convolve(
     taken, given, which, starts, places, weights, bias, size, pitch, map_size, pool, relu
@@ -198,10 +254,9 @@ def convolve(
         pixels = block * (len(taken) // len(given))
         for row in range(len(starts) - 1):
             for top in range(0, height, step):
-                tall = min(step, height - top)
-                run = sums[: ((tall * pool - 1) * pitch + map_size) * BLOCK]
+                tall, start, length, first, count = _strip(top, step, size, pitch, map_size, pool)
+                run, base = sums[:length], pixels + start
                 run[:] = bias[row]
-                base = pixels + top * pool * pitch * BLOCK
                 for slot in range(starts[row], starts[row + 1], TOGETHER):
                     _add(
                         sums, U(0), taken, U(base + places[slot] * BLOCK),
@@ -209,9 +264,8 @@ def convolve(
                         U(base + places[slot + 3] * BLOCK), weights[slot], weights[slot + 1],
                         weights[slot + 2], weights[slot + 3], U(len(run)),
                     )  # fmt: skip
-                first = top * width * BLOCK
-                out = given[block, row, first : first + tall * width * BLOCK]
-                chosen = which[block, row, first : first + tall * width * BLOCK]
+                out = given[block, row, first : first + count]
+                chosen = which[block, row, first : first + count]
                 if pool == 2:
                     _largest(run, out, chosen, tall, width, pitch)
                 else:
@@ -242,32 +296,19 @@ def convolve_back(
         pixels = block * (len(taken) // len(slopes))
         for row in range(len(starts) - 1):
             for top in range(0, height, step):
-                tall = min(step, height - top)
-                run = spread_out[: ((tall * pool - 1) * pitch + map_size) * BLOCK]
-                first = top * width * BLOCK
-                slope = slopes[block, row, first : first + tall * width * BLOCK]
-                chosen = which[block, row, first : first + tall * width * BLOCK]
+                tall, start, length, first, count = _strip(top, step, size, pitch, map_size, pool)
+                run, base = spread_out[:length], pixels + start
+                slope = slopes[block, row, first : first + count]
+                chosen = which[block, row, first : first + count]
                 if pool == 2:
                     _unpooled(slope, chosen, run, tall, width, pitch)
                 else:
                     _laid(slope, chosen, run, tall, width, pitch)
                 by_bias[row] += _total(run)
-                count = len(run)
-                base = pixels + top * pool * pitch * BLOCK
-                for slot in range(starts[row], starts[row + 1], TOGETHER):
-                    a, b = base + places[slot] * BLOCK, base + places[slot + 1] * BLOCK
-                    c, d = base + places[slot + 2] * BLOCK, base + places[slot + 3] * BLOCK
-                    found = _products(
-                        run, taken[a : a + count], taken[b : b + count], taken[c : c + count],
-                        taken[d : d + count],
-                    )  # fmt: skip
-                    for k in range(TOGETHER):
-                        by_weight[slot + k] += found[k]
+                start, end = starts[row], starts[row + 1]
+                _slopes(run, taken, base, BLOCK, places, start, end, by_weight)
                 if len(by_taken):
-                    for slot in range(starts[row], starts[row + 1]):
-                        if weights[slot] != 0:
-                            to = base + places[slot] * BLOCK
-                            _back(by_taken[to : to + count], run, weights[slot])
+                    _passed(run, by_taken, base, BLOCK, places, weights, start, end)
 
 
 @njit(fastmath=True)
@@ -304,17 +345,7 @@ def connect_back(
             for i in range(count):
                 slope[i] = slope[i] if out[i] > 0 else np.float32(0)
         by_bias[row] += _total(slope)
-        for slot in range(starts[row], starts[row + 1], TOGETHER):
-            a, b = places[slot] * count, places[slot + 1] * count
-            c, d = places[slot + 2] * count, places[slot + 3] * count
-            found = _products(
-                slope, taken[a : a + count], taken[b : b + count], taken[c : c + count],
-                taken[d : d + count],
-            )  # fmt: skip
-            for k in range(TOGETHER):
-                by_weight[slot + k] += found[k]
+        start, end = starts[row], starts[row + 1]
+        _slopes(slope, taken, 0, count, places, start, end, by_weight)
         if len(by_taken):
-            for slot in range(starts[row], starts[row + 1]):
-                if weights[slot] != 0:
-                    to = places[slot] * count
-                    _back(by_taken[to : to + count], slope, weights[slot])
+            _passed(slope, by_taken, 0, count, places, weights, start, end)
