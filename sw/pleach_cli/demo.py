@@ -23,9 +23,9 @@ NETWORKS = ("lenet_300_100", "lenet_5")
 
 
 def command(
-    folder: Annotated[Path, typer.Option(help="Where its files go.", file_okay=False)] = Path(
-        "build/demo"
-    ),
+    folder: Annotated[
+        Path, typer.Option(help="Folder that its files go to.", file_okay=False)
+    ] = Path("build/demo"),
     network: Annotated[
         str | None,
         typer.Option(help="lenet_300_100 or lenet_5, on mnist.", show_default="lenet_300_100"),
@@ -34,7 +34,9 @@ def command(
     images: Annotated[
         int, typer.Option("--inputs", "--images", min=1, help="Test images to run on the engine.")
     ] = 20,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train again.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train again, whatever was trained before.")
+    ] = False,
     picture: Picture = None,
     json: Json = False,
 ) -> None:

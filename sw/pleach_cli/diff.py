@@ -41,7 +41,7 @@ def command(
     scale: Scale = None,
     mean: Mean = None,
     std: Std = None,
-    pes: Annotated[int, typer.Option(help="Of the engines whose cycles are compared.")] = 16,
+    pes: Annotated[int, typer.Option(help="PEs of the engines whose cycles are compared.")] = 16,
     images: Annotated[
         int, typer.Option("--inputs", "--images", min=1, help="Test inputs for the cycles.")
     ] = 20,

@@ -66,7 +66,10 @@ def command(
     ] = None,
     maps: Annotated[str | None, _values("Values that the map memory can hold", "maps")] = None,
     board: Annotated[
-        str | None, typer.Option(help="Only engines that fit the chips of these, with commas.")
+        str | None,
+        typer.Option(
+            help="Boards, with commas between: only engines that fit their chips are listed."
+        ),
     ] = None,
     images: Annotated[
         int | None,

@@ -23,7 +23,10 @@ def command(
     file: ModelFile,
     pes: Pes = None,
     images: Annotated[
-        int, typer.Option("--inputs", "--images", min=1, help="Test inputs to count by.")
+        int,
+        typer.Option(
+            "--inputs", "--images", min=1, help="Test inputs on which the cycles are counted."
+        ),
     ] = 4,
     dataset: DatasetOption = None,
     engine: EngineFile = None,

@@ -34,15 +34,18 @@ def command(
             show_default="the only board's that is plugged in",
         ),
     ] = None,
-    baud: Annotated[int, typer.Option(min=1, help="Bits a second, as it was built for.")] = (
-        DEFAULT_BAUD
-    ),
+    baud: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Bits a second of the serial port, as the bitstream was built for."
+        ),
+    ] = (DEFAULT_BAUD),
     simulated: Annotated[
-        bool, typer.Option("--simulated", help="On a simulated board, through the same link.")
+        bool, typer.Option("--simulated", help="Run on a simulated board, through the same link.")
     ] = False,
     held: Annotated[
         bool,
-        typer.Option("--held", help="The engine holds MODEL, from its flash: load nothing."),
+        typer.Option("--held", help="Load nothing: the engine has FILE from its flash."),
     ] = False,
     images: Annotated[
         int | None,

@@ -56,11 +56,17 @@ Recipe = Annotated[
 ]
 Minimise = Annotated[
     str | None,
-    typer.Option(metavar="bytes|cycles|error", help="Over the recipe's, by default bytes."),
+    typer.Option(
+        metavar="bytes|cycles|error",
+        help="What is to be the least, in place of what the recipe says; bytes by default.",
+    ),
 ]
 MostError = Annotated[
     float | None,
-    typer.Option(min=0, help="That the inputs held out may have, over the recipe's."),
+    typer.Option(
+        min=0,
+        help="The largest error that is allowed on the inputs held out, in place of the recipe's.",
+    ),
 ]
 Trials = Annotated[int | None, typer.Option(min=1, help="Networks to compress.")]
 Together = Annotated[
@@ -70,24 +76,29 @@ Epochs = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Of retraining around the pruning, in each trial.",
+        help="Epochs of retraining around the pruning, in each trial.",
         show_default=f"the recipe's, without one {EPOCHS}",
     ),
 ]
 HoldOut = Annotated[
     int | None,
-    typer.Option(min=1, help="Training inputs that choose.", show_default="one in six"),
+    typer.Option(
+        min=1, help="Training inputs that are held out to choose by.", show_default="one in six"
+    ),
 ]
 Folder = Annotated[
     Path | None,
     typer.Option(
-        help="Where the study is kept, and goes on from.",
+        help="Folder in which the study is kept, and from which it goes on.",
         show_default="OUTPUT with the suffix .search",
         file_okay=False,
     ),
 ]
 Processes = Annotated[
-    int | None, typer.Option(min=1, help="Of this machine.", show_default="one a processor")
+    int | None,
+    typer.Option(
+        min=1, help="Processes of this machine that do the work.", show_default="one a processor"
+    ),
 ]
 
 
@@ -106,8 +117,12 @@ def command(
     config: Recipe = None,
     minimise: Minimise = None,
     most_error: MostError = None,
-    most_bytes: Annotated[float | None, typer.Option(min=1, help="Of the file.")] = None,
-    most_cycles: Annotated[float | None, typer.Option(min=1, help="Of an input.")] = None,
+    most_bytes: Annotated[
+        float | None, typer.Option(min=1, help="The most bytes that the file may have.")
+    ] = None,
+    most_cycles: Annotated[
+        float | None, typer.Option(min=1, help="The most cycles that an input may take.")
+    ] = None,
     trials: Trials = None,
     together: Together = None,
     epochs: Epochs = None,
@@ -116,7 +131,7 @@ def command(
     scheduler: Scheduler = None,
     processes: Processes = None,
     loss: Loss = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of what is tried.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of what is tried.")] = None,
     json: Json = False,
 ) -> None:
     """Look for the smallest file at a given error, or for the fewest cycles, over densities,

@@ -64,8 +64,10 @@ def command(
         say(f"data: {found.describe()}")
         say(chosen.describe())
     inputs = model.quantise(found.test_images[:images])
-    with progress(f"building and running {chosen.config.pes} PEs in {simulator}"):
-        result = simulate(file, inputs, chosen.config, simulator=simulator, wave=wave)
+    with progress(f"{len(inputs)} inputs on {chosen.config.pes} PEs in {simulator}") as update:
+        result = simulate(
+            file, inputs, chosen.config, simulator=simulator, wave=wave, progress=update
+        )
     answers = Answers.of(model, inputs, found, loss)
     if json:
         about = {"network": model.line, "data": found.as_json()}

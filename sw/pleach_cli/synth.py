@@ -14,12 +14,12 @@ def command(
     board: Annotated[
         str,
         typer.Option(
-            help="Whose chip it is for: ulx3s-25f, -45f or -85f, icebreaker, or a FILE.py with "
-            "BOARDS of your own."
+            help="The board whose chip it is for: ulx3s-25f, -45f or -85f, icebreaker, or a "
+            "FILE.py with BOARDS of your own."
         ),
     ] = "ulx3s-85f",
     pes: Pes = None,
-    seed: Annotated[int, typer.Option(help="Of the placer.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the placer.")] = 1,
     engine: EngineFile = None,
     set_: EngineSet = None,
     model: ModelOption = None,

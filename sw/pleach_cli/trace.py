@@ -13,8 +13,12 @@ from pleach_cli.output import print_json, print_table, progress, say
 def command(
     file: ModelFile,
     dataset: DatasetOption = None,
-    images: Annotated[int, typer.Option("--inputs", "--images", min=1, help="Test inputs.")] = 100,
-    first: Annotated[int, typer.Option("--input", min=0, help="The first of them.")] = 0,
+    images: Annotated[
+        int, typer.Option("--inputs", "--images", min=1, help="Test inputs to run.")
+    ] = 100,
+    first: Annotated[
+        int, typer.Option("--input", min=0, help="Number of the first test input to run, from 0.")
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Compare what each layer gives with what it would give if nothing were rounded.

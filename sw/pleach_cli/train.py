@@ -23,7 +23,9 @@ def command(
         str, typer.Option(help="Widths of the hidden layers, with commas between.")
     ] = "300,100",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training inputs.")] = 25,
-    dropout: Annotated[float, typer.Option(help="Share of hidden activations dropped.")] = 0.3,
+    dropout: Annotated[
+        float, typer.Option(help="Share of hidden activations that is dropped.")
+    ] = 0.3,
     hold_out: Annotated[
         int | None,
         typer.Option(
@@ -31,7 +33,9 @@ def command(
         ),
     ] = None,
     loss: Loss = None,
-    seed: Annotated[int, typer.Option(min=0, max=(1 << 63) - 1, help="Of everything random.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=(1 << 63) - 1, help="Seed of everything random.")
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Train a dense network of fully connected layers and write a checkpoint.

@@ -23,23 +23,25 @@ from pleach_cli.output import print_json, progress, say
 
 def command(
     file: ModelFile,
-    output: Annotated[Path, output_option("Folder to write, made where it is not.")] = Path(
-        "vectors"
-    ),
-    images: Annotated[int, typer.Option("--inputs", "--images", min=1, help="Test inputs.")] = 10,
+    output: Annotated[
+        Path, output_option("Folder to write to; it is made where there is none.")
+    ] = Path("vectors"),
+    images: Annotated[
+        int, typer.Option("--inputs", "--images", min=1, help="Test inputs to run.")
+    ] = 10,
     dataset: DatasetOption = None,
     pes: Pes = None,
     engine: EngineFile = None,
     set_: EngineSet = None,
     memories: Annotated[
         bool,
-        typer.Option("--memories", help="Write what LOAD leaves in each PE's memories, too."),
+        typer.Option("--memories", help="Write what LOAD leaves in each PE's memories as well."),
     ] = False,
     verilog: Annotated[
         bool,
         typer.Option(
             "--verilog",
-            help="Write the engine in Verilog, too, for the testbench that is always there.",
+            help="Write the engine in Verilog as well, for the testbench that is always there.",
         ),
     ] = False,
     json: Json = False,

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from pleach.compression import PruneConfig, prune_
+from pleach.compression import PruneConfig, finish, prune_
 from pleach.compression.train import predict
 from pleach.errors import ConfigError, ModelError
 from pleach.models import fold_inputs, mlp
+from pleach.reference import Reference
 
 RNG = np.random.default_rng(3)
 BYTES = RNG.integers(0, 256, (9, 2, 6, 6)).astype(np.uint8)
@@ -76,11 +77,48 @@ def test_padding_and_means():
         scaled = (BYTES / 255 / np.reshape([0.2, 0.3], (2, 1, 1))).astype(np.float32)
         expected = padded(torch.from_numpy(scaled)).flatten(1)
     assert torch.allclose(predict(folded, BYTES), expected, atol=1e-4)
-    with pytest.raises(ModelError, match="'0' pads its inputs with zeros.* store the inputs as fl"):
+    with pytest.raises(ModelError, match="a node of its own: give the shape"):
         fold_inputs(padded, kind="uint8", scale=1 / 255, mean=0.1)
-    same = nn.Sequential(nn.Conv2d(2, 4, 3, padding="same"))
-    with pytest.raises(ModelError, match="'0' pads"):
-        fold_inputs(same, kind="float", mean=0.1)
+
+
+class Twice(nn.Module):
+    """Two layers take its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.inputs = nn.Conv2d(2, 4, 3), nn.Conv2d(2, 4, 3)
+
+    def forward(self, x):
+        return torch.relu(self.one(x)) + self.inputs(x)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Conv2d(2, 4, 3, padding=1)),
+        nn.Sequential(nn.ZeroPad2d(1), *MAPS[:2]),
+        Twice(),
+    ],
+)
+@pytest.mark.parametrize(("mean", "std"), [(0.5, 0.25), ([0.4, -0.2], [0.2, 0.7])])
+def test_what_no_layer_takes_up_is_a_node_of_its_own(model, mean, std):
+    """Zeros around a map are none before the mean is off; and what an engine answers is right."""
+    folded = fold_inputs(model, kind="uint8", scale=1 / 255, mean=mean, std=std, shape=(2, 6, 6))
+    each = [np.reshape(value, (-1, 1, 1)) for value in (mean, std)]
+    scaled = ((BYTES / 255 - each[0]) / each[1]).astype(np.float32)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(scaled)).flatten(1).numpy()
+    assert np.allclose(predict(folded, BYTES).numpy(), expected, atol=1e-4)
+    integers = finish(folded, BYTES)
+    assert integers.graph.nodes[0].name.rstrip("_") == "inputs"
+    found = integers.dequantise(Reference(integers).run(integers.quantise(BYTES)))
+    assert np.allclose(found, expected, atol=0.02)
+
+
+def test_channels_that_are_too_many_for_a_node():
+    wide = nn.Sequential(nn.Conv2d(129, 1, 3, padding=1))
+    with pytest.raises(ModelError, match="of 128 channels at most, not 129: store the inputs as"):
+        fold_inputs(wide, kind="float", mean=0.5, shape=(129, 4, 4))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ PARAMETERS = {
         1, PES_MAX,
         "rows drained and requantised a cycle; a group of fewer PEs drains as many as those",
     ),
-    "layers": Parameter(1, 64, "layers that it can hold", power_of_two=False),
+    "layers": Parameter(1, 128, "layers that it can hold", power_of_two=False),
     "columns": Parameter(
         2, 1 << 16,
         "columns that a group can hold, all layers together, bias columns included; a layer takes "

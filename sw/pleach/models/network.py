@@ -261,6 +261,22 @@ class Network(nn.Module):
         self._joints = Graph(tuple(nodes), self._joints.shape)
         resolved(self)
 
+    def put_in_front_(self, name: str, op: Step) -> None:
+        """Put a node before all others, that takes the input in their place.
+
+        Raises:
+            ModelError: sizes that do not fit; names the node.
+        """
+        taken = {node.name for node in self._joints.nodes}
+        while name in taken:
+            name += "_"
+        nodes = [
+            replace(node, sources=tuple(source + 1 for source in node.sources))
+            for node in self._joints.nodes
+        ]
+        self._joints = Graph((Node(name, op, (0,)), *nodes), self._joints.shape)
+        resolved(self)
+
     @property
     def shape(self) -> Shape:
         """Of an input."""
