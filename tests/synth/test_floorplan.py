@@ -52,9 +52,48 @@ def test_all_rams_of_a_chip_have_sites(chip):
     assert len(set(found.values())) == (2 * chip.mult if chip.mult <= chip.bram else 0)
 
 
+@pytest.mark.parametrize(
+    "groups, pes, rams, rows",
+    [(4, 4, 3, [46, 46, 22, 70]), (8, 8, 2, [22, 70, 46, 46, 22, 70, 22, 70]), (1, 1, 2, [46])],
+)
+def test_groups_lie_around_the_map_memory(groups, pes, rams, rows):
+    found = cells(groups * pes, rams)
+    found = {
+        name.replace("top.", f"top.group_{int(name.split('_')[1].split('.')[0]) // pes}."): kind
+        for name, kind in found.items()
+    } | {f"top.memory.bank_{bank}.ram": "DP16KD" for bank in range(8)}
+    sites = floorplan(found, "LFE5U-85F")
+    hard = [name for name in found if not name.endswith("table")]
+    assert sorted(sites) == sorted(hard) and len(set(sites.values())) == len(hard)
+
+    def columns_of(part):
+        """Columns of its RAMs, which are in one row, and the row."""
+        own = sorted(place(site) for name, site in sites.items() if part in name and "ram" in name)
+        assert len({row for _, row, _ in own}) == 1
+        return [column for column, _, _ in own], own[0][1]
+
+    banks, row = columns_of("memory")
+    assert row == 46 and banks[0] > 50 and banks[-1] < 74
+    taken = {row: [banks]}
+    for group in range(groups):
+        columns, row = columns_of(f"group_{group}.")
+        assert row == rows[group]
+        assert columns[-1] - columns[0] < 3 * pes * rams
+        for others in taken.setdefault(row, []):
+            assert columns[-1] < others[0] or others[-1] < columns[0]
+        taken[row].append(columns)
+        for pe in range(group * pes, (group + 1) * pes):
+            own, _ = columns_of(f"pe_{pe}.")
+            x, y, _ = place(sites[f"top.group_{group}.pe_{pe}.multiplier"])
+            assert own[0] - 9 < x < own[-1] + 9 and abs(y - row) <= 24
+
+
 def test_what_does_not_fit_or_is_not_known_is_left_alone():
     assert floorplan(cells(64, 4), "LFE5U-85F") == {}
     assert floorplan(cells(16, 5), "LFE5U-85F") == {}  # most RAMs are free
     assert floorplan(cells(1, 60), "LFE5U-85F") == {}
     assert floorplan(cells(4, 1), board("icebreaker").device) == {}
     assert floorplan({"pe.ram": "DP16KD", "pe_0.table": "LUT4"}, "LFE5U-85F") == {}
+    bank = {"memory.bank_0.ram": "DP16KD"}
+    assert floorplan(cells(1, 60) | bank, "LFE5U-85F") == {}  # a group is one row
+    assert floorplan(bank, "LFE5U-85F") == {}

@@ -75,7 +75,14 @@ class MapControl(wiring.Component):
             ram.write_addr.eq(running),
             ram.write_data.eq(cycles),
         ]
-        m.d.sync += [cycles.eq(cycles + 1), self.fetch.eq(0)]
+        # What goes all over the chip comes out of registers: a pass starts in state "start".
+        starts = Signal()
+        m.d.sync += [
+            cycles.eq(cycles + 1),
+            self.fetch.eq(0),
+            self.pool_start.eq(starts & (self.kind == PassKind.POOL)),
+            self.array_start.eq(starts & (self.kind != PassKind.POOL)),
+        ]
         with m.FSM(init="clear"):
             with m.State("clear"):
                 m.d.comb += self.clear.eq(1)
@@ -97,10 +104,13 @@ class MapControl(wiring.Component):
                 with m.If(self.fetched):
                     m.next = "wait" if wait else "start"
                     m.d.comb += self.copy.eq(1)
+                    if not wait:
+                        m.d.comb += starts.eq(1)
             if wait:
                 with m.State("wait"):
                     m.d.sync += waited.eq(waited + 1)
                     with m.If(waited == wait):
+                        m.d.comb += starts.eq(1)
                         m.next = "start"
             with m.State("start"):
                 m.d.sync += [
@@ -110,14 +120,11 @@ class MapControl(wiring.Component):
                     last.eq(self.index + 1 == self.passes),
                     self.fetch.eq(self.index + 1 != self.passes),
                 ]
-                with m.If(self.kind == PassKind.POOL):
-                    m.d.comb += self.pool_start.eq(1)
-                with m.Else():
-                    m.d.comb += self.array_start.eq(1)
+                m.d.sync += self.hold.eq(1)
                 m.next = "run"
             with m.State("run"):
-                m.d.comb += self.hold.eq(1)
                 with m.If(done):
+                    m.d.sync += self.hold.eq(0)
                     m.d.comb += ram.write_en.eq(1)
                     m.next = "fetching"
                     with m.If(last):
@@ -206,11 +213,7 @@ class MapOutput(wiring.Component):
         lanes = self._config.neighbours
         left = Signal.like(self.number)
         vector = self.o.p
-        m.d.comb += [
-            vector.column.eq(0),
-            vector.last.eq(left <= lanes),
-            vector.mask.eq(Cat(left > lane for lane in range(lanes))),
-        ]
+        last = left <= lanes
         with m.FSM():
             with m.State("idle"), m.If(self.start):
                 m.d.sync += [self.address.eq(self.at), left.eq(self.number)]
@@ -219,15 +222,20 @@ class MapOutput(wiring.Component):
                 with m.State(f"wait {cycle}"):
                     m.next = f"wait {cycle + 1}" if cycle + 1 < self._latency else "read"
             with m.State("read"):
-                m.d.sync += vector.values.eq(self.values)
+                # All that depends on `ready`, which comes late, is the state.
+                m.d.sync += [
+                    vector.values.eq(self.values),
+                    vector.mask.eq(Cat(left > lane for lane in range(lanes))),
+                    vector.last.eq(last),
+                    left.eq(left - lanes),
+                    self.address.eq(Mux(last, 0, self.address + lanes)),
+                ]
                 m.next = "offer"
             with m.State("offer"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += [left.eq(left - lanes), self.address.eq(self.address + lanes)]
                     m.next = "wait 0"
                     with m.If(vector.last):
                         m.d.comb += self.done.eq(1)
-                        m.d.sync += self.address.eq(0)
                         m.next = "idle"
         return m

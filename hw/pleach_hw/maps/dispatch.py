@@ -10,7 +10,8 @@ from pleach.engine import EngineConfig
 from pleach.engine.maps import widths
 from pleach_hw.buses import OutUnitBus, PixelsBus
 from pleach_hw.layouts import map_pass_layout, out_unit_layout
-from pleach_hw.primitives import LutRam
+from pleach_hw.primitives import LutRam, hop
+from pleach_hw.primitives.delay import KEPT
 
 
 def reading_layout(config: EngineConfig) -> data.StructLayout:
@@ -83,6 +84,10 @@ def read_layout(config: EngineConfig) -> data.StructLayout:
     )
 
 
+#: registers that a window passes in the dispatcher
+STAGES = 3
+
+
 class Dispatcher(wiring.Component):
     """Walks the windows of a pass, row by row, and clips each one's patch to the map: a window a
     cycle, the first one three cycles after `start`. Everything in it is a sum or the less of two.
@@ -94,7 +99,7 @@ class Dispatcher(wiring.Component):
         valid: there is a window.
         reading: its reads, none done.
         unit: where its outputs go.
-        take: on to the next one.
+        take: on to the next one; a bit for each of the stages, which all move at once.
         more: there is a window, or one will come.
     """
 
@@ -107,7 +112,7 @@ class Dispatcher(wiring.Component):
                 "valid": Out(1),
                 "reading": Out(reading_layout(config)),
                 "unit": Out(out_unit_layout(config)),
-                "take": In(1),
+                "take": In(STAGES),
                 "more": Out(1),
             }
         )
@@ -119,8 +124,14 @@ class Dispatcher(wiring.Component):
         # Sums of a place left of the map and a patch, and of a row above it and its rows.
         x_shape, y_shape = signed(address + 3), signed(max(bits["map_rows"].bits, 9) + 2)
         unit = out_unit_layout(self._config)
-        go = Signal()
-        m.d.comb += go.eq(self.take | ~self.valid)
+        # Each stage has registers of its own from which it knows that it moves: there are many
+        # others in it.
+        follows = Signal()  # there is a window in the next cycle
+        moves = [Signal(name=f"moves_{stage}") for stage in range(STAGES)]
+        for stage, go in enumerate(moves):
+            valid = hop(m, follows, name=f"valid_{stage}", reset_less=False)
+            m.d.comb += go.eq(self.take[stage] | ~valid)
+        m.d.comb += self.valid.eq(hop(m, follows, name="valid_here", reset_less=False))
         place = data.StructLayout(
             {
                 "x": x_shape,
@@ -145,15 +156,15 @@ class Dispatcher(wiring.Component):
         )
         placed, there = Signal(place, reset_less=True), Signal()
         clipped, clipped_valid = Signal(clip, reset_less=True), Signal()
-        self._walk(m, placed, there, go)
-        with m.If(go):
-            m.d.sync += clipped_valid.eq(there)
-            m.d.sync += self.valid.eq(clipped_valid)
+        self._walk(m, placed, there, moves[0])
+        m.d.comb += follows.eq(Mux(moves[2], clipped_valid, self.valid) & ~self.start)
         with m.If(self.start):  # what is left of nothing
-            m.d.sync += [clipped_valid.eq(0), self.valid.eq(0)]
+            m.d.sync += clipped_valid.eq(0)
+        with m.Elif(moves[1]):
+            m.d.sync += clipped_valid.eq(there)
         m.d.comb += self.more.eq(there | clipped_valid | self.valid)
-        self._clip(m, placed, clipped, go)
-        self._runs(m, clipped, go)
+        self._clip(m, placed, clipped, moves[1])
+        self._runs(m, clipped, moves[2])
         return m
 
     def _walk(self, m, placed, there, go):
@@ -306,7 +317,8 @@ class AddressGenerator(wiring.Component):
         m.d.comb += [dispatcher.start.eq(self.start), dispatcher.pass_.eq(self.pass_)]
         fills = self._pixels(m)
         members, following, team = self._turns(m)
-        has = Signal()
+        # Whether the team whose turn it is has a window, for each who has to know.
+        has = [Signal(name=f"has_{who}", attrs=KEPT) for who in range(STAGES + 1)]
         serves, takes = self._counts(m, dispatcher, members, following, has, fills)
         self._reads(m, dispatcher, team, members, following, has, serves, takes)
         self._done(m, dispatcher, takes)
@@ -360,15 +372,20 @@ class AddressGenerator(wiring.Component):
                 m.d.sync += slots.eq(self.pass_.slots)
             room.append(~taken[-1] | ~following[group])
             free.append(slots.any() | ~following[group])
-        can_read, can_take = Signal(), Signal()
-        m.d.sync += [
-            can_read.eq(Cat(room).all() & following.any()),
-            can_take.eq(Cat(free).all() & ~fills),
-        ]
+        may_read, may_take = Signal(), Signal()
         m.d.comb += [
-            takes.eq(~has & can_take & can_read & dispatcher.valid),
-            serves.eq(can_read & (has | (can_take & dispatcher.valid))),
-            dispatcher.take.eq(~has & can_take & can_read),
+            may_read.eq(Cat(room).all() & following.any()),
+            may_take.eq(Cat(free).all() & ~fills),
+        ]
+        can_read, can_take = (
+            [hop(m, may, name=f"{name}_{n}", reset_less=False) for n in range(STAGES + 1)]
+            for name, may in (("can_read", may_read), ("can_take", may_take))
+        )
+        wanted = [~h & r & t for h, r, t in zip(has, can_read, can_take, strict=True)]
+        m.d.comb += [
+            takes.eq(wanted[STAGES] & dispatcher.valid),
+            serves.eq(can_read[STAGES] & (has[STAGES] | (can_take[STAGES] & dispatcher.valid))),
+            dispatcher.take.eq(Cat(wanted[:STAGES])),
         ]
         m.d.sync += self.units[0].unit.eq(dispatcher.unit)
         for group, unit in enumerate(self.units):
@@ -449,7 +466,8 @@ class AddressGenerator(wiring.Component):
             with m.If(valid & own[number]):
                 m.d.sync += busy[number].eq(~over)
         again = valid & (pass_.teams <= 1)
-        m.d.sync += has.eq(Mux(again, ~over, (busy & following).any()))
+        has_window = Mux(again, ~over, (busy & following).any())
+        m.d.sync += [each.eq(has_window) for each in has]
 
         read = self.read
         address = Signal.like(self.address)

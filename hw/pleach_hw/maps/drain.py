@@ -95,7 +95,8 @@ class GroupDrain(wiring.Component):
         m.submodules.units = units = Queue(
             shape=out_unit_layout(config), depth=1 << MOST_SLOTS.bit_length()
         )
-        unit = units.o.payload
+        # Its steps wait for no memory: the window is out of it from when it is taken.
+        unit = Signal(out_unit_layout(config), reset_less=True)
         rows = self._rows(m)
 
         # A window is taken, and its steps are made: over the pixels (x, y), the local rows, and the
@@ -119,8 +120,10 @@ class GroupDrain(wiring.Component):
             units.i.valid.eq(self.units.valid),
             units.i.payload.eq(self.units.unit),
             takes.eq(units.o.valid & self.windows.waiting & ~active & ~taken.any()),
-            units.o.ready.eq(go & done),
+            units.o.ready.eq(takes),
         ]
+        with m.If(takes):
+            m.d.sync += unit.eq(units.o.payload)
         m.d.sync += [
             self.windows.take.eq(takes),
             self.freed.eq(go & done),

@@ -90,6 +90,7 @@ class Front(wiring.Component):
                 "index": index,
                 "start": range(config.neighbours),
                 "mask": config.neighbours,
+                "several": 1,  # bits of the mask are set, more than one
                 "column": range(config.columns),
                 "base": range(config.accumulators),
                 "bias": 1,
@@ -227,13 +228,19 @@ class Front(wiring.Component):
             pass_.last.eq(final & vector.last),
             pass_.final.eq(final),
         ]
-        m.d.comb += [queue.i.payload.eq(pass_), queue.i.valid.eq(pass_valid)]
+        m.d.comb += [
+            queue.i.payload.eq(pass_),
+            queue.i.payload.several.eq(without_lowest(pass_.mask).any()),
+            queue.i.valid.eq(pass_valid),
+        ]
 
     def _sender(self, m, held, queue, popped):
         """From passes to columns on the broadcast, one a cycle."""
         lanes = self._config.neighbours
-        # The bank that is sent has registers of its own: it chooses the value at once.
+        # The bank that is sent has registers of its own: it chooses the value at once. And whether
+        # others follow is known as it comes, so that nothing waits for all of the mask.
         pass_, valid = Signal(self._entry, reset_less=True), Signal()
+        more = Signal(reset_less=True)
         bank = Signal(lanes, reset_less=True)
         ready = Signal(init=1)
         m.d.sync += ready.eq(self.broadcast.ready)
@@ -241,7 +248,7 @@ class Front(wiring.Component):
         loads, moves = Signal(), Signal()
         left = Signal(lanes)
         m.d.comb += [
-            loads.eq(~valid | ~pass_.mask.any()),
+            loads.eq(~valid | ~more),
             moves.eq(~valid | ready),
             queue.o.ready.eq(loads & moves),
             popped.eq(queue.o.valid & queue.o.ready),
@@ -250,7 +257,11 @@ class Front(wiring.Component):
         with m.If(moves):
             with m.If(loads):
                 m.d.sync += [pass_.eq(queue.o.payload), valid.eq(queue.o.valid)]
-            m.d.sync += [bank.eq(lowest(left)), pass_.mask.eq(without_lowest(left))]
+            m.d.sync += [
+                bank.eq(lowest(left)),
+                pass_.mask.eq(without_lowest(left)),
+                more.eq(Mux(loads, queue.o.p.several, without_lowest(pass_.mask).any())),
+            ]
         sends = valid & ready
 
         out = self.broadcast
@@ -266,7 +277,7 @@ class Front(wiring.Component):
             out.column.eq(pass_.column + lane),
             out.activation.eq(reduce(or_, chosen, self.pixels.bias & pass_.bias.replicate(16))),
             out.base.eq(pass_.base),
-            out.last.eq(pass_.last & ~pass_.mask.any()),
+            out.last.eq(pass_.last & ~more),
             out.present.eq(bank.any()),
             self.back.eq(sends & loads & pass_.final),
         ]

@@ -56,14 +56,27 @@ class Packer(wiring.Component):
             m.d.sync += turn.eq(turn.rotate_left(1))
         ours = turn[self._number]
 
-        # Places and values wait side by side.
-        m.submodules.places = places = LutRam(shape=place_layout(config), depth=PLACES)
+        # Places and values wait side by side. Of a place it is known as it comes whether it begins
+        # in another row than the one before ended in.
+        place_in = Signal(
+            data.StructLayout(place_layout(config).members | {"other": 1}), name="place_in"
+        )
+        row_in, end = place_in.address[slot_bits:], Signal(range(config.maps // size))
+        reaches = Signal(2 * size)
+        m.d.comb += [
+            *(place_in[name].eq(self.place[name]) for name in place_layout(config).members),
+            place_in.other.eq(row_in != end),
+            reaches.eq(self.place.mask << self.place.address[:slot_bits]),
+        ]
+        with m.If(self.place_valid):
+            m.d.sync += end.eq(row_in + reaches[size:].any())
+        m.submodules.places = places = LutRam(shape=place_in.shape(), depth=PLACES)
         m.submodules.values = values = LutRam(shape=self.values.shape(), depth=PLACES)
         place_tail, tail, head = (
             Signal(range(2 * PLACES), name=name) for name in ("place_tail", "tail", "head")
         )
         for ram, valid, data_in, number in (
-            (places, self.place_valid, self.place, place_tail),
+            (places, self.place_valid, place_in, place_tail),
             (values, self.values_valid, self.values, tail),
         ):
             m.d.comb += [
@@ -81,6 +94,7 @@ class Packer(wiring.Component):
                     "row": range(config.maps // size),
                     "mask": size,
                     "last": 1,
+                    "other": 1,  # the row is another one than that of the beat before
                     "values": data.ArrayLayout(signed(16), lanes),
                 }
             )
@@ -98,6 +112,7 @@ class Packer(wiring.Component):
                 beat.row.eq(place.address[slot_bits:] + beyond),
                 beat.mask.eq(Mux(beyond, spread[size:], spread[:size])),
                 beat.last.eq(place.last & ~crosses),
+                beat.other.eq(place.other | beyond),
                 beyond.eq(crosses),
                 head.eq(head + ~crosses),
             ]
@@ -111,9 +126,9 @@ class Packer(wiring.Component):
         row = Signal.like(self.write.row)
         held, enables, flush = Signal(), Signal(size), Signal()
         collected = Signal(self.write.values.shape(), reset_less=True)
-        other = beat.row != row
-        emits = ours & held & (flush | (beat_valid & other))
-        m.d.comb += beat_taken.eq(beat_valid & (~held | emits | (~flush & ~other)))
+        emits = ours & held & (flush | (beat_valid & beat.other))
+        # What is held is written in the group's turn, if it has to be.
+        m.d.comb += beat_taken.eq(beat_valid & (~held | ours | ~(flush | beat.other)))
         with m.If(beat_taken):
             m.d.sync += [
                 held.eq(1),

@@ -97,6 +97,7 @@ class PoolUnit(wiring.Component):
         active, first = Signal(), Signal()
         waits = Signal()  # the window's places were all read, its values are still leaving
         behind = Signal(range(config.neighbours + 1))  # cycles that the window still has to take
+        soon = Signal()  # … one at most
 
         # The loops, the innermost first; each ends with the last round of the one inside of it.
         start, reads = self.start, active & ~waits
@@ -108,17 +109,18 @@ class PoolUnit(wiring.Component):
         last_y = _last(m, pass_.units_y, 1, start, row_ends)
         m.d.comb += [
             line_ends.eq(reads & last_across),
-            goes.eq(active & (waits | (last_across & last_down)) & (behind <= 1)),
+            goes.eq(active & soon & (waits | (last_across & last_down))),
             pixel_ends.eq(goes & last_channel),
             row_ends.eq(pixel_ends & last_x),
         ]
         with m.If(start | goes):
-            m.d.sync += [waits.eq(0), first.eq(1), behind.eq(channels)]
+            m.d.sync += [waits.eq(0), first.eq(1), behind.eq(channels), soon.eq(channels == 1)]
         with m.Else():
             m.d.sync += [
                 waits.eq(waits | (line_ends & last_down)),
                 first.eq(first & ~reads),
                 behind.eq(behind - (behind != 0)),
+                soon.eq(behind <= 2),
             ]
         with m.If(start):
             m.d.sync += active.eq(1)

@@ -8,15 +8,19 @@ from amaranth.lib.wiring import In, Out
 
 from pleach.engine import EngineConfig
 from pleach.engine.maps import FILE_WORDS, PLAN_HEAD, PLAN_WORDS, RECORD_WORDS, PassKind
+from pleach.engine.pipeline import MULTIPLIER
 from pleach.engine.protocol import EngineError
 from pleach_hw.buses import RecordBus
 from pleach_hw.layouts import PACKET_WORD, layout, map_pass_layout
-from pleach_hw.primitives import BlockRam, LutRam, delay
+from pleach_hw.primitives import BlockRam, LutRam, Multiplier, delay
 
 #: words of a whole record
 _WORDS = PLAN_WORDS + FILE_WORDS
 #: most words of records in LUT RAM, so that a small engine has a block RAM less
 LUT_RECORDS = 128
+#: cycles until a pass is judged, whose last word was written: a register for what was written, one
+#: for each of its fields, two products, and the judgement
+_JUDGED = MULTIPLIER + 2
 
 
 def in_lut_ram(config: EngineConfig) -> bool:
@@ -86,13 +90,14 @@ class Records(wiring.Component):
         number = Signal(8)  # of the pass whose words come
         word = Signal(range(RECORD_WORDS))
         write = Signal()
-        m.d.comb += [
+        # A cycle later: the memory is spread wide.
+        m.d.sync += [
             ram.write_en.eq(self.record.write | write),
             ram.write_addr.eq(Cat(word, number)),
             ram.write_data.eq(self.i.p.data),
         ]
         with m.If(self.record.write):
-            m.d.comb += [
+            m.d.sync += [
                 ram.write_addr.eq(Cat(self.record.word, self.record.pass_)),
                 ram.write_data.eq(self.record.data),
             ]
@@ -161,10 +166,10 @@ class Records(wiring.Component):
                         m.next = "judge 0"
                 with m.If(ended):
                     fail(number)
-            for cycle in range(2):
+            for cycle in range(_JUDGED):
                 with m.State(f"judge {cycle}"):
                     m.next = f"judge {cycle + 1}"
-            with m.State("judge 2"):
+            with m.State(f"judge {_JUDGED}"):
                 last = number + 1 == self.passes
                 m.d.sync += number.eq(number + 1)
                 m.next = "words"
@@ -180,38 +185,44 @@ class Records(wiring.Component):
                     m.next = "idle"
 
     def _bad_pass(self, m: Module, word: Signal, write: Signal) -> Signal:
-        """Whether the pass whose words were written asks for what there is not; known two cycles
-        after the last of them."""
+        """Whether the pass whose words were written asks for what there is not; known `_JUDGED`
+        cycles after the last of them."""
         config = self._config
         names = (
             "kind", "side", "teams", "edge_x", "edge_y", "slots", "local_rows", "units_x",
             "units_y", "slot", "pixel_x", "rows", "group_channels",
         )  # fmt: skip
         kept = {}
+        here = delay(m, self.i.p.data, 1, name="data")
         for index, fields in enumerate(PLAN_WORDS):
-            seen = layout(fields)(self.i.p.data)
+            seen = layout(fields)(here)
+            comes = delay(m, write & (word == index), 1, name=f"word_{index}", reset_less=False)
             for name in names:
                 if name in fields.fields:
                     kept[name] = Signal(fields.fields[name], name=name)
-                    with m.If(write & (word == index)):
+                    with m.If(comes):
                         m.d.sync += kept[name].eq(seen[name])
         bits = (config.pes - 1).bit_length()
-        held, ring = Signal(32), Signal(32)
-        m.d.sync += [
-            held.eq((kept["local_rows"] << bits) >> kept["teams"]),
-            ring.eq(kept["slot"] * kept["slots"]),
-        ]
+        products = []
+        for a, b in (("slot", "slots"), ("units_x", "units_y")):
+            # Unsigned, of a multiplier that takes signed numbers.
+            size = 1 + max(len(kept[a]), len(kept[b]))
+            unit = Multiplier(width_a=size, width_b=size)
+            m.submodules[f"{a}_product"] = unit
+            m.d.comb += [unit.a.eq(kept[a]), unit.b.eq(kept[b])]
+            products.append(unit.product.as_unsigned())
+        ring, windows = products
+        held = Signal(32)
+        m.d.sync += held.eq((kept["local_rows"] << bits) >> kept["teams"])
 
         def taken(name: str) -> Value:
             """As much of a field as the engine takes."""
             return kept[name][: len(getattr(self.pass_, name))]
 
-        windows = Signal(32)
         bad, bad_pool, none, many = Signal(), Signal(), Signal(), Signal()
         array = kept["kind"] == PassKind.CONVOLUTION
         m.d.sync += [
             none.eq(Cat(taken(name) == 0 for name in ("units_x", "units_y", "rows")).any()),
-            windows.eq(kept["units_x"] * kept["units_y"]),
             many.eq(windows > config.maps),
             bad_pool.eq(
                 (taken("pixel_x") == 0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -123,11 +126,14 @@ class VectorFormer(wiring.Component):
             delay(m, turned(mask, read.start), 1, name=f"banks_{number}")
             for number, mask in enumerate(masks)
         ]
+        reach = Signal(lanes, reset_less=True)  # lanes whose value is for any pixel at all
+        pixels = [turned(mask, read.start) & row_mask.any().replicate(lanes) for mask in masks]
+        m.d.sync += reach.eq(reduce(or_, pixels))
         rows = delay(m, row_mask, 1, name="rows")
         read = delay(m, read, 1, name="last")
-        return self._join(m, valid, read, values, found, rows, for_banks)
+        return self._join(m, valid, read, values, found, rows, for_banks, reach)
 
-    def _join(self, m, valid, read, values, found, rows, masks):
+    def _join(self, m, valid, read, values, found, rows, masks, reach):
         """The vector, and which groups take it."""
         for_pixels = [found & mask for mask in masks]
         some = Cat(mask.any() for mask in for_pixels)
@@ -145,7 +151,7 @@ class VectorFormer(wiring.Component):
         ]
         m.d.sync += [vector.masks[n].eq(mask) for n, mask in enumerate(for_pixels)]
         keeps = Signal()
-        m.d.comb += keeps.eq((some.any() & rows.any()) | read.last)
+        m.d.comb += keeps.eq((found & reach).any() | read.last)
         for group in range(self._config.groups):
             takes = valid & read.groups[group]
             m.d.sync += [
