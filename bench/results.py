@@ -1,4 +1,5 @@
-"""The page of all figures: docs/results.md, from the JSON that the benches wrote.
+"""The page of all figures: docs/results.md, from the JSON that the benches wrote; and
+docs/survey.md, where the figures of methods stand beside what a survey says of them.
 
     python bench/results.py                   # the page, from what is in bench/results
     python bench/results.py --run eie lenet   # these benches first; without a name all, for hours
@@ -21,6 +22,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,12 +31,14 @@ from pleach.files import write_whole
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
+SURVEY, SURVEY_PAGE = HERE / "survey.toml", HERE.parent / "docs" / "survey.md"
 FOLDER = HERE / "results"
 
 #: what is run for each section of the page
 COMMANDS = {
     "compression": "compression.py --files",
-    "methods": "methods.py --plot docs/methods_compared.svg",
+    "methods": "methods.py --best 10 --rtl --plot docs/methods_compared.svg "
+    "--files bench/models/methods",
     "codec": "codec.py",
     "faults": "faults.py",
     "eie": "eie.py --pes 64",
@@ -127,33 +131,101 @@ def compression(found: list[dict[str, Any]]) -> str:
 
 
 def methods(found: dict[str, Any]) -> str:
-    done = sorted(
-        (row for row in found["runs"] if "error_pct" in row), key=lambda r: r["error_pct"]
-    )
-    left = [row for row in found["runs"] if "error_pct" not in row]
-    budget = found["budget"]
+    runs = found["runs"]
+    network = runs[0]["network"]
+    budget = found["budgets"][network]
+    first = [row for row in runs if (row["network"], row["seed"]) == (network, 0)]
+    done = sorted((row for row in first if "error_pct" in row), key=lambda r: r["error_pct"])
     text = (
-        f"Every method from one dense LeNet-5 ({budget['dense_epochs']} epochs), with "
+        f"Every method from one dense {network} ({budget['dense_epochs']} epochs), with "
         f"{budget['epochs']} epochs of pruning and half as many of sharing on "
         f"{budget['images']:,} images, down to {100 * budget['density']:g} % of the weights: a "
         "comparison of the methods as they come, and no records. The file is read again; its error "
         "is of the 10,000 test images, by the fixed-point reference, its cycles are of an image on "
-        "16 PEs.\n\n![Error against bytes and cycles](methods_compared.svg)"
+        "16 PEs. Files of the same bytes are of kinds that the others have by default.\n\n"
+        "![Error against bytes and cycles](methods_compared.svg)"
     )
     rows = [
         (
             row["method"], row["kind"], f"{row['error_pct']:.2f} %", f"{row['bytes']:,}",
-            f"{row['ratio']:.0f}×", f"{row['cycles_16_pes']:,.0f}",
+            f"{row['ratio']:.0f}×", f"{row['cycles_16_pes']:,.0f}", _in_rtl(row),
         )
         for row in done
+        if row["kind"] != "low_bit"
     ]  # fmt: skip
-    columns = ("method", "kind", "error", "bytes", "ratio", "cycles")
+    columns = ("method", "kind", "error", "bytes", "ratio", "cycles", "RTL")
     parts = [text, table(columns, rows)]
+    if any("read_back" in row for row in done):
+        parts.append(
+            "RTL: the loader on Verilator reads the same weights (read), or an image ran through "
+            "the engine as well, every bit equal (run)."
+        )
+    left = [row for row in first if "error_pct" not in row]
     if left:
         parts.append(
             "\n".join(f"- {row['kind']} {row['method']}: {row['left_out']}" for row in left)
         )
+    for name, own in found["budgets"].items():
+        parts += _with_seeds([row for row in runs if row["network"] == name], name, own)
+    parts += _low_bit([row for row in done if row["kind"] == "low_bit"], 3 * budget["epochs"])
     return joined("Methods compared", *parts)
+
+
+def _in_rtl(row: dict[str, Any]) -> str:
+    return "run" if row.get("run_in_rtl") else "read" if row.get("read_back") else ""
+
+
+def _with_seeds(runs: list[dict[str, Any]], network: str, budget: dict[str, Any]) -> list[str]:
+    """The methods that more than one seed was run of."""
+    grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in runs:
+        if "error_pct" in row:
+            grouped.setdefault((row["method"], row["kind"]), []).append(row)
+    several = {key: rows for key, rows in grouped.items() if len(rows) > 1}
+    if not several:
+        return []
+
+    def mean(rows: list[dict[str, Any]], figure: str) -> float:
+        return sum(row[figure] for row in rows) / len(rows)
+
+    order = sorted(several.items(), key=lambda item: mean(item[1], "error_pct"))
+    said = (
+        f"### {network}, several seeds\n\nThose of the least product of error and bytes, and Deep "
+        "Compression's own path, each with a dense network of its own seed: means, and all errors. "
+        f"{100 * budget['density']:g} % of the weights are kept."
+    )
+    rows = [
+        (
+            name, kind, f"{mean(rows, 'error_pct'):.2f} %",
+            " ".join(f"{row['error_pct']:.2f}" for row in rows), f"{mean(rows, 'bytes'):,.0f}",
+            f"{mean(rows, 'cycles_16_pes'):,.0f}",
+        )
+        for (name, kind), rows in order
+    ]  # fmt: skip
+    columns = ("method", "kind", "error", "of each seed", "bytes", "cycles")
+    return [said, table(columns, rows)]
+
+
+def _low_bit(rows: list[dict[str, Any]], epochs: int) -> list[str]:
+    """Networks of few bits beside their papers'."""
+    if not rows:
+        return []
+    said = (
+        "### Networks of few bits\n\nFrom the same dense network "
+        f"({rows[0]['dense_error_pct']:.2f} %), nothing pruned, {epochs} epochs through the "
+        "quantiser. The distance is from the dense network, in points; beside it stands what the "
+        "paper has, on its own network and data."
+    )
+    cells = [
+        (
+            row["method"], f"{row['error_pct']:.2f} %",
+            f"{row['error_pct'] - row['dense_error_pct']:.2f}", row["paper"], f"{row['bytes']:,}",
+            f"{row['cycles_16_pes']:,.0f}", _in_rtl(row), row["source"],
+        )
+        for row in rows
+    ]  # fmt: skip
+    columns = ("network", "error", "distance", "the paper's", "bytes", "cycles", "RTL", "source")
+    return [said, table(columns, cells)]
 
 
 def codec(found: list[dict[str, Any]]) -> str:
@@ -561,6 +633,59 @@ def page(records: dict[str, dict[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def survey(records: dict[str, dict[str, Any]]) -> str:
+    """docs/survey.md: the survey's rows, with what the comparison of methods found of each."""
+    record = records.get("methods")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in record["found"]["runs"] if record else ():
+        if row["network"] == record["found"]["runs"][0]["network"] and row["seed"] == 0:
+            found.setdefault(f"{row['kind']} {row['method']}", []).append(row)
+
+    def place(kind: str) -> str:
+        (row,) = found.get(kind) or [{"left_out": "not run"}]
+        if "left_out" in row:
+            return row["left_out"]
+        return (
+            f"{row['error_pct']:.2f} %, {row['bytes']:,} bytes, {row['cycles_16_pes']:,.0f} cycles"
+        )
+
+    def link(kind: str) -> str:
+        family, _, name = kind.partition(" ")
+        if family == "low_bit":
+            return f"[{name}](results.md#networks-of-few-bits)"
+        return f"[{family} `{name}`](methods.md#{family}-{name.replace('_', '-')})"
+
+    parts = [
+        "<!-- generated: python bench/results.py, from bench/survey.toml -->\n\n# The survey\n\n"
+        "The methods that a survey of network compression names, each with what it is here (the "
+        "link goes to when to use it), the tests of its mathematics, and its place in the plot of "
+        "[methods compared](results.md#methods-compared): error, bytes and cycles of LeNet-5 on "
+        "MNIST, each at the same budget."
+    ]
+    for section in tomllib.loads(SURVEY.read_text("utf-8")).values():
+        rows = [
+            (
+                what,
+                row["source"],
+                "<br>".join(map(link, row["kinds"])),
+                "<br>".join(map(place, row["kinds"])),
+                "<br>".join(f"`{test}`" for test in row["tests"]),
+            )
+            for what, row in section.items()
+            if what != "title"
+        ]
+        columns = ("method", "from", "here", "place", "tests (tests/unit)")
+        parts.append(joined(section["title"], table(columns, rows)))
+    parts.append(
+        "Compact networks (MobileNet, SqueezeNet, ShuffleNet) come in as they are, depthwise, "
+        "grouped and shuffled convolutions included: see [networks of "
+        "others](results.md#networks-of-others). Fast algorithms for dense convolution (FFT, "
+        "Winograd) have no row: an engine that touches only the weights that are there has nothing "
+        "of them."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
 def read() -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 
@@ -627,6 +752,7 @@ def main() -> None:
                 subprocess.run(command, check=True)
                 keep(name, json.loads(file.read_text()), commit)
     write_whole(PAGE, page(read()))
+    write_whole(SURVEY_PAGE, survey(read()))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The list of methods: each is found, says its source and when to use it, and is on the page."""
 
-import importlib
+import importlib.util
 import json
 import pkgutil
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,58 +12,27 @@ import pytest
 import pleach.compression
 from pleach.compression.kinds import Kinds
 from pleach.compression.methods import KINDS, families, methods, page
+from pleach.errors import ConfigError
 
 PAGE = Path(__file__).parents[2] / "docs/methods.md"
-#: the survey's rows, each by the kinds that it is made of
+BENCH = Path(__file__).parents[2] / "bench"
 SURVEY = {
-    "prune and retrain": ("criterion magnitude", "allocation threshold", "schedule iterative"),
-    "gradual magnitude": ("criterion magnitude", "schedule cubic"),
-    "structured sparsity": (
-        "regulariser group_lasso", "granularity channel", "granularity input", "granularity shape",
-        "granularity layer",
-    ),
-    "filters by norm": ("criterion filter_norm", "granularity channel"),
-    "zeros": ("criterion apoz",),
-    "entropy": ("criterion entropy",),
-    "energy": ("criterion least_squares", "allocation energy"),
-    "masks by trying": ("criterion random_masks", "criterion genetic"),
-    "discriminant": ("criterion lda",),
-    "correlation": ("criterion correlation",),
-    "taylor": ("criterion feature_taylor", "criterion taylor"),
-    "damage and surgeon": ("criterion obd", "criterion obs", "criterion saliency"),
-    "slimming": ("regulariser slimming", "criterion slimming"),
-    "sparse decomposition": ("factoriser sparse",),
-    "blocks and PEs": ("granularity block", "granularity pe", "granularity element"),
-    "splicing": ("schedule surgery",),
-    "at once": ("schedule one_shot", "schedule linear"),
-    "k-means": ("quantiser kmeans",),
-    "Ristretto": ("quantiser fixed_point", "quantiser minifloat", "quantiser powers_of_two"),
-    "BinaryConnect": ("quantiser binary_connect",),
-    "BNN": ("quantiser bnn", "activation sign"),
-    "BWN, XNOR-Net": ("quantiser bwn", "activation sign"),
-    "QNN": ("quantiser qnn", "activation qnn"),
-    "ADMM": ("quantiser admm", "regulariser admm"),
-    "BWNH": ("quantiser bwnh",),
-    "TWN": ("quantiser twn",),
-    "TTQ": ("quantiser ttq",),
-    "TNN": ("activation ternary",),
-    "ternary factorisation": ("factoriser ternary",),
-    "ShiftCNN": ("quantiser shiftcnn",),
-    "INQ": ("quantiser inq",),
-    "DoReFa": ("quantiser dorefa", "activation dorefa"),
-    "Q-CNN": ("factoriser product",),
-    "HashedNets": ("quantiser hashed",),
-    "SVD": ("factoriser svd",),
-    "tensors": (
-        "factoriser tucker2", "factoriser cp", "factoriser block_term", "factoriser tensor_train",
-    ),
-    "Flexpoint": ("regulariser flexpoint",),
-    "ternary gradients": ("regulariser ternary_gradients",),
-    "LBCNN": ("factoriser lbcnn",),
-    "teachers": (
-        "teacher model", "teacher attention", "teacher gradient_attention", "teacher hints",
-    ),
-}  # fmt: skip
+    name: row
+    for section in tomllib.loads((BENCH / "survey.toml").read_text("utf-8")).values()
+    for name, row in section.items()
+    if name != "title"
+}
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """bench/methods.py."""
+    spec = importlib.util.spec_from_file_location("methods_bench", BENCH / "methods.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look there
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
 
 
 def test_every_family_is_found():
@@ -89,9 +60,52 @@ def test_every_method_says_what_it_is_from_and_when_to_use_it():
     assert len({(method.kind, method.name) for method in found}) == len(found) > 40
 
 
-@pytest.mark.parametrize("row", SURVEY)
-def test_the_survey_is_there(row):
-    assert set(SURVEY[row]) <= {f"{method.kind} {method.name}" for method in methods()}
+def test_the_survey_is_there_and_nothing_is_missing_in_it(bench):
+    there = {f"{method.kind} {method.name}" for method in bench.all_methods()}
+    named = {kind for row in SURVEY.values() for kind in row["kinds"]}
+    assert named <= there
+    ours = {"allocation layer", "allocation network", "regulariser l1", "regulariser weight_decay"}
+    later = {"criterion wanda", "quantiser entropy"}  # than the survey
+    assert there - named == ours | later | {"path deep_compression"}
+
+
+def test_the_survey_s_tests_are_there():
+    for row in SURVEY.values():
+        for test in row["tests"]:
+            file, _, name = test.partition("::")
+            assert f"def {name}(" in (Path(__file__).parent / file).read_text("utf-8"), test
+
+
+def test_what_the_bench_runs_keeps_the_density_on_either_network(bench):
+    for network, target in bench.TARGETS.items():
+        budget = bench.Budget(target.density)
+        sizes = bench.sizes(network)
+        left = []
+        for method in bench.all_methods():
+            try:
+                assert bench.steps_of(method, budget, network)
+            except ConfigError as error:
+                left.append(f"{method.kind} {method.name}")
+                assert str(error)
+        assert sorted(left) == sorted(f"{kind} {name}" for kind, name in bench.NOT_HERE)
+        densities = budget.layers(network)
+        kept = sum(densities[name] * size for name, size in sizes.items())
+        assert kept == pytest.approx(target.density * sum(sizes.values()))
+        assert all(0 < density <= 1 for density in densities.values())
+
+
+def test_the_best_are_those_of_the_least_product_and_other_files(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "FOLDER", tmp_path)
+    rows = []
+    for number, (name, error) in enumerate([("a", 3.0), ("b", 2.0), ("c", 2.0), ("d", 9.0)]):
+        (tmp_path / name).write_bytes(b"same" if name in "bc" else name.encode())
+        figures = {"error_pct": error, "bytes": 10 + number, "cycles_16_pes": 5 + number}
+        rows.append({"kind": "criterion", "method": name, "seed": 0, "file": name} | figures)
+    found = bench.best(rows, 2)
+    assert found == {("criterion", "b"), ("criterion", "a"), ("path", "deep_compression")}
+    picture = bench.plot(rows)
+    assert picture.count("<circle") == 2 * 4 + 1 and ">b</text>" in picture
+    assert ">d</text>" not in picture
 
 
 def test_the_page_is_the_code_s():

@@ -19,6 +19,7 @@ def test_the_page_is_made_from_what_the_benches_wrote():
     records = results.read()
     assert records and set(records) <= set(results.COMMANDS)
     assert results.PAGE.read_text() == results.page(records)
+    assert results.SURVEY_PAGE.read_text() == results.survey(records)
     for name, record in records.items():
         assert record["command"] == f"python bench/{results.COMMANDS[name]}"
 
