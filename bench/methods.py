@@ -40,7 +40,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, reduce
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -494,7 +494,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--scheduler", help="a dask scheduler's address, in place of processes")
     parser.add_argument("--kept", action="store_true", help="run nothing, show what was run")
-    parser.add_argument("--rtl", action="store_true", help="files through the RTL, too")
+    parser.add_argument(
+        "--rtl",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="files through the RTL, too",
+    )
     parser.add_argument("--files", type=Path, help="folder that files of the first seed go into")
     parser.add_argument("--json", type=Path, help="file to write")
     parser.add_argument("--plot", type=Path, help="SVG to write")
@@ -570,20 +575,12 @@ def in_rtl(rows: list[dict]) -> None:
     """
     done = [row for row in rows if "error_pct" in row]
     for row in done:
-        file = (FOLDER / row["file"]).read_bytes()
-        model, _ = parse(file)
-        row["read_back"] = all(
-            np.array_equal(positions, layer.positions) and np.array_equal(values, layer.values)
-            for (positions, values), layer in zip(read_back(file), model.layers, strict=True)
-        )
-        if not row["read_back"]:
-            raise SystemExit(f"{row['file']}: the RTL's loader reads other weights")
-        print(row["file"], "read back", flush=True)
+        _once(["read", row["file"]], lambda row=row: _read(FOLDER / row["file"]))
+        row["read_back"] = True
     chosen = list({(row["network"], row["kind"]): row for row in reversed(done)}.values())
     found = [parse((FOLDER / row["file"]).read_bytes())[0] for row in chosen]
-    config = reduce(
-        lambda engine, model: fitted(model, engine), found, base_engine(found[0], RTL_PES)
-    )
+    engines = [asdict(fitted(model, base_engine(model, RTL_PES))) for model in found]
+    config = EngineConfig(**{name: max(each[name] for each in engines) for name in engines[0]})
     images = [
         model.quantise(load(TARGETS[row["network"]].data).test_images[:1])
         for row, model in zip(chosen, found, strict=True)
@@ -591,11 +588,44 @@ def in_rtl(rows: list[dict]) -> None:
     jobs = [
         Job(row["file"], model, few) for row, model, few in zip(chosen, found, images, strict=True)
     ]
-    for row, each in zip(chosen, simulate_jobs(jobs, config), strict=True):
-        if not each.bit_exact:
-            raise SystemExit(f"{row['file']}: {each.mismatch}")
+    _once(["run", repr(config), *(job.name for job in jobs)], lambda: _ran(jobs, config))
+    for row in chosen:
         row["run_in_rtl"] = True
-        print(row["file"], "runs on the RTL, bit by bit", flush=True)
+
+
+def _once(what: list[str], do: Callable[[], None]) -> None:
+    """Do what ends the bench if anything is not equal, unless it was done with the same gateware;
+    the name of a file has the hash of all that it was made by."""
+    path = FOLDER / f"rtl-{_hash([_gateware(), *what])}"
+    if not path.exists():
+        do()
+        path.touch()
+    print(*what, "equal", flush=True)
+
+
+@cache
+def _gateware() -> str:
+    found = sha256()
+    for folder in ("hw", "sim"):
+        for path in sorted((Path(__file__).parents[1] / folder).rglob("*.py")):
+            found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def _read(path: Path) -> None:
+    file = path.read_bytes()
+    model, _ = parse(file)
+    for (positions, values), layer in zip(read_back(file), model.layers, strict=True):
+        if not (
+            np.array_equal(positions, layer.positions) and np.array_equal(values, layer.values)
+        ):
+            raise SystemExit(f"{path}: the RTL's loader reads other weights of {layer.name}")
+
+
+def _ran(jobs: list[Job], config: EngineConfig) -> None:
+    for job, run in zip(jobs, simulate_jobs(jobs, config), strict=True):
+        if not run.bit_exact:
+            raise SystemExit(f"{job.name}: {run.mismatch}")
 
 
 def keep(rows: list[dict], folder: Path) -> None:
