@@ -79,7 +79,8 @@ class CodeNumber(wiring.Component):
 
     Ports:
         gap_table, code_table, classes: what is written into both tables, and into the list.
-        begin, of_weight: strobe, a code begins, of a weight or of a gap.
+        begin, of_weight: strobe, a code begins, of a weight or of a gap; its first bit comes two
+            cycles later, or later.
         take, bit: strobe, its next bit.
         complete: with a bit, it is the last one; `number` stands from the next cycle on. A code of
             no bits has number 0.
@@ -126,21 +127,24 @@ class CodeNumber(wiring.Component):
             ]
 
         # `prefix` is the code's number among the words of its length, which `bound` tells from
-        # longer codes, and `offset` + `prefix` its number in the table.
-        of_weight = Signal()
+        # longer codes, and `offset` + `prefix` its number in the table. The bound is read a bit
+        # ahead, for codes of `length`.
+        of_weight, begun = Signal(), Signal()
+        bound = Signal(MAX_CODE_LENGTH + 1, reset_less=True)
         length = Signal(range(1, MAX_CODE_LENGTH + 1), init=1)
         prefix = Signal(MAX_CODE_LENGTH)
         offset = Signal(8)
         longer = Cat(self.bit, prefix)
-        bound = memory.read_data
         m.d.comb += [
             memory.read_addr.eq(Mux(self.look_up, CLASS_AT | self.number, Cat(length, of_weight))),
             self.gap_class.eq(memory.read_data),
             self.complete.eq(longer < bound),
         ]
+        m.d.sync += begun.eq(self.begin)
+        with m.If(begun | self.take):
+            m.d.sync += [bound.eq(memory.read_data), length.eq(length + 1)]
         with m.If(self.take):
             m.d.sync += [
-                length.eq(length + 1),
                 prefix.eq(longer),
                 offset.eq(offset - bound),
                 self.number.eq(longer + offset),

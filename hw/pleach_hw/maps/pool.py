@@ -127,26 +127,30 @@ class PoolUnit(wiring.Component):
         with m.Elif(row_ends & last_y):
             m.d.sync += active.eq(0)
 
-        # One addition each for whatever comes next.
+        # Whatever may come next is added up beside what says which it is: that comes late.
         next_x, next_y, next_line = Signal.like(x), Signal.like(y), Signal.like(line)
         with m.If(start | row_ends):
             m.d.comb += next_x.eq(pass_.x_first)
+        with m.Elif(pixel_ends):
+            m.d.comb += next_x.eq(x_window + pass_.x_step)
+        with m.Elif(goes | line_ends):
+            m.d.comb += next_x.eq(x_window)
         with m.Else():
-            step = Mux(goes | line_ends, Mux(pixel_ends, pass_.x_step, 0), pass_.pixel_x)
-            m.d.comb += next_x.eq(Mux(goes | line_ends, x_window, x) + step)
+            m.d.comb += next_x.eq(x + pass_.pixel_x)
         with m.If(start):
             m.d.comb += [next_y.eq(pass_.y_first), next_line.eq(pass_.source + pass_.row_first)]
-        with m.Else():
-            from_line = Mux(pixel_ends, line_row, Mux(goes, line_window, line))
-            to_line = Mux(
-                goes,
-                Mux(pixel_ends, Mux(row_ends, pass_.row_step, 0), channels),
-                pass_.map_row,
-            )
+        with m.Elif(row_ends):
             m.d.comb += [
-                next_y.eq(Mux(goes, y_window, y) + Mux(goes, Mux(row_ends, pass_.y_step, 0), 1)),
-                next_line.eq(from_line + to_line),
+                next_y.eq(y_window + pass_.y_step),
+                next_line.eq(line_row + pass_.row_step),
             ]
+        with m.Elif(goes):
+            m.d.comb += [
+                next_y.eq(y_window),
+                next_line.eq(Mux(pixel_ends, line_row, line_window + channels)),
+            ]
+        with m.Else():
+            m.d.comb += [next_y.eq(y + 1), next_line.eq(line + pass_.map_row)]
         m.d.sync += x.eq(next_x)
         with m.If(start | pixel_ends):
             m.d.sync += x_window.eq(next_x)
