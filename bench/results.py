@@ -470,8 +470,9 @@ def peers(found: dict[str, Any]) -> str:
 def strangers(found: dict[str, Any]) -> str:
     text = (
         "Through `pleach check`, and what is supported pruned to a tenth and shared by 16 values a "
-        "layer without any training, written, read, and run on one input: by the reference, and "
-        "by the cycle model on 16 PEs. Weights are those in the package where it has some, else "
+        "layer without any training, written, read, and run on one input: by the reference, by the "
+        "cycle model on 16 PEs, and two of them in RTL on Verilator, which must give the same "
+        "outputs and cycles. Weights are those in the package where it has some, else "
         "random, so the figures say that a network arrives and how exactly, not how well it would "
         "do. Distance is that of the outputs from those of the same weights in floats, root of "
         "the mean square in their deviation; none where random weights leave outputs below any "
@@ -490,7 +491,7 @@ def strangers(found: dict[str, Any]) -> str:
                 f"{row['bytes']:,}" if "bytes" in row else "",
                 f"{row['distance']:.2g}" if "distance" in row else "",
                 f"{row['cycles']:,} ({memory})" if arrived else "",
-                "on the engine" if arrived else f"no: {row['why']}",
+                ("in RTL" if row.get("rtl") else "by the cycle model") if arrived else f"no: {row['why']}",
             )
         )
     columns = (

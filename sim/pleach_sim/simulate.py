@@ -105,7 +105,7 @@ class SimulationResult:
         return {
             "bit_exact": self.bit_exact,
             "outputs_compared": self.outputs_compared,
-            "images": self.images,
+            "inputs": self.images,
             "latency_cycles": self.latency_cycles,
             "load_cycles": self.load_cycles,
             "simulator": self.simulator,

@@ -66,7 +66,7 @@ def command(
         "bytes_before": bytes_before,
         "latency_cycles": after,
         "latency_cycles_before": before,
-        "images": len(tests),
+        "inputs": len(tests),
     }
     if json:
         about = {"network": model.line, "data": found.as_json()}

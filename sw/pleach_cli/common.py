@@ -31,6 +31,8 @@ ModelFile = Annotated[
 def _network(text: str) -> Path | str:
     """A checkpoint's path, or the name of what makes a network in Python."""
     path = Path(text)
+    if path.suffix == ".py":
+        raise typer.BadParameter(f"a network in Python is {path.stem}:FUNCTION, not {text}")
     if path.exists() and not path.is_dir():
         return path
     if ":" in text:
@@ -501,6 +503,7 @@ def labels_as(found: Dataset, outputs: int, loss: str | None) -> Dataset:
     """
     from dataclasses import replace
 
+    from pleach.data import one_hot
     from pleach.errors import ConfigError
 
     parts: dict[str, Any] = {"train_labels": found.train_labels, "test_labels": found.test_labels}
@@ -520,6 +523,7 @@ def labels_as(found: Dataset, outputs: int, loss: str | None) -> Dataset:
             f"the labels of {found.name} are floats, all of them 0 or 1: give --loss binary where "
             "they say no or yes and the outputs are logits, --loss mse where they are numbers that "
             "the outputs are to be like; integers as labels make classes"
+            f"{', here labels.argmax(1)' if all(map(one_hot, parts.values())) else ''}"
         )
     return found
 

@@ -37,7 +37,7 @@ def command(
                 "data": found.as_json(),
                 metric.name: error,
                 "metric": metric.name,
-                "images": len(outputs),
+                "inputs": len(outputs),
                 "file_bytes": file.stat().st_size,
             }
         )

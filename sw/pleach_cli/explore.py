@@ -143,7 +143,7 @@ def command(
             {
                 "network": model.line,
                 "data": found.as_json(),
-                "images": len(chosen),
+                "inputs": len(chosen),
                 "engines": [each.as_json() for each in measured],
                 "best": best.as_json(),
                 "file": None if output is None else str(output),

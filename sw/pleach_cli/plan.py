@@ -69,7 +69,7 @@ def command(
         for choice in options
     ]
     if json:
-        about = {"network": model.line, "data": found.as_json(), "images": len(inputs)}
+        about = {"network": model.line, "data": found.as_json(), "inputs": len(inputs)}
         print_json(about | picked.as_json() | {"ways": rows})
         return
     say(f"network: {model.line}")

@@ -116,7 +116,7 @@ def command(
             {
                 "network": model.line,
                 "data": found.as_json(),
-                "images": len(inputs),
+                "inputs": len(inputs),
                 "bit_exact": not len(different),
                 "load_seconds": None if held else loading,
                 "run_seconds": running,

@@ -44,7 +44,7 @@ def command(
     worst = max(rows, key=lambda row: row.own / (row.rms or 1.0))
     if json:
         print_json(
-            {"file": str(file), "data": found.as_json(), "first": first, "images": len(inputs)}
+            {"file": str(file), "data": found.as_json(), "first": first, "inputs": len(inputs)}
             | {"layers": [asdict(row) for row in rows], "worst": worst.name}
         )
         return

@@ -79,7 +79,7 @@ def command(
     if json:
         print_json(
             {"folder": str(output), "files": [str(each.relative_to(output)) for each in files]}
-            | {"images": len(inputs), "engine": asdict(chosen.config), "data": found.as_json()}
+            | {"inputs": len(inputs), "engine": asdict(chosen.config), "data": found.as_json()}
         )
         return
     say(f"network: {model.line}")

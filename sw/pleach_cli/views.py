@@ -26,7 +26,8 @@ def notes_of(stages: Sequence[Stage], *, clusters: bool = False) -> list[str]:
     """
     more = "more --clusters (regressions often want 64 or more)"
     helps = {
-        "pruned": "a higher --density keeps more weights, more --epochs retrain them longer",
+        "pruned": "a higher --density keeps more weights, more --epochs retrain them longer, and "
+        "pleach sensitivity says which layers want more than others",
         "shared": f"{more} or more --epochs",
         "fixed point": f"{more}, or " * clusters + "look at the range of inputs and outputs: scale "
         "features of very different size alike, or give --output-scale each",

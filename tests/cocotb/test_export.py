@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import replace
 from importlib.metadata import version
@@ -128,6 +129,28 @@ def test_a_host_in_verilog(tmp_path):
     answers.write_text("\n".join(lines) + "\n")
     wrong = run(sent, answers)
     assert wrong.returncode != 0 and "FAIL: word 2 of the answers is 0 " in wrong.stdout
+
+
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs Icarus, apt install iverilog")
+def test_the_same_host_under_icarus(tmp_path):
+    engine = write_engine(SMALL, tmp_path / "engine.v")
+    compiler = ["iverilog", "-g2012", "-o", tmp_path / "testbench", TESTBENCH, engine]
+    subprocess.run(compiler, check=True)
+
+    def run(answers):
+        command = ["vvp", "testbench", f"+sent={make.HERE / 'sent.hex'}", f"+answers={answers}"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    golden = run(make.HERE / "answers.hex")
+    assert golden.returncode == 0
+    assert "PASS: 123 words sent, 20 words of answers as expected" in golden.stdout
+    lines = (make.HERE / "answers.hex").read_text().splitlines()
+    right, lines[2] = lines[2], f"{int(lines[2], 16) ^ 0x10000:09x}"
+    (tmp_path / "wrong.hex").write_text("\n".join(lines) + "\n")
+    wrong = run("wrong.hex")
+    assert wrong.returncode != 0 and re.search(
+        f"FAIL: word 2 of the answers .*{right[1:]}", wrong.stdout
+    )
 
 
 def test_an_engine_is_cached_for_each_platform(monkeypatch, tmp_path):

@@ -80,7 +80,7 @@ def test_info(digits, pleach):
 def test_evaluate(digits, pleach):
     folder, _, summary = digits
     result = json.loads(pleach("evaluate", folder / "net.pleach", "--json")[0])
-    assert result["images"] == 360
+    assert result["inputs"] == 360
     assert result["error_pct"] == pytest.approx(summary["stages"][-1]["error"])
 
 

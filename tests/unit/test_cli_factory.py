@@ -110,6 +110,7 @@ def test_a_module_with_a_forward_of_its_own(own, pleach):
         ("{net}", ["--weights", "{net}"], 2, "--weights is for a network from Python"),
         ("{own}:1", [], 2, "is package.module:function, not"),
         ("missing.pt", [], 2, "does not exist"),
+        ("mynet.py", [], 2, "a network in Python is mynet:FUNCTION, not mynet.py"),
     ],
 )
 def test_mistakes(what, more, code, says, own, digits, pleach):

@@ -380,7 +380,7 @@ def test_a_convolution_from_a_checkpoint(pleach, tmp_path):
         pleach("compress", tmp_path / "conv.safetensors", "--as-is", "--clusters", 64, *command)[0]
     )
     assert made["network"] == "1×8×8 → 0 3×3×3 ReLU, pool 2 → 4 10"
-    assert json.loads(pleach("evaluate", tmp_path / "conv.pleach", "--json")[0])["images"] == 360
+    assert json.loads(pleach("evaluate", tmp_path / "conv.pleach", "--json")[0])["inputs"] == 360
 
 
 def test_what_was_trained_is_kept(digits, pleach, tmp_path):

@@ -366,6 +366,8 @@ def test_as_json():
         ({"test_images": np.full((6, 3, 2), 1e39)}, "test_images holds .* not finite in float32"),
         ({"train_labels": np.ones(19, int)}, "must be 20 integers"),
         ({"train_labels": np.ones((20, 2), int)}, r"int64 of shape \(20, 2\), must be 20 integers"),
+        ({"train_labels": np.eye(20, dtype=int)}, r"\.argmax\(1\) makes classes of it"),
+        ({"train_labels": np.full(20, "cat")}, "return_inverse=True"),
         ({"train_labels": np.ones((20, 1, 1))}, r"float64 of shape \(20, 1, 1\), must be 20"),
         ({"train_labels": np.ones((20, 0))}, r"has the shape \(20, 0\)"),
         ({"train_labels": np.full(20, np.inf)}, r"train_labels holds .* not finite .* \(0,\)"),

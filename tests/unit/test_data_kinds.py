@@ -71,6 +71,7 @@ def test_a_folder_that_is_split_already(tmp_path):
         ("empty", r"b has no images"),
         ("flat", r"has no folder for each class"),
         ("half", r"has a folder train, but none called test"),
+        ("Parts", r"has folders Test and Train: call them train and test"),
     ],
 )
 def test_what_is_wrong_with_a_folder(tmp_path, what, words):
@@ -91,8 +92,12 @@ def test_what_is_wrong_with_a_folder(tmp_path, what, words):
             (tmp_path / "b").mkdir()
         case "half":
             (tmp_path / "train").mkdir()
+        case "Parts":
+            picture(tmp_path / "Parts" / "Train" / "a" / "0.png")
+            picture(tmp_path / "Parts" / "Test" / "a" / "0.png")
+    folder = {"flat": tmp_path / "a", "Parts": tmp_path / "Parts"}.get(what, tmp_path)
     with pytest.raises(DataError, match=words):
-        data.load(str(tmp_path / "a" if what == "flat" else tmp_path), labels=True)
+        data.load(str(folder), labels=True)
 
 
 def table(folder: Path, text: str) -> str:

@@ -255,8 +255,8 @@ def test_what_no_engine_holds_is_still_counted():
     with pytest.raises(CapacityError, match="no engine has more than 4096 accumulators; more PEs"):
         EngineConfig(pes=1).grown(model)
     EngineConfig(pes=2).grown(model).check(model)
-    deep = CompressedModel((random_layer(np.random.default_rng(1), 3, 3),) * 65)
-    with pytest.raises(CapacityError, match="no engine has more than 64 layers"):
+    deep = CompressedModel((random_layer(np.random.default_rng(1), 3, 3),) * 129)
+    with pytest.raises(CapacityError, match="no engine has more than 128 layers"):
         EngineConfig().grown(deep)
     assert [config.pes for config in engines(model, pes=[1, 2])] == [2]
     with pytest.raises(CapacityError, match="no engine has more than 4096 accumulators"):

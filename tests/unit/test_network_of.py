@@ -240,7 +240,8 @@ class Of(nn.Module):
         super().__init__()
         torch.manual_seed(2)
         self.a, self.b = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(2, 4, 3, padding=1)
-        self.fc = nn.Linear(4, 2)
+        self.fc, self.slopes = nn.Linear(4, 2), nn.PReLU(4)
+        self.slopes.weight.data.copy_(torch.tensor([0.5, -0.25, 0.0, 1.0]))
         self.function = function
 
     def forward(self, x):
@@ -255,6 +256,9 @@ FUNCTIONS = {
     "hardtanh": (lambda m, x: functional.hardtanh(m.a(x), -0.3, 0.7), ["Clip"]),
     "in place": (lambda m, x: functional.relu(m.a(x).add_(m.b(x)), inplace=True),
                  ["Add", "Clip"]),
+    "leaky": (lambda m, x: functional.leaky_relu(m.a(x), 0.25),
+              ["Affine", "Clip", "Affine", "Add"]),
+    "prelu": (lambda m, x: m.slopes(m.a(x)), ["Affine", "Clip", "Affine", "Add"]),
     "one of two": (lambda m, x: (y := m.a(x)) + functional.relu(y), ["Clip", "Add"]),
     "mean": (lambda m, x: m.fc(m.a(x).mean((-1, -2))), ["AveragePool"]),
     "adaptive": (lambda m, x: functional.adaptive_avg_pool2d(m.a(x), (1, 3)), ["AveragePool"]),
@@ -359,6 +363,7 @@ REFUSED = {
     "branch": (lambda m, x: m.a(x) if x.sum() > 0 else m.b(x), "torch.export cannot trace"),
     "shape": (lambda m, x: m.fc(x), "does not run on inputs of shape"),
     "maps": (lambda m, x: nn.functional.linear(m.a(x), torch.eye(6)), "computes linear|tensors"),
+    "slope": (lambda m, x: functional.leaky_relu(m.a(x), 1.5), "has a slope of 1.5 below 0"),
     "ceil": (
         lambda m, x: functional.avg_pool2d(m.a(x), 4, ceil_mode=True),
         "with ceil_mode windows reach over",

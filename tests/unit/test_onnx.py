@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from pleach.errors import DataError, ModelError, PleachError
 from pleach.model import network_line
 from pleach.models import graph_of
+from pleach.models.check import check_onnx
 from pleach.models.onnx_file import OPSET, read_onnx
 from pleach_cli.app import app
 
@@ -119,6 +120,23 @@ def test_padding_of_each_side(tmp_path, auto):
     assert padding == wanted[auto]
 
 
+def test_slopes_and_bounds(tmp_path):
+    """What onnxruntime computes of them, too, which `read_onnx` compares."""
+    nodes = [
+        ("Conv", ["x", "w"], "a", {}),
+        ("LeakyRelu", ["a"], "b", {"alpha": 0.2}),
+        ("Max", ["b", "low"], "c", {}),
+        ("PRelu", ["c", "slopes"], "d", {}),
+        ("Min", ["high", "d"], "y", {}),
+    ]
+    tensors = {
+        "w": values(3, 2, 2, 2), "low": np.float32(-0.4), "high": np.float32(1.5),
+        "slopes": values(3, 1, 1) / 4,
+    }  # fmt: skip
+    said = line(read_onnx(file_of(tmp_path, nodes, tensors, ["n", 2, 4, 4])))
+    assert "Clip -0.4…inf" in said and "Clip -inf…1.5" in said
+
+
 def test_a_batch_that_the_file_fixes_is_open(tmp_path):
     nodes = [
         ("Conv", ["x", "w"], "a", {}),
@@ -196,13 +214,21 @@ def test_what_is_refused_of_a_file(tmp_path):
         read_onnx(file_of(tmp_path, GEMM, tensors, ["n", 4], opset=11))
     with pytest.raises(ModelError, match="has 2 outputs"):
         read_onnx(file_of(tmp_path, GEMM, tensors, ["n", 4], outputs=("y", "w")))
-    with pytest.raises(ModelError, match=r"has the shape \(\?\): give its own"):
+    with pytest.raises(ModelError, match=r"has the shape \(\?\), which is open: give"):
         read_onnx(file_of(tmp_path, GEMM, tensors, ["n", "m"]))
+    with pytest.raises(ModelError, match="which is open: give"):  # it is no node's fault
+        check_onnx(file_of(tmp_path, GEMM, tensors, ["n", "m"]))
     assert line(read_onnx(file_of(tmp_path, GEMM, tensors, ["n", "m"]), (4,))) == "4 → n0 2"
     with pytest.raises(ModelError, match=r"an input has the shape \(4\), not \(5,\)"):
         read_onnx(file_of(tmp_path, GEMM, tensors, ["n", 4]), (5,))
     with pytest.raises(DataError, match="cannot read"):
         read_onnx(tmp_path / "none.onnx")
+    maps = file_of(tmp_path, [("Flatten", ["x"], "f", {}), ("Gemm", ["f", "w"], "y", {})],
+                   {"w": values(12, 2)}, ["n", 3, 2, 2])  # fmt: skip
+    for shape in ((2, 2), (2, 2, 3)):
+        with pytest.raises(ModelError, match=r"has the shape \(3, 2, 2\), not \(2, 2") as found:
+            read_onnx(maps, shape)
+        assert (".transpose(0, 3, 1, 2)" in str(found.value)) == (shape == (2, 2, 3))
 
 
 def test_layers_are_called_after_their_modules(tmp_path):

@@ -277,7 +277,7 @@ def _from_file(name: str, wanted: bool) -> Dataset:
     images, labels = ("train_images", "test_images"), ("train_labels", "test_labels")
     try:
         with np.load(name, allow_pickle=False) as file:
-            if "train_inputs" in file:  # of rows of features
+            if not {"train_images", "test_images"} & {*file}:
                 images = ("train_inputs", "test_inputs")
             missing = [part for part in images + labels * wanted if part not in file]
             if missing:
@@ -346,13 +346,18 @@ def _labels(where: str, labels: np.ndarray, count: int) -> np.ndarray:
         labels = labels.astype(np.int64)
     real = np.issubdtype(labels.dtype, np.floating)
     if not real and not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{where} is {labels.dtype}, must be integers, or floats for a regression")
+        names = ": np.unique(labels, return_inverse=True)[1] numbers names"
+        raise DataError(
+            f"{where} is {labels.dtype}, must be integers, or floats for a regression"
+            f"{names if labels.dtype.kind in 'US' else ''}"
+        )
     if labels.shape != (count,) and not (
         labels.shape[:1] == (count,) and labels.ndim == 2 and (real or labels.shape[1] == 1)
     ):
         raise DataError(
             f"{where} is {labels.dtype} of shape {labels.shape}, must be {count} integers, "
             f"({count},), or the floats of a regression, ({count},) or ({count}, targets)"
+            f"{': .argmax(1) makes classes of it' if one_hot(labels) else ''}"
         )
     if real:
         if not labels.size:
@@ -361,6 +366,13 @@ def _labels(where: str, labels: np.ndarray, count: int) -> np.ndarray:
     if labels.min() < 0 or labels.max() > LARGEST_LABEL:
         raise DataError(f"{where} must be 0 to {LARGEST_LABEL}")
     return labels.astype(np.int64)
+
+
+def one_hot(labels: np.ndarray) -> bool:
+    """Whether each row has a single 1 among zeros."""
+    return labels.ndim == 2 and bool(
+        ((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()
+    )
 
 
 def _floats(where: str, values: np.ndarray) -> np.ndarray:

@@ -63,6 +63,8 @@ def read(folder: Path) -> Read:
 
 def _classes(folder: Path) -> list[str]:
     names = sorted(each.name for each in _seen(folder) if each.is_dir())
+    if sorted(name.lower() for name in names) == sorted(PARTS):
+        raise DataError(f"{folder} has folders {' and '.join(names)}: call them train and test")
     if not names:
         raise DataError(f"{folder} has no folder for each class, must have {folder}/CLASS/IMAGE")
     return names

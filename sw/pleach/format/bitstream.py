@@ -380,7 +380,9 @@ def _read_header(data: bytes) -> dict[str, int]:
         raise FormatError(f"{len(data)} bytes are less than a header; is the file truncated?", 0)
     magic, info, length, original, crc = np.frombuffer(data, _WORD, words.HEADER_WORDS).tolist()
     if magic != words.MAGIC:
-        raise FormatError("not a Pleach bitstream: the file does not begin with PLCH", 0)
+        raise FormatError(
+            "not a Pleach bitstream, which pleach compress writes: it does not begin with PLCH", 0
+        )
     version = info & 0xFF
     if version not in words.VERSIONS:
         raise FormatError(

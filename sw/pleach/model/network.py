@@ -234,11 +234,11 @@ class CompressedModel:
             with np.errstate(over="ignore"):  # saturated
                 scaled = np.rint(np.ldexp(inputs.astype(np.float64), self.input_fraction))
             return np.clip(scaled, *INT16).astype(np.int16)
-        takes = "uint8" if self.input_type is InputType.UINT8 else "float"
-        raise ModelError(
-            f"{inputs.dtype} inputs for a network that takes {takes} ones, as what it was "
-            "calibrated on"
-        )
+        if self.input_type is InputType.UINT8:
+            takes = "takes uint8, the values as they are stored"
+        else:
+            takes = "takes floats, scaled as it was trained on them"
+        raise ModelError(f"inputs are {inputs.dtype}, the network {takes}: it was compressed so")
 
     def dequantise(self, outputs: np.ndarray) -> np.ndarray:
         """The real numbers that outputs, int16 ``(n, outputs)``, stand for: float64, exact. Those

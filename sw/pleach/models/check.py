@@ -97,12 +97,13 @@ def check_onnx(
     Raises:
         DataError, ModelError: no ONNX file, or one of which no node can be told.
     """
-    from pleach.models.onnx_file import kinds_of, read_onnx
+    from pleach.models.onnx_file import kinds_of, read_onnx, shape_of
 
     kinds = kinds_of(path)
     rows = [Checked(name, kind, SUPPORTED if fine else REFUSED) for name, kind, fine in kinds]
     if not all(fine for _, _, fine in kinds):
         return None, rows
+    shape = shape_of(path, shape)
     try:
         network = read_onnx(path, shape)
     except ModelError as error:

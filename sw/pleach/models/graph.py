@@ -43,6 +43,8 @@ JOINED = (
     nn.AdaptiveAvgPool2d,
     nn.ReLU6,
     nn.Hardtanh,
+    nn.LeakyReLU,
+    nn.PReLU,
     nn.ZeroPad2d,
     nn.Softmax,
     nn.LogSoftmax,
@@ -80,8 +82,8 @@ def layers_of(model: nn.Module, shape: Sequence[int] | None = None) -> list[Laye
     >>> layers_of(nn.Sequential(nn.Linear(2, 1), nn.Tanh()))
     Traceback (most recent call last):
     pleach.errors.ModelError: layer '1' is a Tanh: only Linear, Conv2d, ReLU, ReLU6, Hardtanh,
-    MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, BatchNorm1d and 2d, Flatten, Dropout and Identity are
-    supported
+    LeakyReLU, PReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, BatchNorm1d and 2d, Flatten, Dropout
+    and Identity are supported
     """
     if isinstance(model, nn.Module) and not isinstance(model, Network) and _is_chain(model, shape):
         return chain_of(model, shape)

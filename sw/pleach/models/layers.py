@@ -30,8 +30,8 @@ IGNORED = (
     nn.Identity,
 )
 SUPPORTED = (
-    "only Linear, Conv2d, ReLU, ReLU6, Hardtanh, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, "
-    "BatchNorm1d and 2d, Flatten, Dropout and Identity are supported"
+    "only Linear, Conv2d, ReLU, ReLU6, Hardtanh, LeakyReLU, PReLU, MaxPool2d, AvgPool2d, "
+    "AdaptiveAvgPool2d, BatchNorm1d and 2d, Flatten, Dropout and Identity are supported"
 )
 # By a part of the name of a class of torch's.
 WHY_NOT = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from torch.nn import functional
 from pleach.errors import DataError, ModelError
 from pleach.extras import need
 from pleach.models.network import Network
-from pleach.models.read import CLOSE, ENDS, network_of
+from pleach.models.read import CLOSE, ENDS, channels_last, network_of
 
 need("onnx", "onnxruntime")
 
@@ -57,16 +58,7 @@ def read_onnx(path: str | Path, shape: Sequence[int] | None = None) -> Network:
     proto = _parsed(path)
     tensors = {tensor.name: _array(tensor, path) for tensor in proto.graph.initializer}
     name, found, batch = _input(proto.graph, tensors, path)
-    if shape is None:
-        if None in found:
-            raise ModelError(f"{path}: input {name!r} has the shape {_shown(found)}: give its own")
-        shape = tuple(size for size in found if size is not None)
-    elif len(found) == len(shape) and any(
-        a not in (b, None) for a, b in zip(found, shape, strict=True)
-    ):
-        raise ModelError(f"{path}: an input has the shape {_shown(found)}, not {tuple(shape)}")
-    elif None not in found and math.prod(x or 0 for x in found) == math.prod(shape):
-        shape = tuple(size for size in found if size is not None)
+    shape = _agreed(path, name, found, shape)
     module = _Module(proto.graph, tensors, name, batch)
     with torch.no_grad():
         module.eval()(torch.zeros(2, *shape))  # makes its layers
@@ -88,6 +80,19 @@ def kinds_of(path: str | Path) -> list[tuple[str, str, bool]]:
     proto = _parsed(Path(path))
     module = _Module(proto.graph, {}, "", None, known=False)
     return [(node.name, node.kind, hasattr(module, f"op_{node.kind}")) for node in module.nodes]
+
+
+def shape_of(path: str | Path, shape: Sequence[int] | None = None) -> tuple[int, ...]:
+    """The shape of an input, as `read_onnx` takes it.
+
+    Raises:
+        DataError, ModelError: as `read_onnx`, of the file and of the shape.
+    """
+    path = Path(path)
+    proto = _parsed(path)
+    tensors = {tensor.name: np.empty(0) for tensor in proto.graph.initializer}
+    name, found, _ = _input(proto.graph, tensors, path)
+    return _agreed(path, name, found, shape)
 
 
 # --- the file --------------------------------------------------------------------------------
@@ -177,6 +182,39 @@ def _input(
             "and those of an input"
         )
     return inputs[0].name, tuple(sizes[1:]), sizes[0]
+
+
+def _agreed(
+    path: Path, name: str, found: tuple[int | None, ...], shape: Sequence[int] | None
+) -> tuple[int, ...]:
+    """The shape of an input: the file's, or where that is open, that of the data.
+
+    Raises:
+        ModelError: they differ, or nothing says it.
+    """
+    known = tuple(size for size in found if size is not None)
+    if shape is None:
+        if len(known) < len(found):
+            raise ModelError(
+                f"{path}: input {name!r} has the shape {_shown(found)}, which is open: give the "
+                "shape of an input (--shape), or a data set"
+            )
+        return known
+    given = tuple(shape)
+    if len(known) == len(found) and len(given) != len(found):
+        given = known if math.prod(known) == math.prod(given) else given
+    elif len(found) == 1:
+        given = (math.prod(given),)
+    elif len(given) == len(found) - 1:  # images of one channel
+        given = (1, *given)
+    if len(given) != len(found) or any(
+        a not in (b, None) for a, b in zip(found, given, strict=True)
+    ):
+        raise ModelError(
+            f"{path}: an input has the shape {_shown(found)}, not {tuple(shape)}"
+            f"{channels_last(shape, found[0])}"
+        )
+    return given
 
 
 def _shown(shape: Sequence[int | None]) -> str:
@@ -424,6 +462,33 @@ class _Module(nn.Module):
 
     def op_Relu(self, node: _Node, value: Tensor) -> Tensor:
         return functional.relu(value)
+
+    def op_LeakyRelu(self, node: _Node, value: Tensor) -> Tensor:
+        return functional.leaky_relu(value, node.given.get("alpha", 0.01))
+
+    def op_PRelu(self, node: _Node, value: Tensor, slope: Any) -> Tensor:
+        slopes = np.ravel(_constant(slope, "slope"))
+        if len(slopes) not in (1, value.shape[1]):
+            raise ModelError(f"has {len(slopes)} slopes for {value.shape[1]} channels")
+        return functional.prelu(value, self._held(node, "slope", slopes))
+
+    def op_Max(self, node: _Node, *values: Any) -> Any:
+        return self._bound(values, np.maximum, "min")
+
+    def op_Min(self, node: _Node, *values: Any) -> Any:
+        return self._bound(values, np.minimum, "max")
+
+    def _bound(self, values: tuple[Any, ...], choose: np.ufunc, side: str) -> Any:
+        """The larger, or smaller, of a number and of what the network computes: a clamp."""
+        computed = [value for value in values if isinstance(value, Tensor)]
+        numbers = [np.asarray(value) for value in values if not isinstance(value, Tensor)]
+        if not computed:
+            return _small(functools.reduce(choose, numbers))
+        if len(computed) > 1 or any(number.size != 1 for number in numbers):
+            raise ModelError("compares what the network computes with a number only")
+        if not numbers:
+            return computed[0]
+        return computed[0].clamp(**{side: functools.reduce(choose, numbers).item()})
 
     def op_Softmax(self, node: _Node, value: Tensor) -> Tensor:
         return value.softmax(node.given.get("axis", -1))

@@ -42,10 +42,10 @@ from pleach.numbers import CODEBOOK_MAX, POOL_MAX
 BATCH = 3
 CLOSE = 1e-3
 OPERATORS = (
-    "supported are linear, conv2d, batch_norm, relu, relu6, hardtanh, clamp, add, neg, mul by a "
-    "number, cat, chunk, split, channel_shuffle, mean over height and width, avg_pool2d, "
-    "adaptive_avg_pool2d, max_pool2d, flatten, view, reshape, dropout, and softmax and sigmoid at "
-    "the end"
+    "supported are linear, conv2d, batch_norm, relu, relu6, hardtanh, clamp, leaky_relu, prelu, "
+    "add, neg, mul by a number, cat, chunk, split, channel_shuffle, mean over height and width, "
+    "avg_pool2d, adaptive_avg_pool2d, max_pool2d, flatten, view, reshape, dropout, and softmax and "
+    "sigmoid at the end"
 )
 _LARGEST = "the largest output stays the largest"
 #: what is left out at the end of a network: what it computes, and why that does not matter
@@ -148,10 +148,23 @@ def first_run(model: nn.Module, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
         if not isinstance(outputs, Tensor):
             raise ModelError(f"the network gives a {type(outputs).__name__}, must give one tensor")
         return inputs, outputs
+    channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     raise ModelError(
         f"the network does not run on inputs of shape {tuple(shape)}: "
         f"{type(why).__name__}: {str(why).splitlines()[0] if str(why) else ''}"
+        f"{channels_last(shape, channels)}"
     ) from why
+
+
+def channels_last(shape: Sequence[int], channels: int | None) -> str:
+    """What helps where the channels of maps seem to come last; else nothing.
+
+    >>> channels_last((28, 28, 3), 3)
+    '; its channels come last: .transpose(0, 3, 1, 2) puts them first'
+    """
+    if len(shape) != 3 or channels is None or shape[2] != channels or shape[0] == channels:
+        return ""
+    return "; its channels come last: .transpose(0, 3, 1, 2) puts them first"
 
 
 def _shapes(model: nn.Module, shape: Shape) -> list[Shape]:
@@ -306,11 +319,13 @@ class Reader:
             free = f"{name}_{count}"
         return free
 
-    def _add(self, node: fx.Node, op: Step | Normalise, *sources: fx.Node, name: str = "") -> int:
+    def _add(
+        self, node: fx.Node, op: Step | Normalise, *sources: fx.Node | int, name: str = ""
+    ) -> int:
         shape = tuple(node.meta["val"].shape)
         if len(shape) < 2 or shape[0] != BATCH:
             raise ModelError(f"gives the shape {shape}: the first axis, that of inputs, must stay")
-        numbers = tuple(self._number[source] for source in sources)
+        numbers = tuple(n if isinstance(n, int) else self._number[n] for n in sources)
         self.nodes.append(Node(name or self._free(self._name(node)), op, numbers))
         self._shapes.append(shape[1:])
         return len(self.nodes)
@@ -403,6 +418,20 @@ class Reader:
         return self._add(node, Clip(low, math.inf if max is None else float(max)), value)
 
     op_clamp_min = op_clamp_max = op_clamp
+
+    def op_leaky_relu(self, node, value, negative_slope) -> int:
+        return self._leaky(node, value, (float(negative_slope),))
+
+    def op_prelu(self, node, value, weight) -> int:
+        return self._leaky(node, value, tuple(self._tensor(weight)[1].tolist()))
+
+    def _leaky(self, node: fx.Node, value: fx.Node, slopes: tuple[float, ...]) -> int:
+        """``slope · x + max((1 − slope) · x, 0)``: two layers and a sum."""
+        if max(slopes) > 1:
+            raise ModelError(f"has a slope of {max(slopes):g} below 0: 1 is the most")
+        rest = self._add(node, Affine(tuple(1 - slope for slope in slopes)), value)
+        above = self._add(node, Clip(0.0, math.inf), rest)
+        return self._add(node, Add(), self._add(node, Affine(slopes), value), above)
 
     def op_add(self, node, value, other, alpha) -> int:
         if not isinstance(other, fx.Node) or not isinstance(value, fx.Node) or alpha != 1:

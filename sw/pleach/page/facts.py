@@ -117,7 +117,7 @@ class Runs:
         """For a program."""
         return {
             "engine": asdict(self.engine),
-            "images": len(self.latency),
+            "inputs": len(self.latency),
             "latency_cycles": float(self.latency.mean()),
             "layers": [
                 {

@@ -90,7 +90,7 @@ def write_all(
         "file": str(model),
         "sha256": sha256(data).hexdigest(),
         "network": network.line,
-        "images": len(inputs),
+        "inputs": len(inputs),
         "arrays": about,
         "packets": {"sent.hex": "tlast, tdata: 33 bits a word", "answers.hex": "alike"},
     }
