@@ -482,6 +482,7 @@ def strangers(found: dict[str, Any]) -> str:
     for row in found["strangers"]:
         arrived = "cycles" in row
         memory = "map memory" if row.get("maps") else "without map memory"
+        how = "in RTL" if row.get("rtl") else "by the cycle model"
         rows.append(
             (
                 f"{row['name']} ({row['package']} {row['version']})",
@@ -491,7 +492,7 @@ def strangers(found: dict[str, Any]) -> str:
                 f"{row['bytes']:,}" if "bytes" in row else "",
                 f"{row['distance']:.2g}" if "distance" in row else "",
                 f"{row['cycles']:,} ({memory})" if arrived else "",
-                ("in RTL" if row.get("rtl") else "by the cycle model") if arrived else f"no: {row['why']}",
+                how if arrived else f"no: {row['why']}",
             )
         )
     columns = (
