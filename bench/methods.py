@@ -65,6 +65,7 @@ from pleach.compression import (
     train,
 )
 from pleach.compression.methods import Method, methods
+from pleach.compression.quantisers import QUANTISERS
 from pleach.compression.teachers import TEACHERS
 from pleach.cycles.energy import energies
 from pleach.cycles.maps import MapCycles
@@ -100,6 +101,8 @@ GIVEN = {
     ("regulariser", "l1"): {"strength": 1e-5},
     ("regulariser", "weight_decay"): {"strength": 1e-4},
     ("regulariser", "group_lasso"): {"strength": 1e-3},
+    # The 255 values of 8 bits leave biases one alone.
+    ("quantiser", "fixed_point"): {"bits": 6},
     # Of a trained matrix so much of the squares is in so many directions that nothing is gained.
     ("factoriser", "svd"): {"rank": 64},
     ("factoriser", "tensor_train"): {"rank": 10},
@@ -258,7 +261,9 @@ def steps_of(method: Method, budget: Budget, network: str) -> list[Step]:
                 share,
             ]
         case "quantiser":
-            return [budget.prune(network), budget.share(quantiser=table)]
+            size = getattr(QUANTISERS.of(table, "quantiser"), "size", 0)
+            room = {"clusters": size + 8} if size >= 16 else {}  # biases have values of their own
+            return [budget.prune(network), budget.share(quantiser=table, **room)]
         case "activation":
             return [budget.prune(network), budget.share(activations=table)]
         case "factoriser":
