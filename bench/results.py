@@ -45,7 +45,7 @@ COMMANDS = {
     "lenet": "lenet.py --kept 0.08",
     "balance": "balance.py",
     "networks": "networks.py",
-    "strangers": "strangers.py",
+    "strangers": "strangers.py --rtl",
     "conv": "conv.py",
     "boards": "boards.py",
     "link": "link.py",
