@@ -31,9 +31,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from pleach.compile.plan import planned
 from pleach.compression import PruneConfig, ShareConfig, finish, prune_, share_
 from pleach.engine import EngineConfig
-from pleach.engine.plan import base_engine, default_plan, fitted
+from pleach.engine.plan import base_engine, fitted
 from pleach.errors import PleachError
 from pleach.files import write_whole
 from pleach.format import dumps, loads
@@ -225,7 +226,7 @@ def on_engine(model: CompressedModel, inputs: np.ndarray, name: str, rtl: bool) 
 def same(
     model: CompressedModel, inputs: np.ndarray, config: EngineConfig, name: str, cycles: int
 ) -> bool:
-    plan = default_plan(model, config) if config.maps else None
+    plan = planned(model, config, inputs)
     (run,) = simulate_jobs([Job(name, model, inputs, plan=plan)], config)
     if not run.bit_exact or run.latency_cycles != [cycles]:
         raise SystemExit(f"{name}: {run.mismatch or run.latency_cycles}, not {cycles} cycles")

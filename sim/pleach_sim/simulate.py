@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import pleach.format
-from pleach.compile.plan import PLANNED_BY, planned
+from pleach.compile.plan import planned
 from pleach.engine import EngineConfig
 from pleach.engine.plan import (
     LayerPlan,
@@ -175,9 +175,9 @@ def simulate(
         with pleach.format.naming(model):
             model = pleach.format.loads(data)
     config = config or fitted(model, base_engine(model))
-    if config.maps and plan is None and len(images):
+    if plan is None and len(images):
         progress("planning the layers")
-        plan = planned(model, config, images[:PLANNED_BY])
+        plan = planned(model, config, images)
     job = Job("model", model, images, *patterns, data, plan)
     (found,) = simulate_jobs(
         [job], config, simulator=simulator, seed=seed, wave=wave, progress=progress

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pleach.compile.plan import planned
 from pleach.cycles import CycleModel
 from pleach.engine import EngineConfig
 from pleach.format import parse
@@ -121,4 +122,6 @@ def real_outputs(model: CompressedModel, images: np.ndarray) -> np.ndarray:
 
 def mean_cycles(model: CompressedModel, images: np.ndarray, config: EngineConfig) -> float:
     """Cycles an input, from the first word to the last answer."""
-    return float(CycleModel(model, config).run(model.quantise(images)).latency.mean())
+    inputs = model.quantise(images)
+    plan = planned(model, config, inputs)
+    return float(CycleModel(model, config, plan).run(inputs).latency.mean())

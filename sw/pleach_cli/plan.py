@@ -25,9 +25,13 @@ def command(
     images: Annotated[
         int,
         typer.Option(
-            "--inputs", "--images", min=1, help="Test inputs on which the cycles are counted."
+            "--inputs",
+            "--images",
+            min=1,
+            help="Test inputs, as many as the command has that is to run them: the first two of "
+            "them are counted.",
         ),
-    ] = 4,
+    ] = 10,
     dataset: DatasetOption = None,
     engine: EngineFile = None,
     set_: EngineSet = None,
@@ -35,12 +39,14 @@ def command(
 ) -> None:
     """Count every way to run each layer on an engine with a map memory, and choose the fastest.
 
+    Simulate, report, diff and vectors run and count the same plan, that of the same inputs.
+
     A layer's windows of output pixels are shared out to teams of processing elements; each team
     holds a copy of the layer's weights. More teams are faster and hold more weights.
 
     Example: [bold]pleach plan lenet_5.pleach --pes 16[/bold]
     """
-    from pleach.compile.plan import chosen, counted
+    from pleach.compile.plan import PLANNED_BY, chosen, counted
     from pleach.errors import ConfigError
     from pleach.format import load
 
@@ -52,7 +58,7 @@ def command(
             "this engine has no map memory, and its layers run in one way only: give --set maps=…"
         )
     found = dataset_for(dataset, model, labels=False)
-    inputs = model.quantise(found.test_images[:images])
+    inputs = model.quantise(found.test_images[:images])[:PLANNED_BY]
     with progress("counting every way to run each layer"):
         ways = counted(model, config, inputs)
     plans = chosen(model, config, ways)

@@ -69,6 +69,7 @@ def command(
     """
     import numpy as np
 
+    from pleach.compile.plan import planned
     from pleach.errors import ConfigError
     from pleach.format import load
     from pleach.host import Engine
@@ -87,10 +88,12 @@ def command(
         say(f"data: {found.describe()}")
     inputs = model.quantise(found.test_images[:images])
     wanted = Reference(model).run(inputs)
+    plan = None
     if simulated:
         chosen = engine_for(pes, engine, set_, model, file)
         with progress(f"building {chosen.config.pes} PEs and a serial link in verilator"):
             opened = Engine.simulated(chosen.config)
+        plan = planned(model, chosen.config, inputs)
     else:
         opened = Engine.open(port, baud=baud)
     with opened:
@@ -102,7 +105,7 @@ def command(
                 f"{board.version}"
             )
         start = time.monotonic()
-        opened.adopt(file) if held else opened.load(file)
+        opened.adopt(file) if held else opened.load(file, plan=plan)
         loading = time.monotonic() - start
         with progress(f"running {len(inputs)} images"):
             start = time.monotonic()

@@ -56,6 +56,7 @@ def command(
     """
     from dataclasses import asdict
 
+    from pleach.compile.plan import planned
     from pleach.format import load
     from pleach.vectors import write_all
 
@@ -64,13 +65,14 @@ def command(
     chosen = engine_for(pes, engine, set_, model, file)
     inputs = model.quantise(found.test_images[:images])
     with progress("running the reference"):
-        files = write_all(file, inputs, output, engine=chosen.config)
+        plan = planned(model, chosen.config, inputs)
+        files = write_all(file, inputs, output, engine=chosen.config, plan=plan)
     if memories:
         from pleach_sim.bulk import write_contents
 
         folder = output / "memories"
         folder.mkdir(exist_ok=True)
-        write_contents(model, chosen.config, folder)
+        write_contents(model, chosen.config, folder, plan)
         files += sorted(folder.iterdir())
     if verilog:
         from pleach_hw.build.export import write_engine

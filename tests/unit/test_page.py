@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 
 import pleach
 from pleach import data
-from pleach.engine.plan import base_engine, fitted
+from pleach.compile.plan import planned
+from pleach.cycles import CycleModel
+from pleach.engine.plan import base_engine, default_plan, fitted, said
 from pleach.model import CompressedLayer
 from pleach.page import Facts, Page, Runs, macs_of_pes, svg
 from pleach.reference import Reference
@@ -107,6 +109,18 @@ def test_macs_of_pes_are_those_of_the_reference():
                 found = macs_of_pes(node.op, trace, config, teams, skip)
                 assert len(found) == 4
                 assert found.sum() == pytest.approx(trace.macs.mean()), job.name
+
+
+def test_the_page_counts_the_plan_that_is_simulated():
+    config, other = map_engine(4), 0
+    for job in nasty_maps(config):
+        plan = planned(job.model, config, job.inputs)
+        runs = Runs.of(job.model, job.inputs, config)
+        assert runs.plan == said(job.model, plan)
+        wanted = CycleModel(job.model, config, plan).run(job.inputs).latency
+        assert (runs.latency == wanted).all(), job.name
+        other += plan != default_plan(job.model, config)
+    assert other  # the plan does matter
 
 
 def test_the_engine_s_use_is_its_macs_over_its_cycles():

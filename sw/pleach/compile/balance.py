@@ -122,7 +122,7 @@ class _MapCycles:
     """Of a network on an engine with a map memory, run by the plan that was fastest at first."""
 
     def __init__(self, model: CompressedModel, config: EngineConfig, taken: Sequence[Taken]):
-        plans = planned_by(model, config, taken)
+        plans = planned_by(model, config, taken) or ()
         nodes = enumerate(model.graph.nodes)
         self._passes = [n for n, node in nodes if isinstance(node.op, CompressedLayer)]
         self._config, self._plans = config, plans

@@ -190,7 +190,7 @@ def measure(
     model: CompressedModel, taken: Sequence[Taken], config: EngineConfig
 ) -> dict[str, float]:
     """`sweep` for one engine; one with a map memory runs by the plan that is fastest."""
-    plans = planned_by(model, config, taken) if config.maps else None
+    plans = planned_by(model, config, taken)
     cycles = CycleModel(model, config, plans).cycles(taken)
     return {
         "latency_cycles": float(cycles.latency.mean()),

@@ -14,7 +14,7 @@ from pleach.errors import CapacityError
 from pleach.model import CompressedLayer, CompressedModel
 from pleach.reference import Reference, Taken
 
-#: inputs by which a plan is found where there are more
+#: inputs by which a plan is found where there are more: the first of those that are then run
 PLANNED_BY = 2
 
 
@@ -29,34 +29,40 @@ class Choice:
 
 def planned(
     model: CompressedModel, config: EngineConfig, inputs: np.ndarray
-) -> tuple[LayerPlan, ...]:
-    """The plan with the fewest cycles on these inputs that the engine's entries allow.
+) -> tuple[LayerPlan, ...] | None:
+    """The plan by which these inputs are run, and their cycles counted, wherever no other is given:
+    that with the fewest cycles, on the first `PLANNED_BY` of them, that the engine's entries allow.
+    None without a map memory, where layers run in one way.
 
     Each layer is counted in every way in which its rings allow it. Where the fastest ways hold too
     many weights, layers go to slower ones with fewer copies, first where that costs the fewest
     cycles for what it saves.
 
     Args:
-        inputs: ``[n, inputs]``, of the model's type; a few are enough.
+        inputs: ``[n, inputs]``, of the model's type.
 
     Raises:
         ModelError: a network that the engine does not run.
         CapacityError: one that this engine does not hold, however it runs.
     """
+    if not config.maps:
+        return None
     return chosen(model, config, counted(model, config, inputs))
 
 
 def planned_by(
     model: CompressedModel, config: EngineConfig, taken: Sequence[Taken]
-) -> tuple[LayerPlan, ...]:
-    """`planned`, by what the layers take of the first inputs, `PLANNED_BY` of them."""
+) -> tuple[LayerPlan, ...] | None:
+    """`planned`, by what the layers take of the inputs."""
+    if not config.maps:
+        return None
     few = [(source[:PLANNED_BY] != 0, skip[:PLANNED_BY] != 0) for source, skip in taken]
     return chosen(model, config, counted_by(model, config, few))
 
 
 def counted(model: CompressedModel, config: EngineConfig, inputs: np.ndarray) -> list[list[Choice]]:
-    """The ways to run each layer and pooling, the fastest first."""
-    taken = Reference(model).taken(inputs)
+    """The ways to run each layer and pooling, the fastest on the first inputs first."""
+    taken = Reference(model).taken(inputs[:PLANNED_BY])
     return counted_by(model, config, [(a != 0, b != 0) for a, b in taken])
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from pleach.compile.plan import planned_by
 from pleach.cycles import BREAKDOWN, CycleModel
 from pleach.data import Dataset
 from pleach.engine import EngineConfig
-from pleach.engine.plan import LayerPlan, default_plan
+from pleach.engine.plan import LayerPlan, said
 from pleach.metrics import classes_of, for_targets
 from pleach.model import CompressedLayer, CompressedModel, Shape
 from pleach.reference import LayerTrace, Reference
@@ -58,6 +59,7 @@ class Runs:
         breakdown: ``[passes, 5]``, means over the inputs (`BREAKDOWN` has the names).
         utilisation: share of a pass's cycles in which each PE multiplies, ``[passes, pes]``;
             windows of a layer are taken to be shared evenly by its teams.
+        plan: how the layers run on an engine with a map memory, in words.
     """
 
     engine: EngineConfig
@@ -66,6 +68,7 @@ class Runs:
     latency: np.ndarray
     breakdown: np.ndarray
     utilisation: np.ndarray
+    plan: str | None = None
 
     @classmethod
     def of(
@@ -83,9 +86,8 @@ class Runs:
             CapacityError, ModelError: the engine does not hold or run the network.
         """
         traces = Reference(model).trace(inputs)
-        if config.maps and plans is None:
-            plans = default_plan(model, config)
         taken = [(trace.inputs, trace.skips) for trace in traces]
+        plans = planned_by(model, config, taken) if plans is None else plans
         found = CycleModel(model, config, plans).cycles(taken)
         rest = iter(traces)
         macs, teams = [], []
@@ -106,6 +108,7 @@ class Runs:
             latency=found.latency,
             breakdown=found.breakdown.mean(axis=0),
             utilisation=np.stack(macs) / np.maximum(compute, 1)[:, None],
+            plan=said(model, plans) if config.maps and plans else None,
         )
 
     @property
@@ -119,6 +122,7 @@ class Runs:
             "engine": asdict(self.engine),
             "inputs": len(self.latency),
             "latency_cycles": float(self.latency.mean()),
+            "plan": self.plan,
             "layers": [
                 {
                     "name": name,

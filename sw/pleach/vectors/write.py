@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from pleach.compile.plan import planned
 from pleach.engine import EngineConfig
-from pleach.engine.plan import LayerPlan, default_plan, lower
+from pleach.engine.plan import LayerPlan, lower
 from pleach.engine.protocol import Command
 from pleach.files import write_whole
 from pleach.format import loads, naming
@@ -55,7 +56,7 @@ def write_all(
         inputs: integers, ``[n, inputs]``, as `CompressedModel.quantise` gives.
         engine: with a map memory it takes a PLAN packet first; without one the packets are the same
             for every engine.
-        plan: of such an engine; `default_plan` by default.
+        plan: of such an engine; by default the fastest on these inputs.
 
     Returns:
         The files.
@@ -138,7 +139,7 @@ def _packets(
     sent: list[Sequence[int]] = []
     answers: list[Sequence[int]] = []
     if engine is not None and engine.maps:
-        plan = default_plan(network, engine) if plan is None else plan
+        plan = planned(network, engine, inputs) if plan is None else plan
         sent.append(plan_packet(lower(network, engine, plan), engine))
         answers.append(answer_words(Command.PLAN))
     sent.append(load_packet(data))
