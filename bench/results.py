@@ -655,7 +655,7 @@ def survey(records: dict[str, dict[str, Any]]) -> str:
         family, _, name = kind.partition(" ")
         if family == "low_bit":
             return f"[{name}](results.md#networks-of-few-bits)"
-        return f"[{family} `{name}`](methods.md#{family}-{name.replace('_', '-')})"
+        return f"[{family} `{name}`](methods.md#{family}-{name})"
 
     parts = [
         "<!-- generated: python bench/results.py, from bench/survey.toml -->\n\n# The survey\n\n"
