@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,10 +11,14 @@ from pleach_cli.common import (
     ActivationOption,
     GivenDataset,
     Json,
+    Mean,
     Network,
     Order,
+    Scale,
+    Std,
     Weights,
     say_made,
+    scaling_of,
 )
 from pleach_cli.output import print_json, print_table, say
 
@@ -38,12 +42,17 @@ def command(
     weights: Weights = None,
     order: Order = None,
     activation: ActivationOption = None,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
     json: Json = False,
 ) -> None:
     """Say of each layer of a network where it runs once it is compressed, and of what does not run
     why not.
 
-    Nothing is trained. The exit code is 1 where something is not supported.
+    Nothing is trained. With the --scale, --mean and --std that pleach compress is to have, the node
+    is listed that scales the inputs, where it takes one. The exit code is 1 where something is not
+    supported.
 
     Example: [bold]pleach check net.onnx[/bold]
 
@@ -51,10 +60,17 @@ def command(
     """
     from dataclasses import asdict
 
-    from pleach.models.check import REFUSED
+    from pleach.models import fold_inputs
+    from pleach.models.check import REFUSED, check
 
-    sizes = _sizes(dataset, shape)
+    sizes, stored = _inputs(dataset, shape)
     made, rows = _checked(network, sizes, weights, order, activation)
+    given = scaling_of(scale, mean, std)
+    if given and made is not None and all(row.runs != REFUSED for row in rows):
+        sizes = sizes or tuple(made.shape)
+        rows = check(fold_inputs(made, kind=stored or "uint8", shape=sizes, **given), sizes)
+        if stored is None and not json:
+            say("inputs: taken to be stored as uint8; --data says what they are")
     refused = sum(row.runs == REFUSED for row in rows)
     if json:
         print_json({"nodes": [asdict(row) for row in rows], "supported": not refused})
@@ -69,20 +85,22 @@ def command(
         raise typer.Exit(1)
 
 
-def _sizes(dataset: str | None, shape: str | None) -> tuple[int, ...] | None:
+def _inputs(dataset: str | None, shape: str | None) -> tuple[tuple[int, ...] | None, Any]:
+    """Shape and type of the inputs, None of what is not said."""
     from pleach import data
     from pleach.errors import ConfigError
 
     if dataset is not None and shape is not None:
         raise ConfigError("--shape is for a network without --dataset")
     if dataset is not None:
-        return tuple(data.load(dataset, labels=False).shape)
+        found = data.load(dataset, labels=False)
+        return tuple(found.shape), found.train_images.dtype
     if shape is None:
-        return None
+        return None, None
     parts = shape.replace("x", ",").replace("×", ",").split(",")
     if not all(part.strip().isdecimal() and int(part) for part in parts):
         raise ConfigError(f"--shape {shape}: give sizes from 1, 1,28,28")
-    return tuple(map(int, parts))
+    return tuple(map(int, parts)), None
 
 
 def _checked(source: Path | str, sizes: tuple[int, ...] | None, weights, order, activation):

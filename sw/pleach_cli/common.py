@@ -317,7 +317,8 @@ def engine_for(
 
 
 def dataset_for(name: str | None, model: CompressedModel, *, labels: bool = True) -> Dataset:
-    """The data set of that name, or the one with as many inputs, for a bitstream's network.
+    """The data set of that name, or the one with as many inputs, for a bitstream's network, which
+    takes inputs as they are stored. A line says which one it is that nobody gave.
 
     Args:
         labels: whether it has to have them.
@@ -329,12 +330,30 @@ def dataset_for(name: str | None, model: CompressedModel, *, labels: bool = True
     from pleach import data
     from pleach.errors import DataError
 
-    name = name or KNOWN.get(model.inputs)
+    given, name = name, name or KNOWN.get(model.inputs)
     if name is None:
-        raise DataError(f"no data set has {model.inputs} inputs; give --dataset")
+        raise DataError(f"no data set has {model.inputs} inputs; give --data")
     found = data.load(name, labels=labels)
-    check_fits(found, model.inputs, model.outputs)
-    return found
+    chosen = f"no --data is given, and {name} has {model.inputs} inputs, as the network does"
+    try:
+        check_fits(found, model.inputs, model.outputs)
+    except DataError as error:
+        raise error if given else DataError(f"{chosen}, but {error}: give --data") from None
+    if not given:
+        say(f"{chosen}: it is taken", stderr=True)
+    return replace(found, seen=data.AS_STORED)
+
+
+def say_scaled_already(file: Path, given: Inputs, other: object | None) -> None:
+    """Where options that scale inputs are given, say that a bitstream has that in it, and which
+    network they are for."""
+    if (given.scale, given.mean, given.std) != (None, None, None):
+        does = "change nothing" if other is None else f"say how {other} sees its inputs"
+        say(
+            ("note:", "yellow"),
+            f" --scale, --mean and --std {does}; the scaling of {file} is in the file",
+            stderr=True,
+        )
 
 
 #: data sets by the values of an input
@@ -403,11 +422,7 @@ def network_for(
         model = network_of(model, found.shape)
     graph = graph_of(model, found.shape)
     check_fits(found, graph.inputs, graph.outputs)
-    given: dict[str, Any] = {
-        name: _numbers(name, text)
-        for name, text in (("scale", scale), ("mean", mean), ("std", std))
-        if text is not None
-    }
+    given = scaling_of(scale, mean, std)
     if given:
         model = fold_inputs(model, kind=found.train_images.dtype, shape=found.shape, **given)
         found = replace(found, seen=_seen(given, scale, found.scaling))
@@ -526,6 +541,19 @@ def labels_as(found: Dataset, outputs: int, loss: str | None) -> Dataset:
             f"{', here labels.argmax(1)' if all(map(one_hot, parts.values())) else ''}"
         )
     return found
+
+
+def scaling_of(scale: str | None, mean: str | None, std: str | None) -> dict[str, Any]:
+    """What `pleach.models.fold_inputs` takes of the options that are given.
+
+    Raises:
+        ConfigError: no numbers.
+    """
+    return {
+        name: _numbers(name, text)
+        for name, text in (("scale", scale), ("mean", mean), ("std", std))
+        if text is not None
+    }
 
 
 def _numbers(name: str, text: str) -> float | list[float]:

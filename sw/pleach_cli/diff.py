@@ -20,6 +20,7 @@ from pleach_cli.common import (
     Std,
     Weights,
     dataset_for,
+    say_scaled_already,
 )
 from pleach_cli.output import print_json, print_table, progress, say
 
@@ -64,11 +65,14 @@ def command(
 
     model = load(file)
     found = dataset_for(dataset, model, labels=False)
+    given = Inputs(weights, order, activation, scale, mean, std)
+    compressed = isinstance(other, Path) and other.suffix == ".pleach"
+    say_scaled_already(file, given, None if compressed else other)
     layers: list[LayerDifference] = []
     about: dict[str, Any] = {"files": [str(file), str(other)], "data": found.as_json()}
     with progress("running both networks"):
         outputs = [real_outputs(model, found.test_images)]
-        if isinstance(other, Path) and other.suffix == ".pleach":
+        if compressed:
             second = load(other)
             _check_alike(file, other, model, second)
             outputs.append(real_outputs(second, found.test_images))
@@ -76,7 +80,6 @@ def command(
             about["bytes"] = [each.stat().st_size for each in (file, other)]
             about["cycles"] = [_cycles(each, found, pes, images) for each in (model, second)]
         else:
-            given = Inputs(weights, order, activation, scale, mean, std)
             outputs.append(given.outputs(other, found))
     answered = Answered.of(*outputs)
     if found.test_labels is not None:

@@ -26,6 +26,7 @@ from pleach_cli.common import (
     engine_for,
     labels_as,
     output_option,
+    say_scaled_already,
 )
 from pleach_cli.output import print_json, progress, say
 
@@ -98,6 +99,7 @@ def command(
     chosen = engine_for(pes, engine, set_, model, file)
     steps = () if stages is None else _stages(stages)
     given = Inputs(weights, order, activation, scale, mean, std)
+    say_scaled_already(file, given, dense)
     with progress("running the network"):
         facts = Facts.of(
             file,

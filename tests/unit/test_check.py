@@ -60,6 +60,8 @@ MINE = """
 from torch import nn
 def good():
     return nn.Sequential(nn.Linear(4, 2))
+def padded():
+    return nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(32, 2))
 def bad():
     return nn.Sequential(nn.Linear(4, 2), nn.Tanh())
 """
@@ -77,6 +79,10 @@ def test_the_command(tmp_path, monkeypatch):
     assert code == 0 and json.loads(text)["supported"]
     code, text, _ = said("checked_net:bad", "--shape", "4")
     assert code == 1 and "1 of 2 nodes are not supported; supported are linear," in text
+    scaled = ("checked_net:padded", "--shape", "1,4,4", "--scale", "1/255")
+    for given, nodes in ((scaled, ["0", "2"]), ((*scaled, "--mean", "0.5"), ["inputs", "0", "2"])):
+        assert [node["name"] for node in json.loads(said(*given, "--json")[1])["nodes"]] == nodes
+    assert "as uint8; --data says what they are" in said(*scaled)[1]
     assert "give --shape, or --dataset" in said("checked_net:good")[2]
     assert "give sizes from 1" in said("checked_net:good", "--shape", "0,4")[2]
 

@@ -18,7 +18,7 @@ from pleach.data import Dataset
 from pleach.data import load as load_data
 from pleach.engine import EngineConfig
 from pleach.errors import DataError, ModelError
-from pleach.format import load
+from pleach.format import load, save
 from pleach.models import load_checkpoint, mlp, save_checkpoint
 from pleach.reference import Reference
 from pleach.report import Answers
@@ -42,8 +42,16 @@ def test_the_data_set_is_given_and_named(digits, pleach):
     small = "--pes 2 --groups 1 --lanes 1 --queue-depth 16 --block 1".split()
     for command in (("evaluate", file), ("explore", file, *small)):
         found = json.loads(pleach(*command, "--json")[0])
-        assert found["data"] == summary["data"] and found["network"] == load(file).line
-        assert "\ndata: digits: 1,437 training and 360 test" in pleach(*command)[0]
+        # What scales its inputs is in the file, which does not say how.
+        wanted = summary["data"] | {"scaling": "as stored (the file scales them)"}
+        assert found["data"] == wanted and found["network"] == load(file).line
+        out, said = pleach(*command)
+        assert "\ndata: digits: 1,437 training and 360 test" in out
+        assert "no --data is given, and digits has 64 inputs, as the network does" in said
+    one = random_model(np.random.default_rng(0), [64, 3])
+    save(one, folder / "three.pleach")
+    said = pleach("evaluate", folder / "three.pleach", code=1)[1]
+    assert "and digits has 64 inputs" in said and said.endswith("labels up to 9: give --data\n")
 
 
 def test_what_a_checkpoint_does_not_tell_is_asked_for(digits, pleach, tmp_path):

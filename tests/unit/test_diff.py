@@ -52,7 +52,7 @@ def test_the_command(tmp_path, monkeypatch):
 
     def said(*given):
         found = CliRunner().invoke(app, ["diff", *given])
-        return found.exit_code, found.stdout, str(found.exception)
+        return found.exit_code, found.stdout, found.stderr + str(found.exception)
 
     images = np.random.default_rng(1).integers(0, 256, (30, 64)).astype(np.uint8)
     labels = np.arange(30) % 2
@@ -78,4 +78,6 @@ def test_the_command(tmp_path, monkeypatch):
     assert rms > 0
     for scale, same in (("1/256", True), ("1/255", False)):  # of a stored uint8
         call = ("a.pleach", "dense_net:make", "--dataset", "two.npz", "--scale", scale, "--json")
-        assert (json.loads(said(*call)[1])["rms"] == rms) == same
+        _, text, note = said(*call)
+        assert (json.loads(text)["rms"] == rms) == same
+        assert "say how dense_net:make sees its inputs; the scaling of a.pleach is in" in note

@@ -14,6 +14,8 @@ from pleach.errors import DataError
 from pleach.extras import need
 
 LARGEST_LABEL = 65534
+#: `Dataset.seen` of what a bitstream takes
+AS_STORED = "as stored (the file scales them)"
 #: what `load` takes besides files
 NAMES = ("mnist", "fashion-mnist", "digits")
 
@@ -123,11 +125,13 @@ class Dataset:
             what = f"{self.targets} target{'s'[: self.targets != 1]} each"
         else:
             what = "no labels"
+        seen = self.scaling
+        if seen != AS_STORED:
+            seen = f"seen {'' if seen == 'as it is' else 'as '}{seen}"
         return (
             f"{self.name}: {len(self.train_images):,} training and {len(self.test_images):,} test "
-            f"inputs of {'×'.join(map(str, self.shape))}, {self.train_images.dtype}, seen "
-            f"{self.scaling if self.scaling == 'as it is' else f'as {self.scaling}'}, {what}; "
-            f"{self.split}"
+            f"inputs of {'×'.join(map(str, self.shape))}, {self.train_images.dtype}, {seen}, "
+            f"{what}; {self.split}"
         )
 
     def as_json(self) -> dict[str, Any]:
