@@ -60,14 +60,14 @@ def command(
     """
     from dataclasses import asdict
 
-    from pleach.models import fold_inputs
+    from pleach.models import fold_inputs, graph_of
     from pleach.models.check import REFUSED, check
 
     sizes, stored = _inputs(dataset, shape)
     made, rows = _checked(network, sizes, weights, order, activation)
     given = scaling_of(scale, mean, std)
     if given and made is not None and all(row.runs != REFUSED for row in rows):
-        sizes = sizes or tuple(made.shape)
+        sizes = sizes or graph_of(made).shape
         rows = check(fold_inputs(made, kind=stored or "uint8", shape=sizes, **given), sizes)
         if stored is None and not json:
             say("inputs: taken to be stored as uint8; --data says what they are")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from pleach_cli.common import Json, ModelFile
@@ -58,15 +60,28 @@ def command(file: ModelFile, json: Json = False) -> None:
     say(f"network: {model.line}")
     say(fractions_line(model))
     layer_table(report.layers)
-    if model.unsupported is not None:
-        say(f"{model.unsupported}: engines with a map memory")
+    if model.needs_maps is not None:
+        say(f"It runs on engines with a map memory: {model.needs_maps}.")
     if engines:
         engine_table(engines, fits)
     if len(engines) < len(SIZES):
         missing = sorted(set(SIZES) - {each.engine.pes for each in engines})
         say(f"No engine of {', '.join(map(str, missing))} PEs can hold it.")
-    fitting = ", ".join(boards) or "none"
-    say(f"Boards whose own engine, that of pleach synth --board, holds it: {fitting}")
+    say(
+        f"Boards whose own engine, that of pleach synth --board, holds it: {', '.join(boards)}"
+        if boards
+        else _for_itself(file, model, fits)
+    )
+
+
+def _for_itself(file: Path, model: CompressedModel, fits: Sequence[Fit]) -> str:
+    """Why no board's own engine runs it, and how one is built that does."""
+    lacks = "too small" if model.needs_maps is None else "without a map memory, or too small"
+    none = f"The boards' own engines, those of pleach synth --board, are {lacks} for it"
+    board = next((each.boards[0] for each in fits if each.boards), None)
+    if board is None:
+        return f"{none}, and the engines above for every chip here."
+    return f"{none}; one made for it is built by: pleach build --board {board} {quote(str(file))}"
 
 
 def fractions_line(model: CompressedModel) -> str:

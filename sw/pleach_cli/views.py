@@ -96,7 +96,8 @@ def named(metric: str, error: float) -> str:
 
 
 def layer_table(reports: Sequence[LayerReport]) -> None:
-    """Rows of `pleach.report.LayerReport` in the shape of Deep Compression's tables."""
+    """Rows of `pleach.report.LayerReport` in the shape of Deep Compression's tables. Of a layer of
+    a few weights, whose tables are larger than they are, no share of float32 is told."""
     rows = []
     for row in reports:
         weights = round(row.kept / row.density) if row.density else prod(row.shape)
@@ -105,7 +106,8 @@ def layer_table(reports: Sequence[LayerReport]) -> None:
                 row.name, f"{weights:,}", f"{100 * row.density:.1f}", str(row.codebook_size),
                 str(row.fixed_weight_bits), f"{row.weight_bits:.2f}",
                 str(row.fixed_index_bits), f"{row.index_bits:.2f}",
-                f"{row.fixed_rate:.2f}", f"{row.rate:.2f}", f"{row.bytes:,}",
+                *(f"{rate:.2f}" if rate < 100 else "–" for rate in (row.fixed_rate, row.rate)),
+                f"{row.bytes:,}",
             )
         )  # fmt: skip
     print_table(

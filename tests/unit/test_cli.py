@@ -71,7 +71,8 @@ def test_info(digits, pleach):
     assert info["boards"] == [each.name for each in boards() if each.name != "icebreaker"]
     with_convolutions = Path(__file__).parents[2] / "bench/models/lenet_5_small.pleach"
     text = " ".join(pleach("info", with_convolutions)[0].split())
-    assert "layer 'conv1' is a convolution" in text and "engines with a map memory" in text
+    assert "It runs on engines with a map memory: layer 'conv1' is a convolution." in text
+    assert f"built by: pleach build --board orangecrab-25f {with_convolutions}" in text
     rows = json.loads(pleach("info", with_convolutions, "--json")[0])["engines"]
     assert [row["pes"] for row in rows] == [1, 2, 4, 8, 16, 32, 64]
     assert all(row["needs"]["maps"] == 4096 for row in rows)

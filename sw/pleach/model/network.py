@@ -308,9 +308,9 @@ class CompressedModel:
         ]
 
     @property
-    def unsupported(self) -> str | None:
-        """What of the network the engine can load and not run, with its name; None where it runs
-        all of it."""
+    def needs_maps(self) -> str | None:
+        """What of the network only an engine with a map memory runs, with its name; None where
+        every engine runs all of it."""
         for node in self.graph.nodes:
             op = node.op
             if not isinstance(op, CompressedLayer):
@@ -325,11 +325,19 @@ class CompressedModel:
                 what = f"layer {node.name!r} has the function {op.activation.said}"
             else:
                 continue
-            return (
-                f"{what}: an engine without a map memory runs fully connected layers with ReLU "
-                "only, one after the other; the reference runs all (pleach evaluate)"
-            )
+            return what
         return None
+
+    @property
+    def unsupported(self) -> str | None:
+        """Why an engine without a map memory can load the network and not run it; None where it
+        runs all of it."""
+        if self.needs_maps is None:
+            return None
+        return (
+            f"{self.needs_maps}: an engine without a map memory runs fully connected layers with "
+            "ReLU only, one after the other; the reference runs all (pleach evaluate)"
+        )
 
     def check_runs(self) -> None:
         """Refuse what the engine can load and not run.
