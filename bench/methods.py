@@ -383,11 +383,16 @@ def all_methods() -> list[Method]:
     ]
 
 
-def dense_network(network: str, budget: Budget, seed: int, images, labels):
-    """The dense network of a seed, and a hash of its weights; from build/ where it is there."""
+def dense_file(network: str, budget: Budget, seed: int, images) -> tuple[Path, TrainConfig]:
+    """Where the dense network of a seed is kept, and how it is trained."""
     training = TrainConfig(epochs=budget.dense_epochs, dropout=0.3)
     key = _hash([network, seed, asdict(training), len(images), sha256(images).hexdigest()])
-    path = FOLDER / f"dense-{key}.safetensors"
+    return FOLDER / f"dense-{key}.safetensors", training
+
+
+def dense_network(network: str, budget: Budget, seed: int, images, labels):
+    """The dense network of a seed, and a hash of its weights; from build/ where it is there."""
+    path, training = dense_file(network, budget, seed, images)
     model = TARGETS[network].make(seed=seed)
     if not path.exists():
         train(model, images, labels, training, seed=seed)
@@ -406,6 +411,8 @@ def run(method: Method, budget: Budget, network: str, seed: int, kept_only: bool
         return row | {"left_out": str(error)}
     data = load(TARGETS[network].data)
     images, labels = data.train_images[: budget.images], data.train_labels[: budget.images]
+    if kept_only and not dense_file(network, budget, seed, images)[0].exists():
+        return row | {"left_out": "not run yet"}
     dense, weights = dense_network(network, budget, seed, images, labels)
     code = Path(importlib.import_module(method.module).__file__ or "").read_text("utf-8")
     given = GIVEN.get((method.kind, method.name), {})

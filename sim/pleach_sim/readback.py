@@ -66,6 +66,7 @@ def _holding(config: EngineConfig, model: CompressedModel) -> EngineConfig:
     sections = len(model.graph.nodes)
     need = config.needs(model) | {"layers": sections}
     need["accumulators"] = max(layer.outputs for layer in model.layers)
+    need["scales"] = sum(layer.outputs for layer in model.layers if layer.scales is not None)
     more: dict[str, Any] = {
         name: 1 << (value - 1).bit_length()
         for name, value in need.items()
