@@ -69,7 +69,7 @@ from pleach.compression.quantisers import QUANTISERS
 from pleach.compression.teachers import TEACHERS
 from pleach.cycles.energy import energies
 from pleach.cycles.maps import MapCycles
-from pleach.data import load
+from pleach.data import Dataset, load
 from pleach.engine import EngineConfig
 from pleach.engine.plan import base_engine, fitted
 from pleach.errors import ConfigError, PleachError
@@ -167,6 +167,11 @@ TARGETS = {
         small_conv, "fashion-mnist", 0.15, {"conv1": 0.66, "conv2": 0.25, "fc2": 0.4}
     ),
 }
+
+
+@cache
+def data_of(network: str) -> Dataset:
+    return load(TARGETS[network].data)
 
 
 @cache
@@ -409,7 +414,7 @@ def run(method: Method, budget: Budget, network: str, seed: int, kept_only: bool
         steps = steps_of(method, budget, network)
     except PleachError as error:
         return row | {"left_out": str(error)}
-    data = load(TARGETS[network].data)
+    data = data_of(network)
     images, labels = data.train_images[: budget.images], data.train_labels[: budget.images]
     if kept_only and not dense_file(network, budget, seed, images)[0].exists():
         return row | {"left_out": "not run yet"}
@@ -454,7 +459,7 @@ def run(method: Method, budget: Budget, network: str, seed: int, kept_only: bool
 @cache
 def dense_error(network: str, budget: Budget, seed: int) -> float:
     """Of the dense network of a seed, on the test images, in per cent."""
-    data = load(TARGETS[network].data)
+    data = data_of(network)
     images, labels = data.train_images[: budget.images], data.train_labels[: budget.images]
     model, _ = dense_network(network, budget, seed, images, labels)
     return error_percent(model, data.test_images, data.test_labels)
@@ -594,7 +599,7 @@ def in_rtl(rows: list[dict]) -> None:
     engines = [asdict(fitted(model, base_engine(model, RTL_PES))) for model in found]
     config = EngineConfig(**{name: max(each[name] for each in engines) for name in engines[0]})
     images = [
-        model.quantise(load(TARGETS[row["network"]].data).test_images[:1])
+        model.quantise(data_of(row["network"]).test_images[:1])
         for row, model in zip(chosen, found, strict=True)
     ]
     jobs = [
