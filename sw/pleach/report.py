@@ -218,20 +218,23 @@ class Answers:
         inputs: np.ndarray,
         data: Dataset,
         loss: str | None = None,
+        numbers: np.ndarray | None = None,
     ) -> Answers:
         """The reference's answers, which are the engine's.
 
         Args:
             inputs: integers, ``[n, inputs]``.
-            data: where the inputs are from: the first ones of its test inputs, where it has labels.
+            data: where the inputs are from: of its test inputs, where it has labels,
+            numbers: those of these numbers; by default the first.
             loss: that the labels are for, where they do not tell.
         """
         labels = data.test_labels
+        which = slice(len(inputs)) if numbers is None else numbers
         real = model.dequantise(Reference(model).run(inputs))
         metric = error = None
         if labels is not None:
             figure = for_targets(labels, model.outputs, loss)
-            metric, error = figure.name, figure(real, labels[: len(real)])
+            metric, error = figure.name, figure(real, labels[which])
         if data.classes is None:
             return cls(outputs=real.tolist(), metric=metric, error=error)
         return cls(predictions=classes_of(real).tolist(), metric=metric, error=error)

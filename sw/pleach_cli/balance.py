@@ -54,7 +54,7 @@ def command(
     found = dataset_for(dataset, model, labels=False)
     with progress("dealing out rows"):
         even = balanced(model, model.quantise(found.train_images[:images]), config)
-        tests = model.quantise(found.test_images[:images])
+        tests = model.quantise(found.test_images[found.few(images)])
         before, after = (
             latency(each, Reference(each).taken(tests), config) for each in (model, even)
         )

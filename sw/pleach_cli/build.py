@@ -157,7 +157,7 @@ def _trial(network: CompressedModel, dataset: str | None) -> Trial:
         if dataset is not None:
             raise
         return Trial.random(network)
-    inputs = network.quantise(found.test_images[:10])
+    inputs = network.quantise(found.test_images[found.few(10)])
     return Trial.of(network, inputs, f"{len(inputs)} images of {found.describe()}")
 
 

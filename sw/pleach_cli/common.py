@@ -178,6 +178,16 @@ Std = Annotated[
         help="What the training divided by at last: a number, or one for each channel or feature.",
     ),
 ]
+FirstInput = Annotated[
+    int | None,
+    typer.Option(
+        "--input",
+        min=0,
+        help="Number of the first test input to run, from 0. Without, they are the first, or, of a "
+        "set in the order of its classes, evenly spaced ones.",
+        show_default=False,
+    ),
+]
 Loss = Annotated[
     str | None,
     typer.Option(
@@ -342,6 +352,38 @@ def dataset_for(name: str | None, model: CompressedModel, *, labels: bool = True
     if not given:
         say(f"{chosen}: it is taken", stderr=True)
     return replace(found, seen=data.AS_STORED)
+
+
+def some_inputs(found: Dataset, count: int, first: int | None = None) -> np.ndarray:
+    """Numbers of the test inputs to run: `Dataset.few`, or so many from `first`.
+
+    Raises:
+        DataError: there are none from there.
+    """
+    import numpy as np
+
+    from pleach.errors import DataError
+
+    if first is None:
+        return found.few(count)
+    there = len(found.test_images)
+    if first >= there:
+        raise DataError(f"{found.name} has {there:,} test inputs, none from {first}")
+    return np.arange(first, min(first + count, there))
+
+
+def inputs_line(numbers: np.ndarray) -> str:
+    """Which test inputs are run.
+
+    >>> import numpy as np
+    >>> inputs_line(np.array([3, 4, 5])), inputs_line(np.array([0, 160, 320]))
+    ('test inputs: 3 to 5', 'test inputs: 0, 160, 320, evenly spaced: the set is in order')
+    """
+    first, *_, last = *numbers, numbers[-1]
+    if last - first == len(numbers) - 1:
+        return f"test inputs: {first}" + f" to {last}" * (len(numbers) > 1)
+    shown = ", ".join(map(str, numbers[:6])) + ", …" * (len(numbers) > 6)
+    return f"test inputs: {shown}, evenly spaced: the set is in order"
 
 
 def say_scaled_already(file: Path, given: Inputs, other: object | None) -> None:

@@ -110,7 +110,7 @@ def _cycles(model, found: Dataset, pes: int, images: int) -> float:
     from pleach.engine.plan import base_engine, fitted
 
     config = fitted(model, base_engine(model, pes))
-    return mean_cycles(model, found.test_images[:images], config)
+    return mean_cycles(model, found.test_images[found.few(images)], config)
 
 
 def _show(

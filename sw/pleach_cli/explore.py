@@ -115,7 +115,7 @@ def command(
     model = load(file)
     with_maps = base_engine(model).maps > 0
     found = dataset_for(dataset, model, labels=False)
-    chosen = model.quantise(found.test_images[: images or IMAGES[with_maps]])
+    chosen = model.quantise(found.test_images[found.few(images or IMAGES[with_maps])])
     given = {
         "pes": pes, "groups": groups, "lanes": lanes, "queue_depth": queue_depth, "block": block,
         "neighbours": neighbours, "accumulators": accumulators, "maps": maps,

@@ -15,6 +15,8 @@ from pleach_cli.common import (
     Pes,
     dataset_for,
     engine_for,
+    inputs_line,
+    some_inputs,
 )
 from pleach_cli.output import print_json, print_table, progress, say
 
@@ -58,7 +60,8 @@ def command(
             "this engine has no map memory, and its layers run in one way only: give --set maps=…"
         )
     found = dataset_for(dataset, model, labels=False)
-    inputs = model.quantise(found.test_images[:images])[:PLANNED_BY]
+    numbers = some_inputs(found, images)[:PLANNED_BY]
+    inputs = model.quantise(found.test_images[numbers])
     with progress("counting every way to run each layer"):
         ways = counted(model, config, inputs)
     plans = chosen(model, config, ways)
@@ -76,10 +79,12 @@ def command(
     ]
     if json:
         about = {"network": model.line, "data": found.as_json(), "inputs": len(inputs)}
+        about["numbers"] = numbers.tolist()
         print_json(about | picked.as_json() | {"ways": rows})
         return
     say(f"network: {model.line}")
     say(f"data: {found.describe()}")
+    say(inputs_line(numbers))
     say(picked.describe())
     print_table(
         f"{config.pes} PEs, means of {len(inputs)} inputs",

@@ -18,7 +18,9 @@ from pleach_cli.common import (
     Pes,
     dataset_for,
     engine_for,
+    inputs_line,
     labels_as,
+    some_inputs,
 )
 from pleach_cli.output import print_json, progress, say
 from pleach_cli.views import show_answers
@@ -83,10 +85,12 @@ def command(
     model = load(file)
     model.check_runs()
     found = labels_as(dataset_for(dataset, model, labels=False), model.outputs, loss)
+    numbers = some_inputs(found, images or len(found.test_images))
     if not json:
         say(f"network: {model.line}")
         say(f"data: {found.describe()}")
-    inputs = model.quantise(found.test_images[:images])
+        say(inputs_line(numbers))
+    inputs = model.quantise(found.test_images[numbers])
     wanted = Reference(model).run(inputs)
     plan = None
     if simulated:
@@ -113,12 +117,13 @@ def command(
             running = time.monotonic() - start
         cycles = opened.status().latency_cycles
     different = np.flatnonzero((outputs != wanted).any(axis=1))
-    answers = Answers.of(model, inputs, found, loss)
+    answers = Answers.of(model, inputs, found, loss, numbers)
     if json:
         print_json(
             {
                 "network": model.line,
                 "data": found.as_json(),
+                "numbers": numbers.tolist(),
                 "inputs": len(inputs),
                 "bit_exact": not len(different),
                 "load_seconds": None if held else loading,

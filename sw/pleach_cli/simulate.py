@@ -11,14 +11,17 @@ from pleach_cli.common import (
     DatasetOption,
     EngineFile,
     EngineSet,
+    FirstInput,
     Json,
     Loss,
     ModelFile,
     Pes,
     dataset_for,
     engine_for,
+    inputs_line,
     labels_as,
     output_option,
+    some_inputs,
 )
 from pleach_cli.output import print_json, progress, say
 from pleach_cli.views import show_simulation
@@ -30,6 +33,7 @@ def command(
     images: Annotated[
         int, typer.Option("--inputs", "--images", min=1, help="Test inputs to run.")
     ] = 10,
+    first: FirstInput = None,
     dataset: DatasetOption = None,
     loss: Loss = None,
     simulator: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
@@ -59,18 +63,20 @@ def command(
     model = load(file)
     chosen = engine_for(pes, engine, set_, model, file)
     found = labels_as(dataset_for(dataset, model, labels=False), model.outputs, loss)
+    numbers = some_inputs(found, images, first)
     if not json:
         say(f"network: {model.line}")
         say(f"data: {found.describe()}")
+        say(inputs_line(numbers))
         say(chosen.describe())
-    inputs = model.quantise(found.test_images[:images])
+    inputs = model.quantise(found.test_images[numbers])
     with progress(f"{len(inputs)} inputs on {chosen.config.pes} PEs in {simulator}") as update:
         result = simulate(
             file, inputs, chosen.config, simulator=simulator, wave=wave, progress=update
         )
-    answers = Answers.of(model, inputs, found, loss)
+    answers = Answers.of(model, inputs, found, loss, numbers)
     if json:
-        about = {"network": model.line, "data": found.as_json()}
+        about = {"network": model.line, "data": found.as_json(), "numbers": numbers.tolist()}
         print_json(about | result.as_json() | chosen.as_json() | answers.as_json())
     else:
         show_simulation(result, answers)

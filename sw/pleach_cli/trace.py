@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from pleach_cli.common import DatasetOption, Json, ModelFile, dataset_for
+from pleach_cli.common import (
+    DatasetOption,
+    FirstInput,
+    Json,
+    ModelFile,
+    dataset_for,
+    inputs_line,
+    some_inputs,
+)
 from pleach_cli.output import print_json, print_table, progress, say
 
 
@@ -16,9 +24,7 @@ def command(
     images: Annotated[
         int, typer.Option("--inputs", "--images", min=1, help="Test inputs to run.")
     ] = 100,
-    first: Annotated[
-        int, typer.Option("--input", min=0, help="Number of the first test input to run, from 0.")
-    ] = 0,
+    first: FirstInput = None,
     json: Json = False,
 ) -> None:
     """Compare what each layer gives with what it would give if nothing were rounded.
@@ -30,28 +36,32 @@ def command(
     """
     from dataclasses import asdict
 
-    from pleach.errors import DataError
     from pleach.format import load
     from pleach.reference.unrounded import errors
 
     model = load(file)
     found = dataset_for(dataset, model, labels=False)
-    inputs = model.quantise(found.test_images[first : first + images])
-    if not len(inputs):
-        raise DataError(f"{found.name} has {len(found.test_images)} test inputs, none from {first}")
+    numbers = some_inputs(found, images, first)
+    inputs = model.quantise(found.test_images[numbers])
     with progress("running the network with and without rounding"):
         rows = errors(model, inputs)
     worst = max(rows, key=lambda row: row.own / (row.rms or 1.0))
     if json:
         print_json(
-            {"file": str(file), "data": found.as_json(), "first": first, "inputs": len(inputs)}
+            {
+                "file": str(file),
+                "data": found.as_json(),
+                "numbers": numbers.tolist(),
+                "inputs": len(inputs),
+            }
             | {"layers": [asdict(row) for row in rows], "worst": worst.name}
         )
         return
     say(f"network: {model.line}")
     say(f"data: {found.describe()}")
+    say(inputs_line(numbers))
     print_table(
-        f"{len(inputs)} test inputs from number {first}: integers against numbers not rounded",
+        f"{len(inputs)} test inputs: integers against numbers not rounded",
         ("layer", "fraction\nbits", "rms", "error", "of rms", "own", "largest", "saturated"),
         [
             (

@@ -16,7 +16,9 @@ from pleach_cli.common import (
     Pes,
     dataset_for,
     engine_for,
+    inputs_line,
     output_option,
+    some_inputs,
 )
 from pleach_cli.output import print_json, progress, say
 
@@ -63,7 +65,8 @@ def command(
     model = load(file)
     found = dataset_for(dataset, model, labels=False)
     chosen = engine_for(pes, engine, set_, model, file)
-    inputs = model.quantise(found.test_images[:images])
+    numbers = some_inputs(found, images)
+    inputs = model.quantise(found.test_images[numbers])
     with progress("running the reference"):
         plan = planned(model, chosen.config, inputs)
         files = write_all(file, inputs, output, engine=chosen.config, plan=plan)
@@ -82,9 +85,11 @@ def command(
         print_json(
             {"folder": str(output), "files": [str(each.relative_to(output)) for each in files]}
             | {"inputs": len(inputs), "engine": asdict(chosen.config), "data": found.as_json()}
+            | {"numbers": numbers.tolist()}
         )
         return
     say(f"network: {model.line}")
     say(f"data: {found.describe()}")
+    say(inputs_line(numbers))
     say(chosen.describe())
     say((str(output), "bold"), f": {len(files)} files of {len(inputs)} inputs; manifest.json")

@@ -89,6 +89,25 @@ class Dataset:
         """
         return self.test_images, self._there(self.test_labels, "test_labels")
 
+    def few(self, count: int) -> np.ndarray:
+        """Numbers of so many test inputs, to run: the first, or, of a set whose labels are in order
+        (a folder's classes), ones that are evenly spaced, or all where there are not so many.
+
+        >>> digits = load("digits")
+        >>> replace(digits, test_labels=np.sort(digits.test_labels)).few(3).tolist()
+        [0, 120, 240]
+        >>> digits.few(3).tolist()
+        [0, 1, 2]
+        """
+        there, labels = len(self.test_images), self.test_labels
+        numbers = np.arange(min(count, there))
+        ordered = (
+            labels is not None
+            and labels.size == there
+            and bool((np.diff(labels.ravel()) >= 0).all())
+        )
+        return numbers * there // len(numbers) if ordered else numbers
+
     def held_out(self, count: int) -> tuple[Dataset, tuple[np.ndarray, np.ndarray]]:
         """Without `count` of its training inputs, and those with their labels: always the same.
 

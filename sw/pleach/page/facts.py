@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class Runs:
         utilisation: share of a pass's cycles in which each PE multiplies, ``[passes, pes]``;
             windows of a layer are taken to be shared evenly by its teams.
         plan: how the layers run on an engine with a map memory, in words.
+        numbers: of the test inputs, where they are a data set's.
     """
 
     engine: EngineConfig
@@ -69,6 +70,7 @@ class Runs:
     breakdown: np.ndarray
     utilisation: np.ndarray
     plan: str | None = None
+    numbers: tuple[int, ...] | None = None
 
     @classmethod
     def of(
@@ -122,6 +124,7 @@ class Runs:
             "engine": asdict(self.engine),
             "inputs": len(self.latency),
             "latency_cycles": float(self.latency.mean()),
+            "numbers": self.numbers,
             "plan": self.plan,
             "layers": [
                 {
@@ -232,7 +235,7 @@ class Facts:
 
         Args:
             data: whose test inputs it is run on; without it nothing is run.
-            engine: that runs the first `images` of them.
+            engine: that runs `images` of them (`Dataset.few`).
             dense: outputs of the network that it was made from, of the test inputs, ``[n,
                 outputs]``.
             rest: `stages`, `boards`, `made`.
@@ -253,7 +256,9 @@ class Facts:
             return cls(**about)
         inputs = model.quantise(data.test_images)
         if engine is not None:
-            about["runs"] = Runs.of(model, inputs[:images], engine)
+            numbers = data.few(images)
+            runs = Runs.of(model, inputs[numbers], engine)
+            about["runs"] = replace(runs, numbers=tuple(numbers.tolist()))
         return cls(**about, **_answers(model, inputs, data, dense))
 
     def as_json(self) -> dict[str, Any]:
