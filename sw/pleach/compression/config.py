@@ -23,6 +23,7 @@ from pleach.compression.checks import (
 from pleach.compression.criteria import CRITERIA, Criterion
 from pleach.compression.granularity import GRANULARITIES, Granularity
 from pleach.compression.kinds import Kinds
+from pleach.compression.normalise import CHOICES
 from pleach.compression.observe import OF_STEPS
 from pleach.compression.quantisers import QUANTISERS, Projection, Quantiser
 from pleach.compression.regularisers import REGULARISERS, Regulariser
@@ -67,6 +68,10 @@ class TrainConfig:
         temperature: of those targets.
         freeze: qualified names of layers that are not trained, for instance the convolutions while
             the fully connected layers are (Han 2015, section 3.4).
+        normalise: layers behind which there is a batch normalisation as long as it trains, folded
+            into them at the end: ``folded``, those that one was folded into when the network was
+            read; ``all`` but the last, for a network whose file has them folded already; ``none``.
+            Layers whose values are shared have none.
         device: where it runs: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``, CUDA where there is one.
             The network is moved there and back. The same seed gives the same weights on one kind of
             CPU; what a GPU sums may differ in the last bits from run to run.
@@ -86,6 +91,7 @@ class TrainConfig:
     distillation: float = 0.0
     temperature: float = 4.0
     freeze: tuple[str, ...] = ()
+    normalise: str = "folded"
     device: str = "cpu"
 
     def __post_init__(self):
@@ -102,6 +108,7 @@ class TrainConfig:
         check_number(self, "temperature", 0.1, 100)
         check_type(self, "rescale_dropout", bool, "true or false")
         check_names(self, "freeze")
+        check_choice(self, "normalise", CHOICES)
         found = REGULARISERS.several(self.regularisers, "TrainConfig.regularisers")
         object.__setattr__(self, "regularisers", found)
         if not isinstance(self.device, str) or not DEVICES.fullmatch(self.device):

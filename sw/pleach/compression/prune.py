@@ -87,6 +87,8 @@ def prune_(
             if scores is not None and not config.splice:  # what was masked before stays so
                 scores = {part: scores[part] * mask.mask for part, mask in masks.items()}
             grouping = _Grouping(layer, masks, granularity)
+            if hasattr(layer.module, "normalised") and grouping.bias_alone:
+                grouping.spare("bias")  # folded, a normalisation makes a bias of nothing
             uses = seen.uses(layer) if allocation.measures else None
             each = grouping.candidates(scores, targets[layer.name], config)
             found.append((grouping, replace(each, uses=uses)))
@@ -220,6 +222,21 @@ class _Grouping:
             if self.masks:
                 self._flat = torch.cat([self._groups[part].flatten() for part in self.masks])
                 self._sizes = torch.bincount(self._flat)
+
+    @property
+    def bias_alone(self) -> bool:
+        """Whether biases are kept or pruned without any weight."""
+        if "bias" not in self.masks:
+            return False
+        groups = self._groups
+        return groups is None or not bool(torch.isin(groups["bias"], groups["weight"]).any())
+
+    def spare(self, part: str) -> None:
+        """Leave a part as it is, and count it nowhere."""
+        self.masks = {name: mask for name, mask in self.masks.items() if name != part}
+        if self._groups is not None and self.masks:
+            self._flat = torch.cat([self._groups[name].flatten() for name in self.masks])
+            self._sizes = torch.bincount(self._flat)
 
     def candidates(
         self, scores: dict[str, Tensor] | None, target: float, config: PruneConfig

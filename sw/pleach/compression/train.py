@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -18,6 +18,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from pleach.compression.config import TrainConfig
 from pleach.compression.masks import check_weights
+from pleach.compression.normalise import Normalisation, normalising
 from pleach.compression.sparse import SparseNetwork, held
 from pleach.compression.teachers import Follow
 from pleach.errors import ConfigError, DataError, TrainingError
@@ -166,9 +167,7 @@ def train(
     for each in config.penalties:
         each.check(model)
     # Before any hook of ours: it computes nothing that a hook would change.
-    sparse = None
-    if not config.dropout and config.device == "cpu" and held(model, inputs.shape[1:]):
-        sparse = SparseNetwork(model, inputs.shape[1:])
+    listed = not config.dropout and config.device == "cpu" and held(model, inputs.shape[1:])
     training = model.training
     model.train()
     try:
@@ -178,8 +177,12 @@ def train(
             _on_device(model, config.device),
             channels_last(model),
             _following(model, follow) as following,
+            normalising(model, layers, inputs, config.normalise, frozen) as normalised,
         ):
             parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in frozen]
+            sparse = None
+            if listed and not normalised:
+                sparse = SparseNetwork(model, inputs.shape[1:])
             forward = sparse if sparse is not None and following is None else model
             samples = _Samples(forward, inputs, targets, teacher, unscale, loss, config, following)
             samples = samples.to(parameters[0])
@@ -188,7 +191,9 @@ def train(
             if config.optimizer != "adam" or not all(p.is_contiguous() for p in parameters):
                 alone = False
             lists = sparse if alone else None
-            _epochs(model, samples, parameters, config, seed, before_step, progress, lists)
+            _epochs(
+                model, samples, parameters, config, seed, before_step, progress, lists, normalised
+            )
     finally:
         model.train(training)
 
@@ -262,13 +267,15 @@ def _epochs(
     before_step: Callable[[float, torch.optim.Optimizer], None] | None,
     progress: Progress | None,
     lists: SparseNetwork | None,
+    normalised: list[Normalisation],
 ) -> None:
     """Train `parameters`: the loop over epochs and steps; through `lists`, if there are any, past
     autograd and torch's optimiser, as soon as they are worth it."""
     generator = torch.Generator().manual_seed(seed)
     following = samples.following
     rows = samples.inputs.flatten(1).numpy() if lists is not None else None
-    optimizer = _optimizer([*parameters, *(following.parameters if following else [])], config)
+    more = [*(following.parameters if following else []), *(each.gain for each in normalised)]
+    optimizer = _optimizer([*parameters, *more], config)
     penalties = [each.begin(model) for each in config.penalties]
     count = len(samples.inputs)
     steps = math.ceil(count / config.batch_size)
@@ -276,7 +283,7 @@ def _epochs(
         _dropout(model, config, generator),
         _own_dropout(model, torch.Generator().manual_seed(seed)),
     ):
-        good = _snapshot(model)
+        good = _snapshot(model, normalised)
         for epoch in range(config.epochs):
             order = torch.randperm(count, generator=generator)
             total = 0.0
@@ -318,7 +325,7 @@ def _epochs(
             if not all(bool(p.isfinite().all()) for p in parameters):
                 what = f"a weight is not finite, the loss was {mean:.4g}"
                 _diverged(model, good, epoch, what, config)
-            good = _snapshot(model)
+            good = _snapshot(model, normalised)
             if progress is not None:
                 progress(epoch + 1, config.epochs, mean)
         if before_step is not None:
@@ -355,9 +362,12 @@ def _on_device(model: nn.Module, name: str) -> Iterator[None]:
         model.to(before)
 
 
-def _snapshot(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+def _snapshot(
+    model: nn.Module, normalised: Sequence[Normalisation]
+) -> list[tuple[Tensor, Tensor]]:
     """Parameters and buffers, each with a copy."""
-    return [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
+    own = (tensor for each in normalised for tensor in each.tensors)
+    return [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers(), *own)]
 
 
 def _diverged(
