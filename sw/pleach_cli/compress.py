@@ -98,6 +98,15 @@ def command(
             help="Values in every layer's codebook, in place of the settings'.",
         ),
     ] = None,
+    normalise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="folded|all|none",
+            help="Layers that have a batch normalisation while they are pruned: those that one was "
+            "folded into, or all but the last, for a file that was written with them folded.",
+            show_default="the settings'",
+        ),
+    ] = None,
     as_is: Annotated[
         bool,
         typer.Option(
@@ -147,7 +156,7 @@ def command(
     settings = CompressConfig.from_toml(config) if config else CompressConfig()
     settings = _over(
         settings, seed=seed, density=density, epochs=epochs, clusters=clusters, as_is=as_is,
-        output_scale=output_scale,
+        output_scale=output_scale, normalise=normalise,
     )  # fmt: skip
     found = labels_as(found, graph_of(model, found.shape).outputs, loss)
     about = {"network": line_of(model, found), "data": found.as_json()}
@@ -191,6 +200,7 @@ def _over(
     clusters: int | None,
     as_is: bool,
     output_scale: str | None,
+    normalise: str | None,
 ) -> CompressConfig:
     """The settings with what the options say instead of them.
 
@@ -213,6 +223,10 @@ def _over(
     if density is not None:
         last = replace(last, density=density, quality=None, layers={})
     stages = [*before, last]
+    if normalise is not None:
+        stages = [
+            replace(stage, train=replace(stage.train, normalise=normalise)) for stage in stages
+        ]
     if epochs is not None:
         total = sum(stage.train.epochs for stage in stages)
         if epochs and not total:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from pleach.compression.masks import masks_of, over
+from pleach.compression.masks import PARTS, masks_of, over
 from pleach.models import Layer, ours
 
 EPSILON = 1e-5
@@ -19,6 +20,8 @@ MOMENTUM = 0.1
 MEASURED, BATCH = 4096, 256
 #: the layers that `normalising` takes
 CHOICES = ("folded", "all", "none")
+#: layers that have one now; their biases are not pruned, for folding makes something of nothing
+NORMALISED: WeakSet[nn.Module] = WeakSet()
 
 
 class Normalisation:
@@ -39,7 +42,7 @@ class Normalisation:
         self.gain = nn.Parameter(like.new_ones(len(like)))
         self._rate: float | None = None  # None: as the module is, in training or not
         self._begun = False
-        module.normalised = True  # its biases stay, `prune_` sees to it
+        NORMALISED.add(module)
         self._handle = module.register_forward_hook(
             ours(lambda module, _, output: self._forward(module, output)), prepend=True
         )
@@ -79,7 +82,7 @@ class Normalisation:
         """Take the normalisation off, and put what it did into the layer."""
         self._handle.remove()
         module = self._module
-        del module.normalised
+        NORMALISED.discard(module)
         scale = self.gain / (self._variance + EPSILON).sqrt()
         masks = masks_of(module)
         if "bias" in masks and "weight" in masks:
@@ -112,7 +115,7 @@ def normalising(
     found = [
         Normalisation(layer.module)
         for layer in layers
-        if choice == "all" and layer is not layers[-1] or choice == "folded" and _had_one(layer)
+        if (choice == "folded" and _had_one(layer)) or (choice == "all" and layer != layers[-1])
         if _plain(layer.module) and id(_trained(layer.module, "weight")) not in frozen
     ]
     try:
@@ -131,9 +134,14 @@ def _had_one(layer: Layer) -> bool:
 
 
 def _plain(module: nn.Module) -> bool:
-    """Whether its values are free: none are shared."""
-    parts = [part for part in ("weight", "bias") if parametrize.is_parametrized(module, part)]
-    return module.bias is not None and len(masks_of(module)) == len(parts)
+    """Whether its values are free: none are shared, nor made of others by a hook."""
+    parts = [part for part in PARTS if getattr(module, part) is not None]
+    over_it = [part for part in parts if parametrize.is_parametrized(module, part)]
+    return (
+        parts == [*PARTS]
+        and len(masks_of(module)) == len(over_it)
+        and all(isinstance(_trained(module, part), nn.Parameter) for part in parts)
+    )
 
 
 def _measure(model: nn.Module, found: Sequence[Normalisation], inputs: Tensor) -> None:

@@ -15,6 +15,7 @@ from pleach.compression.config import PruneConfig
 from pleach.compression.criteria import CRITERIA, Criterion, Scores, Search
 from pleach.compression.granularity import GRANULARITIES, Granularity
 from pleach.compression.masks import Mask, check_weights, masked_
+from pleach.compression.normalise import NORMALISED
 from pleach.compression.observe import OF_STEPS, Observations, Observe, PrunableLayer
 from pleach.compression.schedules import SCHEDULES
 from pleach.errors import ConfigError, PleachError
@@ -87,8 +88,8 @@ def prune_(
             if scores is not None and not config.splice:  # what was masked before stays so
                 scores = {part: scores[part] * mask.mask for part, mask in masks.items()}
             grouping = _Grouping(layer, masks, granularity)
-            if hasattr(layer.module, "normalised") and grouping.bias_alone:
-                grouping.spare("bias")  # folded, a normalisation makes a bias of nothing
+            if layer.module in NORMALISED and grouping.bias_alone:
+                grouping.spare("bias")
             uses = seen.uses(layer) if allocation.measures else None
             each = grouping.candidates(scores, targets[layer.name], config)
             found.append((grouping, replace(each, uses=uses)))

@@ -362,9 +362,7 @@ def _on_device(model: nn.Module, name: str) -> Iterator[None]:
         model.to(before)
 
 
-def _snapshot(
-    model: nn.Module, normalised: Sequence[Normalisation]
-) -> list[tuple[Tensor, Tensor]]:
+def _snapshot(model: nn.Module, normalised: Sequence[Normalisation]) -> list[tuple[Tensor, Tensor]]:
     """Parameters and buffers, each with a copy."""
     own = (tensor for each in normalised for tensor in each.tensors)
     return [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers(), *own)]
