@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 from weakref import WeakSet
 
 import torch
@@ -56,7 +57,7 @@ class Normalisation:
         learns = module.training or self._rate is not None
         rate = MOMENTUM if self._rate is None else self._rate
         places = [1, -1, *[1] * (output.ndim - 2)]
-        bias = module.bias.view(places)
+        bias = cast(Tensor, module.bias).view(places)
         found = functional.batch_norm(
             output - bias, self._mean, self._variance, self.gain, self._offset,
             training=learns, momentum=rate, eps=EPSILON,
