@@ -35,6 +35,12 @@ def _network(text: str) -> Path | str:
         raise typer.BadParameter(f"a network in Python is {path.stem}:FUNCTION, not {text}")
     if path.exists() and not path.is_dir():
         return path
+    file, colon, function = text.partition(":")
+    if colon and file.endswith(".py"):
+        module = file.removesuffix(".py").replace("/", ".")
+        raise typer.BadParameter(
+            f"a network in Python is MODULE:FUNCTION, not {text}: did you mean {module}:{function}?"
+        )
     if ":" in text:
         return text
     raise typer.BadParameter(

@@ -37,7 +37,8 @@ from pleach_cli.views import named, notes_of, show_compression
 if TYPE_CHECKING:
     from pleach.compression import CompressConfig, TrainConfig
     from pleach.errors import TrainingError
-    from pleach.report import Stage
+    from pleach.models.graph import Graph
+    from pleach.report import CompressionReport, Stage
 
 #: points, or share of a regression's error, that --expect may be off
 CLOSE, CLOSE_SHARE = 0.5, 0.1
@@ -189,6 +190,19 @@ def command(
         print_json(made.as_json() | about | {"notes": notes})
     else:
         show_compression(made, notes)
+        if removed := _removed(graph_of(model, found.shape), made):
+            say(f"removed, as pruning left nothing into them or out of them: {removed}")
+
+
+def _removed(graph: Graph, made: CompressionReport) -> str:
+    """Neurons and filters that the network had and the file has not, layer by layer."""
+    left = {row.name: row.shape[0] for row in made.file.layers}
+    found = []
+    for node in graph.nodes:
+        outputs = node.op.module.weight.shape[0] if hasattr(node.op, "module") else 0
+        if gone := outputs - left.get(node.name, outputs):
+            found.append(f"{gone} of {outputs} in {node.name}")
+    return ", ".join(found)
 
 
 def _over(
@@ -270,6 +284,12 @@ def _check_expected(expect: float, stage: Stage, data: str) -> None:
         )
 
 
+def _of_training(message: Warning | str) -> str:
+    """The warning of a guess with what its figure is of; those of the stages are of test inputs."""
+    figure, colon, help = str(message).partition(":")
+    return f"{figure} (on the training inputs){colon}{help}"
+
+
 @contextmanager
 def _guesses_refused(anyway: bool) -> Iterator[None]:
     """A network that is hardly better than a guess is an error, or with `anyway` a warning."""
@@ -280,14 +300,16 @@ def _guesses_refused(anyway: bool) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("always", PleachWarning)
         warnings.simplefilter("always" if anyway else "error", GuessWarning)
-        warnings.showwarning = lambda message, *_, **__: say(
-            ("pleach: warning:", "yellow"), f" {message}", stderr=True
+        warnings.showwarning = lambda message, kind, *_, **__: say(
+            ("pleach: warning:", "yellow"),
+            f" {_of_training(message) if issubclass(kind, GuessWarning) else message}",
+            stderr=True,
         )
         try:
             yield
         except GuessWarning as warning:
             raise ConfigError(
-                f"{str(warning).partition(':')[0]}: {_ASK}; --anyway takes it all the same"
+                f"{_of_training(warning).partition(':')[0]}: {_ASK}; --anyway takes it all the same"
             ) from warning
 
 

@@ -131,6 +131,11 @@ def _show(
                 for row in layers
             ],
         )  # fmt: skip
+        if other := [row.name for row in layers if row.common is None]:
+            say(
+                f"{', '.join(other)}: of another shape in each file, or in one alone, for instance "
+                "as neurons or filters without weights were removed: no places to compare"
+            )
         say(f"files: {_pair(about['bytes'])} bytes")
         say(f"cycles an input on {pes} PEs: {_pair([round(each) for each in about['cycles']])}")
     if "errors" in about:

@@ -73,16 +73,17 @@ def test_the_command(tmp_path, monkeypatch):
 
     def said(*given):
         found = CliRunner().invoke(app, ["check", *given])
-        return found.exit_code, found.stdout, str(found.exception)
+        return found.exit_code, found.stdout, str(found.exception), " ".join(found.stderr.split())
 
-    code, text, _ = said("checked_net:good", "--shape", "4", "--json")
+    code, text, *_ = said("checked_net:good", "--shape", "4", "--json")
     assert code == 0 and json.loads(text)["supported"]
-    code, text, _ = said("checked_net:bad", "--shape", "4")
+    code, text, *_ = said("checked_net:bad", "--shape", "4")
     assert code == 1 and "1 of 2 nodes are not supported; supported are linear," in text
     scaled = ("checked_net:padded", "--shape", "1,4,4", "--scale", "1/255")
     for given, nodes in ((scaled, ["0", "2"]), ((*scaled, "--mean", "0.5"), ["inputs", "0", "2"])):
         assert [node["name"] for node in json.loads(said(*given, "--json")[1])["nodes"]] == nodes
     assert "as uint8; --data says what they are" in said(*scaled)[1]
+    assert "did you mean checked_net:good?" in said("checked_net.py:good")[3]
     assert "give --shape, or --dataset" in said("checked_net:good")[2]
     assert "give sizes from 1" in said("checked_net:good", "--shape", "0,4")[2]
 
@@ -99,6 +100,6 @@ def test_the_command(tmp_path, monkeypatch):
         graph = helper.make_graph(nodes, "g", [value("x")], [value("y")], [weight])
         onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[
             helper.make_opsetid("", 17)]), "net.onnx")  # fmt: skip
-        code, text, _ = said("net.onnx", "--json")
+        code, text, *_ = said("net.onnx", "--json")
         assert code == (runs == REFUSED)
         assert runs in [node["runs"] for node in json.loads(text)["nodes"]]

@@ -1,6 +1,7 @@
 """Two networks side by side: places, values and answers, worked out by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,6 +67,10 @@ def test_the_command(tmp_path, monkeypatch):
     assert about["inputs"] == 30 and about["changed"]
     code, text, _ = said("a.pleach", "a.pleach", "--dataset", "two.npz", "--pes", "4")
     assert code == 0 and "inputs that change class: 0" in text
+    two = network([0, 3], [0, 0], [3]).layers[0]
+    pleach.save(CompressedModel((replace(two, name="other"),)), "c.pleach")
+    text = said("a.pleach", "c.pleach", "--dataset", "two.npz", "--pes", "4")[1]
+    assert "\nfc1, other: of another shape in each file, or in one alone" in text
     pleach.save(network([0], [0], [3], inputs=32), "c.pleach")
     assert "answer different questions" in said("a.pleach", "c.pleach", "--dataset", "two.npz")[2]
     (tmp_path / "dense_net.py").write_text(
