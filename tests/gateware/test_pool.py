@@ -86,7 +86,7 @@ def run(config, passes, memory):
 
 @pytest.mark.parametrize("lanes", [4, 8])
 def test_windows_of_every_kind(lanes):
-    """Padded, overlapping, apart, a whole map; channels that fill the lanes, and others."""
+    """Padded, overlapping, apart, a whole map, a pixel; channels that fill the lanes, and others."""
     rng = np.random.default_rng(lanes)
     config = EngineConfig(maps=4096, neighbours=lanes, pes=4)
     cases = [
@@ -95,6 +95,7 @@ def test_windows_of_every_kind(lanes):
         ((5, 4, 3), (3, 2), (1, 2), (1, 1, 1, 0), None),
         ((5, 3, 8), (3, 3), (2, 1), (2, 1, 0, 2), 3),
         ((2, 3, 5), (1, 1), (1, 1), (0, 0, 0, 0), 0),
+        ((2, 3, 8), (1, 1), (1, 1), (0, 0, 0, 0), 1),
         ((3, 3, 1), (3, 3), (3, 3), (0, 0, 0, 0), 16),
     ]
     memory = rng.integers(-32768, 32768, 4096).astype(np.int64)
