@@ -86,7 +86,7 @@ def run(config, passes, memory):
 
 @pytest.mark.parametrize("lanes", [4, 8])
 def test_windows_of_every_kind(lanes):
-    """Padded, overlapping, apart, a whole map, a pixel; channels that fill the lanes, and others."""
+    """Padded, overlapping, apart, a whole map, a pixel; channels that fill the lanes, others."""
     rng = np.random.default_rng(lanes)
     config = EngineConfig(maps=4096, neighbours=lanes, pes=4)
     cases = [
