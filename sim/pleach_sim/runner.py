@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Sequence
@@ -58,6 +59,10 @@ _MAKE_OPTIONS = ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1", "OPT_SLOW=-O0", 
 
 # Compilers at once: of an engine there are three large files.
 _JOBS = min(os.cpu_count() or 1, 4)
+
+
+def silent(*_: object) -> None:
+    """Progress that nobody asked for."""
 
 
 def available(simulator: str) -> str | None:
@@ -104,7 +109,7 @@ def run_cocotb(
     timeout: float = 600,
     plusargs: Sequence[str] = (),
     ports: Sequence[str] = (),
-    progress: Callable[[str], object] = str,
+    progress: Callable[..., object] = silent,
 ) -> dict:
     """Run the cocotb tests of a module on a design and return what they reported.
 
@@ -211,7 +216,7 @@ def _build(
     simulator: str,
     waves: bool,
     ports: Sequence[str] = (),
-    progress: Callable[[str], object] = str,
+    progress: Callable[..., object] = silent,
 ) -> Path:
     """Folder with a simulator of the design, from the cache or built now."""
     if simulator == "verilator":
@@ -225,8 +230,8 @@ def _build(
     key = [version, cocotb, *TIMESCALE, *options]
 
     def make(work: Path) -> None:
-        progress(f"building a simulator of the design with {simulator}, kept for the next time")
-        with _workshop(work) as (build, tools):
+        progress(f"turning the design into a simulator with {simulator}, kept for the next time")
+        with _workshop(work) as (build, tools), _watched(build, progress):
             if simulator == "verilator":
                 _copy_library(build)
             _compile(verilog, top, simulator, waves, ports, build, tools, work / "build.log")
@@ -234,6 +239,30 @@ def _build(
             shutil.move(build / product, work / product)
 
     return cached(simulator, [verilog, top, str(waves), *key], make)
+
+
+@contextmanager
+def _watched(build: Path, progress: Callable[..., object]) -> Iterator[None]:
+    """Tell how many of the files that Verilator made of a design are compiled, meanwhile."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(1.0):
+            if not any(build.glob("V*.mk")):
+                continue  # Verilator is still at it
+            sources = {each.stem for each in build.glob("V*.cpp")}
+            # Of a small design all are joined in one.
+            sources = {each for each in sources if each.endswith("__ALL")} or sources
+            done = sum((build / f"{each}.o").exists() for each in sources)
+            progress("compiling the simulator, kept for the next time: files", done, len(sources))
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _copy_library(build: Path) -> None:

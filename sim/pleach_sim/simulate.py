@@ -28,7 +28,7 @@ from pleach.model import CompressedLayer, CompressedModel, Pool
 from pleach.reference import Reference
 from pleach_hw.build.export import engine_verilog
 from pleach_sim.bulk import bulk_verilog, skeleton, write_contents
-from pleach_sim.runner import require, run_cocotb
+from pleach_sim.runner import require, run_cocotb, silent
 from pleach_sim.wave import save_file
 
 #: name of the top module and module of the cocotb test
@@ -144,7 +144,7 @@ def simulate(
     patterns: tuple[str, str] = ("none", "none"),
     wave: str | Path | None = None,
     plan: tuple[LayerPlan, ...] | None = None,
-    progress: Callable[[str], object] = str,
+    progress: Callable[..., object] = silent,
 ) -> SimulationResult:
     """Load a model into a simulated engine, run images, compare every output bit.
 
@@ -161,7 +161,7 @@ def simulate(
         patterns: pauses before words to the engine and of words from it; `PATTERNS` has the names.
         wave: file for a waveform (VCD from Verilator, FST from Icarus). Beside a VCD stands a save
             file for GTKWave, ``NAME.gtkw``.
-        progress: called with what is done next.
+        progress: called with what is done next, and how much of how much of it is done.
 
     Raises:
         FormatError: the file is not a bitstream.
@@ -205,7 +205,7 @@ def simulate_jobs(
     seed: int = 1,
     wave: str | Path | None = None,
     bulk: bool = False,
-    progress: Callable[[str], object] = str,
+    progress: Callable[..., object] = silent,
 ) -> list[SimulationResult]:
     """Run several jobs one after the other on one engine, without a reset between them.
 
