@@ -148,11 +148,8 @@ def command(
     from pleach.compression.as_is import quantise
     from pleach.errors import TrainingError
     from pleach.models import graph_of
-    from pleach.settings import toml_table
 
-    if config:
-        toml_table(config)  # refuses what is no TOML; what it says is read below:
-    # a module of the user's may bring kinds that the settings name.
+    _check_toml(config)
     model, found = network_for(network, weights, order, activation, dataset, scale, mean, std)
     settings = CompressConfig.from_toml(config) if config else CompressConfig()
     settings = _over(
@@ -190,8 +187,21 @@ def command(
         print_json(made.as_json() | about | {"notes": notes})
     else:
         show_compression(made, notes)
-        if removed := _removed(graph_of(model, found.shape), made):
-            say(f"removed, as pruning left nothing into them or out of them: {removed}")
+        _say_removed(graph_of(model, found.shape), made)
+
+
+def _check_toml(config: Path | None) -> None:
+    """Refuse settings that are no TOML before the network is read; what they say is read after it,
+    as a module of the user's may bring kinds that they name."""
+    from pleach.settings import toml_table
+
+    if config:
+        toml_table(config)
+
+
+def _say_removed(graph: Graph, made: CompressionReport) -> None:
+    if removed := _removed(graph, made):
+        say(f"removed, as pruning left nothing into them or out of them: {removed}")
 
 
 def _removed(graph: Graph, made: CompressionReport) -> str:
