@@ -175,7 +175,7 @@ def simulate(
         with pleach.format.naming(model):
             model = pleach.format.loads(data)
     config = config or fitted(model, base_engine(model))
-    if plan is None and len(images):
+    if config.maps and plan is None and len(images):
         progress("planning the layers")
         plan = planned(model, config, images)
     job = Job("model", model, images, *patterns, data, plan)
