@@ -10,7 +10,6 @@ from pleach.engine import EngineConfig
 from pleach.engine.protocol import GATEWARE_VERSION, STATUS_WORDS, Boot
 from pleach_hw.buses import CyclesBus, HostStateBus, StatusBus, status_words
 from pleach_hw.layouts import layout
-from pleach_hw.primitives import delay
 
 
 class StatusBank(wiring.Component):
@@ -90,8 +89,7 @@ class StatusBank(wiring.Component):
 
 class Stopwatch(wiring.Component):
     """Counts the cycles from a start to a stop, both included. A start while it runs says nothing;
-    a reset, and `clear`, which comes while it does not run, set it to 0. What it is told shows a
-    cycle later.
+    a reset, and `clear`, which comes while it does not run, set it to 0.
     """
 
     def __init__(self):
@@ -99,14 +97,9 @@ class Stopwatch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # From far away.
-        clear, start, stop = (
-            delay(m, getattr(self, name), 1, name=name, reset_less=False)
-            for name in ("clear", "start", "stop")
-        )
         running = Signal()
-        with m.If(start | running):
-            m.d.sync += [self.cycles.eq(self.cycles + 1), running.eq(~stop)]
-        with m.If(clear):
+        with m.If(self.start | running):
+            m.d.sync += [self.cycles.eq(self.cycles + 1), running.eq(~self.stop)]
+        with m.If(self.clear):
             m.d.sync += self.cycles.eq(0)
         return m
