@@ -655,8 +655,9 @@ def survey(records: dict[str, dict[str, Any]]) -> str:
 
     def link(kind: str) -> str:
         family, _, name = kind.partition(" ")
-        if family == "low_bit":
-            return f"[{name}](results.md#networks-of-few-bits)"
+        if family == "low_bit":  # its section is there once one was run
+            ran = any("error_pct" in row for row in found.get(kind, ()))
+            return f"[{name}](results.md#{'networks-of-few-bits' if ran else 'methods-compared'})"
         return f"[{family} `{name}`](methods.md#{family}-{name})"
 
     parts = [
