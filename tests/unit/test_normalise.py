@@ -96,6 +96,19 @@ def test_rows_that_are_pruned_give_nothing(inputs):
     assert not conv.weight[off].any() and not conv.bias[off].any()
 
 
+def test_a_layer_with_pruned_biases_has_none(inputs):
+    """They were pruned alone, before: their rows stay."""
+    model = network()
+    prune_(model, PruneConfig(density=0.3, criterion="magnitude"))
+    conv = layers_of(model)[0].module
+    masks = [conv.parametrizations[part][0].mask for part in ("weight", "bias")]
+    masks[1][0] = 0
+    live = int(masks[0].sum())
+    assert masks[0][0].any()
+    train(model, inputs, torch.arange(300) % 5, TrainConfig(epochs=1))
+    assert int(masks[0].sum()) == live and conv.weight[0].any() and not conv.bias[0].any()
+
+
 def test_training_takes_it(inputs):
     """A frozen layer has none; a diverged network is as it was before the epoch."""
     labels = torch.arange(300) % 5

@@ -135,14 +135,19 @@ def _had_one(layer: Layer) -> bool:
 
 
 def _plain(module: nn.Module) -> bool:
-    """Whether its values are free: none are shared, nor made of others by a hook."""
+    """Whether its values are free: none are shared, nor made of others by a hook, nor is a bias
+    pruned whose row has weights, for a normalisation would give that row another one."""
     parts = [part for part in PARTS if getattr(module, part) is not None]
-    over_it = [part for part in parts if parametrize.is_parametrized(module, part)]
-    return (
-        parts == [*PARTS]
-        and len(masks_of(module)) == len(over_it)
-        and all(isinstance(_trained(module, part), nn.Parameter) for part in parts)
-    )
+    masks = masks_of(module)
+    if parts != [*PARTS] or len(masks) != sum(
+        parametrize.is_parametrized(module, part) for part in parts
+    ):
+        return False
+    if "bias" in masks:
+        off = masks["bias"].mask == 0
+        if bool(cast(Tensor, module.weight)[off].any()):
+            return False
+    return all(isinstance(_trained(module, part), nn.Parameter) for part in parts)
 
 
 def _measure(model: nn.Module, found: Sequence[Normalisation], inputs: Tensor) -> None:
